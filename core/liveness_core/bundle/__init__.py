@@ -1,0 +1,24 @@
+"""The model bundle: the folder in which training and the service meet. See docs/bundle.md for its format."""
+
+from liveness_core.bundle.errors import BundleError
+from liveness_core.bundle.golden import GoldenCases
+from liveness_core.bundle.load import Bundle, load_bundle
+from liveness_core.bundle.locate import default_bundle_path
+from liveness_core.bundle.manifest import Manifest, NetworkFile, OperatingPoint, Parity, Provenance, TensorSpec, Variant
+from liveness_core.bundle.save import save_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "GoldenCases",
+    "Manifest",
+    "NetworkFile",
+    "OperatingPoint",
+    "Parity",
+    "Provenance",
+    "TensorSpec",
+    "Variant",
+    "default_bundle_path",
+    "load_bundle",
+    "save_bundle",
+]

@@ -1,0 +1,178 @@
+"""Reading a bundle. It is verified file by file, tensor by tensor and score by score before it may be used."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from liveness_core.bundle.errors import BundleError
+from liveness_core.bundle.golden import GoldenCases
+from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, TensorSpec, Variant
+from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
+from liveness_core.scoring import ScoreError, Scorer
+
+MANIFEST_FILE = "bundle.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle, ready to score."""
+
+    path: Path
+    manifest: Manifest
+    variant: Variant
+    scorer: Scorer
+
+
+def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOptions | None = None) -> Bundle:
+    """Read and verify a bundle.
+
+    Args:
+        path: its folder.
+        precision: which variant to run; None takes the manifest's first.
+        runtime: provider and threads.
+
+    Raises:
+        BundleError: anything is missing, changed, of another shape, or scores differently than it did.
+        ProviderError: the provider asked for does not run.
+    """
+    manifest = read_manifest(path)
+    contents = {name: _read(path, name, digest) for name, digest in manifest.files.items()}
+    variant = manifest.variant(precision)
+    if variant is None:
+        held = ", ".join(each.precision for each in manifest.variants)
+        raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {held}")
+    size = manifest.preprocess.size
+    encoder = _open(variant.encoder, contents, runtime, _encoder_contract(size))
+    depth = next(output.shape[1] for output in variant.encoder.outputs if output.name == "embedding")
+    classifier = _open(manifest.classifier, contents, runtime, _classifier_contract(depth))
+    scorer = Scorer(encoder, classifier, manifest.preprocess, manifest.temperature)
+    _self_test(scorer, manifest, variant, contents[manifest.golden])
+    return Bundle(path, manifest, variant, scorer)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check `bundle.json` alone, without the files that it names.
+
+    Raises:
+        BundleError: it is missing, not a manifest of this schema version, or changed since it was written.
+    """
+    if not path.is_dir():
+        raise BundleError(str(path), "there is no such folder: check LIVENESS_BUNDLE_PATH")
+    try:
+        text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BundleError(MANIFEST_FILE, f"missing in {path}: is this the folder of a bundle?") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(MANIFEST_FILE, f"cannot be read: {error}") from error
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleError(
+            MANIFEST_FILE,
+            f"not a manifest of schema version {SCHEMA_VERSION}: {where}: {first['msg']} "
+            f"({error.error_count()} fault(s)); check that the bundle and this software belong together",
+        ) from error
+    if manifest.manifest_sha256 != manifest.digest():
+        raise BundleError(MANIFEST_FILE, "its content does not match its own SHA-256: it was changed after export")
+    return manifest
+
+
+def _read(path: Path, name: str, digest: str) -> bytes:
+    try:
+        content = (path / name).read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(name, f"missing in {path}: copy the whole bundle again") from error
+    except OSError as error:
+        raise BundleError(name, f"cannot be read: {error}") from error
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != digest:
+        raise BundleError(
+            name, f"SHA-256 is {actual[:12]}…, the manifest says {digest[:12]}…: copy the whole bundle again"
+        )
+    return content
+
+
+def _encoder_contract(size: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    return (
+        [TensorSpec(name="image", dtype="float32", shape=(None, 3, size, size))],
+        [
+            TensorSpec(name="embedding", dtype="float32", shape=(None, None)),
+            TensorSpec(name="features", dtype="float32", shape=(None, None, None, None)),
+        ],
+    )
+
+
+def _classifier_contract(depth: int | None) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    return (
+        [TensorSpec(name="embedding", dtype="float32", shape=(None, depth))],
+        [TensorSpec(name="logits", dtype="float32", shape=(None, 2))],
+    )
+
+
+def _open(
+    network: NetworkFile,
+    contents: dict[str, bytes],
+    runtime: RuntimeOptions | None,
+    contract: tuple[list[TensorSpec], list[TensorSpec]],
+) -> OrtSession:
+    """Load a network and hold its tensors against the contract and against the manifest."""
+    try:
+        session = OrtSession(contents[network.file], runtime)
+    except NetworkError as error:
+        raise BundleError(network.file, str(error)) from error
+    for kind, actual, required, declared in (
+        ("input", session.inputs, contract[0], network.inputs),
+        ("output", session.outputs, contract[1], network.outputs),
+    ):
+        held = {info.name: TensorSpec(name=info.name, dtype=info.dtype, shape=info.shape) for info in actual}
+        for spec in (*required, *declared):
+            found = held.get(spec.name)
+            if found is None:
+                names = ", ".join(held) or "nothing"
+                raise BundleError(network.file, f"no {kind} is named {spec.name!r}, only {names}: export it again")
+            if found.dtype != spec.dtype or not _fits(found.shape, spec.shape):
+                raise BundleError(
+                    network.file,
+                    f"{kind} {spec.name!r} is {found.dtype} {_shown(found.shape)}, "
+                    f"expected {spec.dtype} {_shown(spec.shape)}: export it again",
+                )
+    return session
+
+
+def _fits(actual: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Same rank, and the same size wherever the expectation names one; the batch must stay free."""
+    return (
+        len(actual) == len(expected)
+        and actual[0] is None
+        and all(want is None or have == want for have, want in zip(actual, expected, strict=True))
+    )
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return "(" + ", ".join("N" if size is None else str(size) for size in shape) + ")"
+
+
+def _self_test(scorer: Scorer, manifest: Manifest, variant: Variant, content: bytes) -> None:
+    try:
+        golden = GoldenCases.from_bytes(content)
+    except ValueError as error:
+        raise BundleError(manifest.golden, str(error)) from error
+    expected_K = golden.scores_K.get(variant.precision)
+    if expected_K is None:
+        raise BundleError(manifest.golden, f"no scores for {variant.precision}: export the bundle again")
+    try:
+        actual_K = np.array([result.score for result in scorer.score(list(golden.crops_KSS3))])
+    except (NetworkError, ScoreError, ValueError) as error:
+        raise BundleError(variant.encoder.file, f"cannot score the golden cases: {error}") from error
+    drift = float(np.abs(actual_K - expected_K).max())
+    if not drift <= variant.golden_tolerance:
+        raise BundleError(
+            variant.encoder.file,
+            f"a golden score drifts by {drift:.4f}, allowed are {variant.golden_tolerance:.4f}: "
+            "this processor or ONNX Runtime computes it differently; try another precision or version",
+        )

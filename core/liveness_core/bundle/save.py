@@ -1,0 +1,64 @@
+"""Writing a bundle: whole or not at all."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from liveness_core.bundle.load import MANIFEST_FILE
+from liveness_core.bundle.manifest import Manifest
+
+
+def save_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """Write a bundle to `path`, replacing one that is there.
+
+    The files are written and flushed to a folder beside it, which then takes its place by renaming: a reader sees the
+    old bundle, for an instant none, or the new one, never a mixture.
+
+    Args:
+        path: folder of the bundle.
+        manifest: its hashes are replaced by those of `files`.
+        files: every file of the bundle but `bundle.json`, by name.
+
+    Returns:
+        The manifest as written.
+    """
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    # Validated again, since `model_copy` alone would not check that every file named is there.
+    sealed = Manifest.model_validate({**manifest.model_dump(), "files": hashes}).sealed()
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
+    try:
+        staging.chmod(0o755)  # mkdtemp makes it private; a service under another user must read it
+        for name, content in files.items():
+            _write(staging / name, content)
+        _write(staging / MANIFEST_FILE, (sealed.model_dump_json(indent=2) + "\n").encode())
+        _swap(staging, path)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return sealed
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
+    path.rename(old / path.name)
+    try:
+        new.rename(path)
+    except OSError:
+        (old / path.name).rename(path)
+        raise
+    shutil.rmtree(old)

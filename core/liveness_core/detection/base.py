@@ -1,0 +1,27 @@
+"""What every face detector offers."""
+
+from typing import Protocol
+
+from liveness_core.types import DetectedFace, Picture
+
+
+class FaceDetector(Protocol):
+    """Finds faces. Implementations are safe to call from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The name by which settings and bundles choose it."""
+        ...
+
+    def detect(self, picture: Picture) -> list[DetectedFace]:
+        """Find the faces of an upright RGB picture, largest first; an empty list where there is none."""
+        ...
+
+
+class DetectorUnavailableError(RuntimeError):
+    """A detector's package or weights are missing; the message says what to install or set."""
+
+
+def largest_first(faces: list[DetectedFace]) -> list[DetectedFace]:
+    """The order in which detectors report faces."""
+    return sorted(faces, key=lambda face: face.box.area, reverse=True)

@@ -1,0 +1,197 @@
+"""The default detector: MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016), run by us.
+
+Three networks in a row: P-Net proposes windows over an image pyramid, R-Net and O-Net refine them, O-Net adds five
+landmarks. The weights are those of the package `mtcnn-runtime` 1.0.0 (Apache-2.0), kept beside this file because that
+package depends on `opencv-python` and `onnxruntime`, which overwrite what we install; see mtcnn_weights/README.md.
+"""
+
+import hashlib
+from importlib import resources
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection.boxes import non_maximum, refine, squares
+from liveness_core.detection.scaling import enlarge_face, shrink_to
+from liveness_core.runtime import OrtSession, RuntimeOptions
+from liveness_core.types import Box, DetectedFace, Picture
+
+# N candidate windows; boxes_N5 rows are x1, y1, x2, y2, confidence
+
+_WEIGHTS = {
+    "pnet.onnx": "4b2f1dc55be37d8f73d08cd4038c723d12b9fa90fceb7fa5a4461c4353fb87c5",
+    "rnet.onnx": "3d8bed44df8fde6bf359806e8ff06f30dda2a9d63cf57aaff8a835d49edcbaee",
+    "onet.onnx": "a42f0cbde62f8032ccc3299fd989a9909c8b185a72a360e247c6f953af366efd",
+}
+_WINDOW = 12  # P-Net's receptive field in pixels
+_STRIDE = 2
+_PYRAMID_FACTOR = 0.709  # halves the area from level to level
+_MAX_PROPOSALS = 400  # the most windows that R-Net sees, whatever the picture holds
+_MAX_REFINED = 100  # the most windows that O-Net sees
+
+
+class MtcnnDetector:
+    """MTCNN in ONNX Runtime: one call per pyramid level for P-Net, one batch each for R-Net and O-Net."""
+
+    name = "mtcnn"
+
+    def __init__(
+        self,
+        runtime: RuntimeOptions | None = None,
+        *,
+        min_confidence: float = 0.8,
+        min_face_px: int = 24,
+        min_face_share: float = 0.05,
+        max_side_px: int = 1024,
+    ) -> None:
+        """Load the three networks.
+
+        Args:
+            runtime: provider and threads.
+            min_confidence: O-Net's least confidence for a face, 0 to 1.
+            min_face_px: smallest face looked for, in pixels of the (reduced) picture; at least 12.
+            min_face_share: smallest face looked for as a share of the picture's shorter side. It bounds the pyramid:
+                without it, a large picture is searched for faces too small to be scored anyway.
+            max_side_px: larger pictures are reduced to this before the search.
+
+        Raises:
+            DetectorUnavailableError: a weight file is missing or is not the one that was verified.
+        """
+        runtime = runtime or RuntimeOptions()
+        # P-Net's input changes with every picture; the others' batch does.
+        self._pnet, self._rnet, self._onet = (
+            OrtSession(_weights(name), runtime, fixed_shapes=False) for name in _WEIGHTS
+        )
+        self._thresholds = (0.6, 0.7, min_confidence)
+        self._min_face_px = max(min_face_px, _WINDOW)
+        self._min_face_share = min_face_share
+        self._max_side_px = max_side_px
+
+    def detect(self, picture: Picture) -> list[DetectedFace]:
+        """See `FaceDetector.detect`."""
+        reduced, factor = shrink_to(picture, self._max_side_px)
+        boxes_N5 = self._propose(reduced)
+        boxes_N5 = self._refine(reduced, boxes_N5)
+        faces = self._locate(reduced, boxes_N5)
+        return largest_first([enlarge_face(face, factor) for face in faces])
+
+    def _propose(self, picture: Picture) -> NDArray[np.float32]:
+        """P-Net over the pyramid: square candidate windows."""
+        height, width = picture.shape[:2]
+        shorter = min(height, width)
+        scale = _WINDOW / max(self._min_face_px, self._min_face_share * shorter)
+        found = []
+        while shorter * scale >= _WINDOW:
+            size = (max(round(width * scale), _WINDOW), max(round(height * scale), _WINDOW))
+            level = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+            found.append(self._propose_level(level, (width / size[0], height / size[1])))
+            scale *= _PYRAMID_FACTOR
+        rows_N9 = np.concatenate(found) if found else np.empty((0, 9), np.float32)
+        rows_N9 = rows_N9[non_maximum(rows_N9[:, :5], 0.7)][:_MAX_PROPOSALS]
+        return squares(refine(rows_N9[:, :5], rows_N9[:, 5:]))
+
+    def _propose_level(self, level: NDArray[Any], back: tuple[float, float]) -> NDArray[np.float32]:
+        offsets_14hw, probabilities_12hw = self._run(self._pnet, _normalised(level)[None])
+        confidence_hw = probabilities_12hw[0, 1]
+        ys, xs = np.nonzero(confidence_hw > self._thresholds[0])
+        left, top = xs * float(_STRIDE), ys * float(_STRIDE)
+        rows_N9 = np.stack(
+            [
+                left * back[0],
+                top * back[1],
+                (left + _WINDOW) * back[0],
+                (top + _WINDOW) * back[1],
+                confidence_hw[ys, xs],
+                *offsets_14hw[0][:, ys, xs],
+            ],
+            axis=1,
+        ).astype(np.float32)
+        return rows_N9[non_maximum(rows_N9[:, :5], 0.5)]
+
+    def _refine(self, picture: Picture, boxes_N5: NDArray[np.float32]) -> NDArray[np.float32]:
+        """R-Net: fewer and better windows."""
+        if not len(boxes_N5):
+            return boxes_N5
+        offsets_N4, probabilities_N2 = self._run(self._rnet, _windows(picture, boxes_N5, 24))
+        boxes_N5, kept = _confident(boxes_N5, probabilities_N2, self._thresholds[1])
+        offsets_N4 = offsets_N4[kept]
+        kept = non_maximum(boxes_N5, 0.7)[:_MAX_REFINED]
+        return squares(refine(boxes_N5[kept], offsets_N4[kept]))
+
+    def _locate(self, picture: Picture, boxes_N5: NDArray[np.float32]) -> list[DetectedFace]:
+        """O-Net: the faces, with their landmarks."""
+        if not len(boxes_N5):
+            return []
+        landmarks_N10, offsets_N4, probabilities_N2 = self._run(self._onet, _windows(picture, boxes_N5, 48))
+        boxes_N5, kept = _confident(boxes_N5, probabilities_N2, self._thresholds[2])
+        landmarks_N10, offsets_N4 = landmarks_N10[kept], offsets_N4[kept]
+        # Landmarks are shares of the window that O-Net saw, all five x before all five y.
+        sides_N2 = boxes_N5[:, 2:4] - boxes_N5[:, 0:2]
+        points_N25 = landmarks_N10.reshape(-1, 2, 5) * sides_N2[:, :, None] + boxes_N5[:, 0:2, None]
+        boxes_N5 = refine(boxes_N5, offsets_N4)
+        faces = []
+        for row in non_maximum(boxes_N5, 0.7, of_smaller=True):
+            x1, y1, x2, y2, confidence = (float(value) for value in boxes_N5[row])
+            if x2 <= x1 or y2 <= y1:
+                continue
+            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points_N25[row].T)
+            faces.append(
+                DetectedFace(Box(x1, y1, x2, y2), (left, right, nose, mouth_left, mouth_right), min(confidence, 1.0))
+            )
+        return faces
+
+    @staticmethod
+    def _run(session: OrtSession, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        return session.run({session.inputs[0].name: batch}, [output.name for output in session.outputs])
+
+
+def _weights(name: str) -> bytes:
+    file = resources.files("liveness_core.detection") / "mtcnn_weights" / name
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise DetectorUnavailableError(f"mtcnn: {name} is missing: reinstall face-liveness") from error
+    if hashlib.sha256(content).hexdigest() != _WEIGHTS[name]:
+        raise DetectorUnavailableError(f"mtcnn: {name} is not the file that was released: reinstall face-liveness")
+    return content
+
+
+def _confident(
+    boxes_N5: NDArray[np.float32], probabilities_N2: NDArray[Any], threshold: float
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """The boxes above the threshold, with their new confidence, and which they were."""
+    kept = np.nonzero(probabilities_N2[:, 1] > threshold)[0]
+    boxes_N5 = boxes_N5[kept]
+    boxes_N5[:, 4] = probabilities_N2[kept, 1]
+    return boxes_N5, kept
+
+
+def _windows(picture: Picture, boxes_N5: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The windows resized to `size`; what lies outside the picture is black, as when the networks were trained."""
+    height, width = picture.shape[:2]
+    batch = np.zeros((len(boxes_N5), size, size, 3), np.uint8)
+    for row, (x1, y1, x2, y2) in enumerate(np.rint(boxes_N5[:, :4]).astype(int)):
+        x1, y1, x2, y2 = int(x1), int(y1), max(int(x2), int(x1) + 1), max(int(y2), int(y1) + 1)
+        inside = picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
+        if inside.size == 0:
+            continue
+        if inside.shape[:2] != (y2 - y1, x2 - x1):
+            inside = cv2.copyMakeBorder(
+                inside,
+                max(-y1, 0),
+                max(y2 - height, 0),
+                max(-x1, 0),
+                max(x2 - width, 0),
+                cv2.BORDER_CONSTANT,
+                value=(0, 0, 0),
+            ).astype(np.uint8, copy=False)
+        cv2.resize(inside, (size, size), dst=batch[row], interpolation=cv2.INTER_AREA)
+    return _normalised(batch)
+
+
+def _normalised(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """(…, H, W, 3) `uint8` to (…, 3, H, W), each value (x - 127.5) / 128."""
+    return np.ascontiguousarray(np.moveaxis((pixels.astype(np.float32) - 127.5) * 0.0078125, -1, -3))

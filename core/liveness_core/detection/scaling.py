@@ -1,0 +1,25 @@
+"""Detection looks at a reduced picture: a face to be scored is large, and cost must not grow with megapixels."""
+
+import cv2
+import numpy as np
+
+from liveness_core.types import Box, DetectedFace, Picture
+
+
+def shrink_to(picture: Picture, max_side_px: int) -> tuple[Picture, float]:
+    """The picture reduced until its longer side is at most `max_side_px`, and the factor back to full size."""
+    height, width = picture.shape[:2]
+    factor = max(height, width) / max_side_px
+    if factor <= 1:
+        return picture, 1.0
+    size = (max(round(width / factor), 1), max(round(height / factor), 1))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False), factor
+
+
+def enlarge_face(face: DetectedFace, factor: float) -> DetectedFace:
+    """A face found in a reduced picture, in pixels of the full one."""
+    if factor == 1.0:
+        return face
+    left, right, nose, mouth_left, mouth_right = ((x * factor, y * factor) for x, y in face.landmarks)
+    box = Box(face.box.x1 * factor, face.box.y1 * factor, face.box.x2 * factor, face.box.y2 * factor)
+    return DetectedFace(box, (left, right, nose, mouth_left, mouth_right), face.confidence)

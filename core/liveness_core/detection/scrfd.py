@@ -1,0 +1,87 @@
+"""SCRFD (Guo et al., 2021) through insightface's model zoo, from a model file or an installed model pack."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection.scaling import enlarge_face, shrink_to
+from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
+from liveness_core.types import Box, DetectedFace, Picture
+
+# The small one finds faces that fill the picture, which are too large for the network's anchors at the large one.
+_INPUT_SIZES = [(128, 128), (640, 640)]
+
+
+class ScrfdDetector:
+    """SCRFD with five landmarks."""
+
+    name = "scrfd"
+
+    def __init__(
+        self,
+        model: str | Path,
+        runtime: RuntimeOptions | None = None,
+        *,
+        min_confidence: float = 0.5,
+        packs_root: Path = Path("~/.insightface/models"),
+    ) -> None:
+        """Load a network.
+
+        Args:
+            model: an ONNX file, or the name of a model pack under `packs_root`, e.g. `buffalo_l`.
+            runtime: provider and threads.
+            min_confidence: least confidence for a face, 0 to 1.
+            packs_root: where insightface keeps model packs.
+
+        Raises:
+            DetectorUnavailableError: insightface or the model is missing, or the model has no landmarks.
+        """
+        path = _find(model, packs_root.expanduser())
+        try:
+            zoo = import_module("insightface.model_zoo.scrfd")
+        except ImportError as error:
+            raise DetectorUnavailableError(
+                f"scrfd: insightface cannot be imported ({error}): install it with "
+                "`pip install 'face-liveness[insightface]'` and then `pip install --no-deps insightface==2.1`"
+            ) from error
+        try:
+            session = OrtSession(path.read_bytes(), runtime, fixed_shapes=False)
+            # Our session and not insightface's own, so that provider and threads are those of the whole process.
+            self._scrfd: Any = zoo.SCRFD(str(path), session=session.native, static_shape_sessions=False)
+        except (NetworkError, OSError) as error:
+            raise DetectorUnavailableError(f"scrfd: {path} cannot be loaded: {error}") from error
+        if not self._scrfd.use_kps:
+            raise DetectorUnavailableError(f"scrfd: {path.name} gives no landmarks: use a model whose name says `kps`")
+        self._min_confidence = min_confidence
+
+    def detect(self, picture: Picture) -> list[DetectedFace]:
+        """See `FaceDetector.detect`."""
+        reduced, factor = shrink_to(picture, 1280)
+        bgr = np.ascontiguousarray(reduced[..., ::-1])
+        rows, landmarks = self._scrfd.detect(bgr, input_size=_INPUT_SIZES, det_thresh=self._min_confidence)
+        faces = []
+        for row, points in zip(rows, landmarks, strict=True):
+            x1, y1, x2, y2, confidence = (float(value) for value in row)
+            if x2 <= x1 or y2 <= y1:
+                continue
+            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points)
+            face = DetectedFace(Box(x1, y1, x2, y2), (left, right, nose, mouth_left, mouth_right), confidence)
+            faces.append(enlarge_face(face, factor))
+        return largest_first(faces)
+
+
+def _find(model: str | Path, packs_root: Path) -> Path:
+    path = Path(model)
+    if path.is_file():
+        return path
+    pack = packs_root / str(model)
+    found = sorted([*pack.glob("det_*.onnx"), *pack.glob("scrfd*.onnx")])
+    if not found:
+        raise DetectorUnavailableError(
+            f"scrfd: {model} is neither a model file nor a model pack with a detector under {packs_root}: "
+            "check LIVENESS_DETECTOR_MODEL"
+        )
+    return found[0]

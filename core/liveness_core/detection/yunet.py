@@ -1,0 +1,56 @@
+"""YuNet (Wu et al., 2023) through OpenCV's FaceDetectorYN, from a model file."""
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection.scaling import enlarge_face, shrink_to
+from liveness_core.types import Box, DetectedFace, Picture
+
+
+class YunetDetector:
+    """YuNet with five landmarks. It runs on the CPU, in OpenCV's own threads."""
+
+    name = "yunet"
+
+    def __init__(self, model: str | Path, *, min_confidence: float = 0.6, max_side_px: int = 640) -> None:
+        """Load a network.
+
+        Args:
+            model: an ONNX file from OpenCV's model zoo.
+            min_confidence: least confidence for a face, 0 to 1.
+            max_side_px: larger pictures are reduced to this before the search.
+
+        Raises:
+            DetectorUnavailableError: the file is missing or OpenCV cannot load it.
+        """
+        if not Path(model).is_file():
+            raise DetectorUnavailableError(f"yunet: {model} is not a file: check LIVENESS_DETECTOR_MODEL")
+        try:
+            self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_confidence, 0.3, 1000)
+        except cv2.error as error:
+            raise DetectorUnavailableError(f"yunet: OpenCV cannot load {model}: {error}") from error
+        self._lock = threading.Lock()  # the input size is state of OpenCV's object
+        self._max_side_px = max_side_px
+
+    def detect(self, picture: Picture) -> list[DetectedFace]:
+        """See `FaceDetector.detect`."""
+        reduced, factor = shrink_to(picture, self._max_side_px)
+        bgr = np.ascontiguousarray(reduced[..., ::-1])
+        with self._lock:
+            self._network.setInputSize((bgr.shape[1], bgr.shape[0]))
+            _, rows = self._network.detect(bgr)
+        faces = []
+        for row in rows if rows is not None else []:
+            x, y, width, height, *points, confidence = (float(value) for value in row)
+            if width <= 0 or height <= 0:
+                continue
+            left, right, nose, mouth_left, mouth_right = zip(points[0::2], points[1::2], strict=True)
+            face = DetectedFace(
+                Box(x, y, x + width, y + height), (left, right, nose, mouth_left, mouth_right), min(confidence, 1.0)
+            )
+            faces.append(enlarge_face(face, factor))
+        return largest_first(faces)

@@ -1,0 +1,52 @@
+"""From aligned crops to the encoder's input tensor, by the specification that the bundle carries."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from liveness_core.types import Picture
+
+# N images, S crop size
+
+
+class PreprocessSpec(BaseModel):
+    """How a face becomes the encoder's input; written by training, read by the service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    margin: float = Field(default=2.7, ge=1.0, le=6.0)
+    """Side of the crop over the size of the face (see `alignment`)."""
+    size: int = Field(default=224, ge=32, le=1024)
+    """Side of the crop in pixels."""
+    colour_order: Literal["RGB", "BGR"] = "RGB"
+    """Order of the channels that the encoder was trained on."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Subtracted from values scaled to [0, 1], in `colour_order`."""
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Divides what the subtraction leaves, in `colour_order`; each above 0."""
+
+    def model_post_init(self, _context: object) -> None:
+        """Refuse a zero divisor."""
+        if min(self.std) <= 0:
+            raise ValueError("std: each value must be above 0")
+
+    def to_tensor(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
+        """Stack RGB crops, each (S, S, 3) `uint8`, into x_N3SS `float32`.
+
+        Raises:
+            ValueError: a crop's shape is not (S, S, 3).
+        """
+        expected = (self.size, self.size, 3)
+        for crop in crops:
+            if crop.shape != expected:
+                raise ValueError(f"a crop has shape {crop.shape}, expected {expected}: cut it with size={self.size}")
+        x_NSS3 = np.stack(crops)
+        if self.colour_order == "BGR":
+            x_NSS3 = x_NSS3[..., ::-1]
+        std = np.asarray(self.std, np.float32)
+        scale = 1.0 / (255.0 * std)
+        offset = np.asarray(self.mean, np.float32) / std
+        return np.ascontiguousarray((x_NSS3 * scale - offset).transpose(0, 3, 1, 2), dtype=np.float32)

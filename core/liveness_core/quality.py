@@ -1,0 +1,127 @@
+"""What can be measured of a face before any model scores it, and when a picture is refused instead of scored.
+
+A refusal with a reason that the user can act on is worth more than a score from a picture that no model can judge.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from liveness_core.types import DetectedFace, Picture, Quality
+
+FACE_TOO_SMALL = "face_too_small"
+FACE_CUT_OFF = "face_cut_off"
+TOO_BLURRY = "too_blurry"
+TOO_DARK = "too_dark"
+TOO_BRIGHT = "too_bright"
+EXTREME_POSE = "extreme_pose"
+
+# Five points of an adult's mean head, in units of the eye distance: x to the picture's right, y down, z away from the
+# camera, about the midpoint of the eyes. Same order as `DetectedFace.landmarks`. Only the nose is out of the plane.
+_HEAD_53 = np.array(
+    [[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.62, -0.42], [-0.39, 1.10, 0.02], [0.39, 1.10, 0.02]], dtype=np.float64
+)
+_HEAD_PINV_45 = np.linalg.pinv(np.hstack([_HEAD_53, np.ones((5, 1))]))
+
+_FACE_VIEW = 128  # sharpness is measured at one size, so that it says something about detail and not about pixels
+_SHARP = 100.0  # variance of the Laplacian at that size which counts as half sharp
+
+
+class QualityGates(BaseModel):
+    """Below or beyond these a face is refused, not scored. A bundle carries the gates that its figures hold for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_face_px: float = Field(default=40.0, ge=0)
+    """Shorter side of the face's box, pixels."""
+    max_cut_off: float = Field(default=0.15, ge=0, le=1)
+    """Share of the face's box outside the picture."""
+    min_sharpness: float = Field(default=0.02, ge=0, le=1)
+    """On `Quality.sharpness`'s scale."""
+    min_brightness: float = Field(default=0.08, ge=0, le=1)
+    """Mean luma."""
+    max_brightness: float = Field(default=0.95, ge=0, le=1)
+    """Mean luma."""
+    max_yaw_deg: float = Field(default=45.0, ge=0, le=90)
+    """Either way."""
+    max_pitch_deg: float = Field(default=40.0, ge=0, le=90)
+    """Either way."""
+    max_roll_deg: float = Field(default=40.0, ge=0, le=180)
+    """Either way."""
+
+
+def measure(picture: Picture, face: DetectedFace) -> Quality:
+    """Measure one face.
+
+    Sharpness is v / (v + 100) for v the variance of the Laplacian of the face's luma at 128x128 pixels (Pech-Pacheco
+    et al., 2000): a face with fewer pixels than that cannot be sharper than it is large.
+    """
+    height, width = picture.shape[:2]
+    inside = face.box.clipped(width, height)
+    view = picture[
+        int(inside.y1) : max(math.ceil(inside.y2), int(inside.y1) + 1),
+        int(inside.x1) : max(math.ceil(inside.x2), int(inside.x1) + 1),
+    ]
+    yaw, pitch, roll = head_pose_deg(face)
+    sharpness, brightness = _sharpness_and_brightness(view) if view.size else (0.0, 0.0)
+    return Quality(
+        face_px=min(face.box.width, face.box.height),
+        sharpness=sharpness,
+        brightness=brightness,
+        yaw_deg=yaw,
+        pitch_deg=pitch,
+        roll_deg=roll,
+        cut_off=1.0 - inside.area / face.box.area,
+    )
+
+
+def refusals(quality: Quality, gates: QualityGates) -> tuple[str, ...]:
+    """The reasons to refuse a face, most fundamental first; empty where it can be scored."""
+    checks = {
+        FACE_TOO_SMALL: quality.face_px < gates.min_face_px,
+        FACE_CUT_OFF: quality.cut_off > gates.max_cut_off,
+        TOO_DARK: quality.brightness < gates.min_brightness,
+        TOO_BRIGHT: quality.brightness > gates.max_brightness,
+        TOO_BLURRY: quality.sharpness < gates.min_sharpness,
+        EXTREME_POSE: abs(quality.yaw_deg) > gates.max_yaw_deg
+        or abs(quality.pitch_deg) > gates.max_pitch_deg
+        or abs(quality.roll_deg) > gates.max_roll_deg,
+    }
+    return tuple(reason for reason, refused in checks.items() if refused)
+
+
+def head_pose_deg(face: DetectedFace) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees from the five landmarks.
+
+    Fits a scaled orthographic camera to a mean head by least squares and takes the nearest rotation, which needs no
+    focal length. Five points on a mean head give a gate, not a measurement: expect errors of about 10 degrees.
+    """
+    points_52 = np.asarray(face.landmarks, dtype=np.float64)
+    camera_23 = (_HEAD_PINV_45 @ points_52)[:3].T
+    rotation = _nearest_rotation(camera_23)
+    # The camera looks along +z; the head's nose direction is its -z axis.
+    nose = -rotation[:, 2]
+    yaw = math.degrees(math.atan2(nose[0], -nose[2]))
+    pitch = math.degrees(math.asin(min(max(-nose[1], -1.0), 1.0)))
+    roll = math.degrees(math.atan2(rotation[1, 0], rotation[0, 0]))
+    return yaw, pitch, roll
+
+
+def _nearest_rotation(camera_23: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotation whose first two rows are closest to those of a scaled orthographic camera."""
+    left, _, right = np.linalg.svd(camera_23, full_matrices=False)
+    rows_23 = left @ right
+    return np.vstack([rows_23, np.cross(rows_23[0], rows_23[1])])
+
+
+def _sharpness_and_brightness(view: Picture) -> tuple[float, float]:
+    shrinks = min(view.shape[:2]) > _FACE_VIEW
+    luma = cv2.cvtColor(
+        cv2.resize(view, (_FACE_VIEW, _FACE_VIEW), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
+        cv2.COLOR_RGB2GRAY,
+    )
+    variance = float(cv2.Laplacian(luma, cv2.CV_32F).var())
+    return variance / (variance + _SHARP), float(luma.mean()) / 255

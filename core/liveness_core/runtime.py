@@ -1,0 +1,153 @@
+"""Running ONNX networks: the one place that chooses execution providers and thread counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+Provider = Literal["auto", "cpu", "cuda"]
+
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+
+
+class ProviderError(RuntimeError):
+    """The execution provider that was asked for is not the one that would run."""
+
+
+class NetworkError(RuntimeError):
+    """A network could not be loaded or run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How networks are run in this process."""
+
+    provider: Provider = "auto"
+    """`auto` takes CUDA where it works and the CPU elsewhere; `cuda` refuses to start without it."""
+    intra_op_threads: int = 1
+    """Threads that share one network's work; set explicitly, since ONNX Runtime's default fails in some containers."""
+    device_id: int = 0
+    """Which GPU, counted from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a network."""
+
+    name: str
+    dtype: str
+    """NumPy's name, e.g. `float32`."""
+    shape: tuple[int | None, ...]
+    """None where the dimension is free."""
+
+
+class TensorSession(Protocol):
+    """A loaded network. Implementations are safe to call from several threads at once."""
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]:
+        """What it takes."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[TensorInfo]:
+        """What it gives."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Where it runs: `cpu` or `cuda`."""
+        ...
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """Compute the named outputs.
+
+        Raises:
+            NetworkError: the runtime refused the input or failed.
+        """
+        ...
+
+
+class OrtSession:
+    """A `TensorSession` on ONNX Runtime."""
+
+    def __init__(self, model: bytes, options: RuntimeOptions | None = None, *, fixed_shapes: bool = True) -> None:
+        """Load a network from the bytes of its ONNX file.
+
+        Args:
+            model: content of the file; bytes and not a path, so that what was hashed is what is loaded.
+            options: provider and threads.
+            fixed_shapes: False for networks whose input size changes from call to call. Their memory arena is
+                switched off, since it would keep a block for every size it ever saw.
+
+        Raises:
+            ProviderError: `cuda` was asked for and does not run.
+            NetworkError: the bytes are not a network that this runtime can load.
+        """
+        options = options or RuntimeOptions()
+        self._session = _create(model, options, fixed_shapes)
+        actual = self._session.get_providers()[0]
+        # `get_available_providers()` lists CUDA even where a session then falls back to the CPU: ask the session.
+        if options.provider == "cuda" and actual != _CUDA:
+            raise ProviderError(
+                "CUDA was asked for but ONNX Runtime runs on the CPU: check that the extra `gpu` is installed "
+                "(not `service` beside it), the NVIDIA driver, and that the container sees the GPU"
+            )
+        self.provider = "cuda" if actual == _CUDA else "cpu"
+        self.inputs = tuple(_info(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_info(node) for node in self._session.get_outputs())
+
+    @property
+    def native(self) -> ort.InferenceSession:
+        """The runtime's own session, for libraries that ask for one."""
+        return self._session
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See `TensorSession.run`."""
+        try:
+            return [np.asarray(value) for value in self._session.run(list(outputs), dict(feeds))]
+        except Exception as error:  # ONNX Runtime raises half a dozen unrelated classes
+            raise NetworkError(f"ONNX Runtime failed: {_first_line(error)}") from error
+
+
+def _create(model: bytes, options: RuntimeOptions, fixed_shapes: bool) -> ort.InferenceSession:
+    session_options = ort.SessionOptions()
+    session_options.intra_op_num_threads = options.intra_op_threads
+    session_options.inter_op_num_threads = 1
+    session_options.log_severity_level = 3
+    # Idle threads that spin take the cores that decode and detect the next picture.
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not fixed_shapes:
+        session_options.enable_cpu_mem_arena = False
+        session_options.enable_mem_pattern = False
+    providers: list[Any] = [_CPU]
+    if options.provider != "cpu" and _CUDA in ort.get_available_providers():
+        providers.insert(0, (_CUDA, {"device_id": options.device_id}))
+    try:
+        return ort.InferenceSession(model, session_options, providers=providers)
+    except Exception as error:  # as above
+        raise NetworkError(f"not a network that ONNX Runtime can load: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+
+
+def _info(node: Any) -> TensorInfo:  # onnxruntime ships no types
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorInfo(node.name, _DTYPES.get(node.type, node.type), shape)

@@ -1,0 +1,84 @@
+"""From aligned crops to scores: encoder, classifier, temperature, softmax."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liveness_core.preprocess import PreprocessSpec
+from liveness_core.runtime import TensorSession
+from liveness_core.types import Picture, Score
+
+# N images, S crop size, D embedding, h x w last feature map
+
+LIVE, SPOOF = 0, 1
+"""Columns of the classifier's logits (the paper's b = 0 and b = 1)."""
+
+
+class ScoreError(RuntimeError):
+    """A network gave something that is not a score; nothing is concluded from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CropScore:
+    """What the networks say of one crop."""
+
+    score: Score
+    activation: NDArray[np.float32] | None
+    """Class activation map of shape (h, w), logit of live minus logit of spoof at each place; None unless asked for."""
+
+
+class Scorer:
+    """Scores crops. Safe to call from several threads at once."""
+
+    def __init__(
+        self, encoder: TensorSession, classifier: TensorSession, preprocess: PreprocessSpec, temperature: float
+    ) -> None:
+        self._encoder = encoder
+        self._classifier = classifier
+        self._preprocess = preprocess
+        self._temperature = temperature
+
+    @property
+    def provider(self) -> str:
+        """Where the encoder runs: `cpu` or `cuda`."""
+        return self._encoder.provider
+
+    def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
+        """Score crops as one batch.
+
+        Args:
+            crops: RGB crops of shape (S, S, 3), cut by `alignment.align`.
+            explain: also compute class activation maps (Zhou et al., 2016). The embedding is the mean of the feature
+                map, so the classifier applied to the features at one place gives that place's share of the logits.
+
+        Raises:
+            ScoreError: a score is not a number.
+            NetworkError: the runtime failed.
+        """
+        if not crops:
+            return []
+        wanted = ["embedding", "features"] if explain else ["embedding"]
+        outputs = self._encoder.run({"image": self._preprocess.to_tensor(crops)}, wanted)
+        scores_N = live_probability(self._logits(outputs[0]), self._temperature)
+        if not np.isfinite(scores_N).all():
+            raise ScoreError("the network's output is not a finite number")
+        maps = self._activation_maps(outputs[1]) if explain else [None] * len(crops)
+        return [CropScore(Score(float(score)), map_hw) for score, map_hw in zip(scores_N, maps, strict=True)]
+
+    def _logits(self, embedding_ND: NDArray[Any]) -> NDArray[np.float32]:
+        return self._classifier.run({"embedding": embedding_ND}, ["logits"])[0]
+
+    def _activation_maps(self, features_NDhw: NDArray[Any]) -> list[NDArray[np.float32] | None]:
+        count, depth, height, width = features_NDhw.shape
+        places = np.ascontiguousarray(features_NDhw.transpose(0, 2, 3, 1)).reshape(-1, depth)
+        logits = self._logits(places)
+        return list((logits[:, LIVE] - logits[:, SPOOF]).reshape(count, height, width))
+
+
+def live_probability(logits_N2: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Softmax of the temperature-scaled logits, probability of live, shape (N,)."""
+    difference = (logits_N2[:, SPOOF].astype(np.float64) - logits_N2[:, LIVE]) / temperature
+    return 1.0 / (1.0 + np.exp(np.clip(difference, -700, 700)))

@@ -1,0 +1,104 @@
+"""The records that pass between detection, alignment, scoring and the two halves built on them.
+
+Coordinates are pixels of the upright picture; (0, 0) is the top-left corner of the top-left pixel, so a picture of
+width W covers x from 0 to W. Pictures are `uint8` arrays of shape (H, W, 3), RGB.
+"""
+
+from dataclasses import dataclass
+from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+"""An upright RGB picture, shape (H, W, 3)."""
+
+Score = NewType("Score", float)
+"""Probability that the presentation is bona fide (live), in [0, 1]. Higher is always more live."""
+
+Point = tuple[float, float]
+"""x and y in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle; x2 > x1 and y2 > y1. It may reach beyond the picture."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def width(self) -> float:
+        """Width in pixels."""
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        """Height in pixels."""
+        return self.y2 - self.y1
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels."""
+        return self.width * self.height
+
+    @property
+    def centre(self) -> Point:
+        """The middle of the box."""
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    def clipped(self, width: float, height: float) -> "Box":
+        """The part of the box inside a picture of this size (an empty box where none is)."""
+        x1, x2 = (min(max(x, 0.0), width) for x in (self.x1, self.x2))
+        y1, y2 = (min(max(y, 0.0), height) for y in (self.y1, self.y2))
+        return Box(x1, y1, x2, y2)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFace:
+    """One face, as every detector reports it."""
+
+    box: Box
+    """Forehead to chin, ear to ear."""
+    landmarks: tuple[Point, Point, Point, Point, Point]
+    """Eye at the picture's left, eye at its right, nose tip, mouth corner at its left, mouth corner at its right."""
+    confidence: float
+    """The detector's own confidence in [0, 1]; not comparable between detectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedFace:
+    """A square crop about a face, eyes level, every pixel taken from the picture."""
+
+    pixels: Picture
+    """Shape (S, S, 3), RGB."""
+    centre: Point
+    """Centre of the crop in the picture."""
+    side_px: float
+    """Side of the crop in the picture, before it was resized to S."""
+    margin: float
+    """`side_px` over the face's size; below the requested margin where the picture was too small for it."""
+    angle_deg: float
+    """By how much the crop is turned against the picture; positive is clockwise on the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What can be said of a face's picture before any model scores it."""
+
+    face_px: float
+    """The shorter side of the face's box, in pixels."""
+    sharpness: float
+    """0 (no detail) to 1 (crisp); see `quality.measure`."""
+    brightness: float
+    """Mean luma of the face, 0 (black) to 1 (white)."""
+    yaw_deg: float
+    """Turn of the head; positive when the nose points to the picture's right."""
+    pitch_deg: float
+    """Nod of the head; positive when the nose points up."""
+    roll_deg: float
+    """Tilt of the head; positive is clockwise on the screen."""
+    cut_off: float
+    """Share of the face's box that lies outside the picture, 0 to 1."""
