@@ -92,7 +92,7 @@ class Provenance(_Part):
 class Manifest(_Part):
     """The content of `bundle.json`."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: Name
     version: Name
     preprocess: PreprocessSpec

@@ -21,7 +21,7 @@ class DetectorSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: DetectorName = "mtcnn"
-    min_confidence: float = Field(default=0.8, ge=0.1, le=0.999)
+    min_confidence: float = Field(default=0.9, ge=0.1, le=0.999)
     """Least confidence for a face, on this detector's own scale."""
 
 

@@ -42,7 +42,7 @@ class MtcnnDetector:
         self,
         runtime: RuntimeOptions | None = None,
         *,
-        min_confidence: float = 0.8,
+        min_confidence: float = 0.9,
         min_face_px: int = 24,
         min_face_share: float = 0.05,
         max_side_px: int = 1024,
@@ -173,8 +173,9 @@ def _windows(picture: Picture, boxes_N5: NDArray[np.float32], size: int) -> NDAr
     """The windows resized to `size`; what lies outside the picture is black, as when the networks were trained."""
     height, width = picture.shape[:2]
     batch = np.zeros((len(boxes_N5), size, size, 3), np.uint8)
-    for row, (x1, y1, x2, y2) in enumerate(np.rint(boxes_N5[:, :4]).astype(int)):
-        x1, y1, x2, y2 = int(x1), int(y1), max(int(x2), int(x1) + 1), max(int(y2), int(y1) + 1)
+    corners_N4 = np.rint(boxes_N5[:, :4]).astype(int)
+    corners_N4[:, 2:] = np.maximum(corners_N4[:, 2:], corners_N4[:, :2] + 1)
+    for row, (x1, y1, x2, y2) in enumerate(corners_N4.tolist()):
         inside = picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
         if inside.size == 0:
             continue
