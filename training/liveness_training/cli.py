@@ -1,0 +1,54 @@
+"""`liveness-train`: from labelled faces to a bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liveness_core.detection import DetectorSpec
+from liveness_core.preprocess import PreprocessSpec
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+Data = Annotated[Path, typer.Argument(help="Folder with index.csv and the pictures that it names.")]
+Cache = Annotated[Path, typer.Option(help="Folder for the crops.")]
+
+
+@app.command()
+def prepare(data: Data, cache: Cache = Path("cache"), workers: int = 2) -> None:
+    """Find the faces and cut their crops, once; training then reads them."""
+    from liveness_training.data.crops import prepare as cut
+
+    crops = cut(data, cache, preprocess=PreprocessSpec(), detector=DetectorSpec(), workers=workers)
+    typer.echo(f"{len(crops.samples)} faces; in {len(crops.missed)} pictures none was found")
+    for domain in sorted({sample.domain for sample in crops.missed}):
+        typer.echo(f"  {domain}: none in {sum(sample.domain == domain for sample in crops.missed)}")
+
+
+@app.command()
+def train(
+    data: Data,
+    run: Annotated[Path, typer.Option(help="Folder of the run; made where it does not exist.")],
+    init: Annotated[Path | None, typer.Option(help="Weights to start from (.npz); from scratch without.")] = None,
+    cache: Cache = Path("cache"),
+    hold_out: Annotated[str | None, typer.Option(help="Domain to keep out of training and report on.")] = None,
+    steps: int = 700,
+    batch_size: int = 48,
+    seed: int = 1,
+    workers: int = 2,
+) -> None:
+    """Train live against spoof and report AUC, EER and HTER."""
+    from liveness_training import run as runs
+    from liveness_training.config import TrainConfig
+    from liveness_training.data.crops import prepare as cut
+    from liveness_training.evaluation.report import as_table
+
+    preprocess, detector = PreprocessSpec(), DetectorSpec()
+    crops = cut(data, cache, preprocess=preprocess, detector=detector, workers=workers)
+    config = TrainConfig(hold_out=hold_out, steps=steps, batch_size=batch_size, seed=seed)
+    report = runs.train(crops, config, run, preprocess=preprocess, detector=detector, init=init, workers=workers)
+    typer.echo(as_table(report))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,75 @@
+"""One labelled picture, and the reader of `index.csv`, the format for data of one's own.
+
+How to point it at data: a folder with an `index.csv` that has a header and a row per picture,
+
+    path,domain,label,attack,subject,sequence
+    alice/1.jpg,office,live,live,alice,visit1
+    alice/print1.jpg,office,spoof,print,alice,attack1
+
+`path` is relative to the folder. `domain` is the capture set-up (camera, place); training balances over it. `label` is
+`live` or `spoof`. `attack` is the PAI species (`print`, `replay` …), `live` for bona fide pictures. `subject` keeps
+one person's pictures on one side of every split; where it is empty the picture counts as a person of its own.
+`sequence` groups the frames of one recording and may be empty.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+_COLUMNS = ("path", "domain", "label", "attack", "subject", "sequence")
+_LABELS = ("live", "spoof")
+
+
+class DataError(ValueError):
+    """The data are not as their format says; the message names the file and the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture."""
+
+    path: str
+    """Relative to the folder of the index."""
+    domain: str
+    """Capture set-up."""
+    live: bool
+    """True for bona fide."""
+    species: str
+    """PAI species; `live` for bona fide."""
+    subject: str
+    """Who is shown; unique within the domain."""
+    sequence: str
+    """Recording that the picture is a frame of; empty where unknown."""
+
+
+def read_index(root: Path) -> list[Sample]:
+    """Read `root/index.csv`.
+
+    Raises:
+        DataError: it is missing, has other columns, an unknown label, or a row that contradicts itself.
+    """
+    path = root / "index.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if missing := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
+                raise DataError(f"{path}: the header lacks {', '.join(missing)}")
+            samples = [_sample(row, path, number) for number, row in enumerate(reader, start=2)]
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: the folder of the data needs an index.csv") from error
+    if not samples:
+        raise DataError(f"{path} holds no row")
+    return samples
+
+
+def _sample(row: dict[str, str], path: Path, number: int) -> Sample:
+    where = f"{path}, line {number}"
+    if row["label"] not in _LABELS:
+        raise DataError(f"{where}: label is {row['label']!r}, expected live or spoof")
+    live = row["label"] == "live"
+    if live != (row["attack"] == "live"):
+        raise DataError(f"{where}: label {row['label']!r} and attack {row['attack']!r} contradict each other")
+    if not row["path"] or not row["domain"]:
+        raise DataError(f"{where}: path and domain must not be empty")
+    # Each picture of unknown people is a person of its own: they can only be split by picture.
+    return Sample(row["path"], row["domain"], live, row["attack"], row["subject"] or row["path"], row["sequence"])

@@ -1,0 +1,87 @@
+"""Error rates from scores. Higher scores are more bona fide; a score at or above the threshold counts as live.
+
+APCER: share of attack presentations classified as bona fide, of the worst PAI species (ISO/IEC 30107-3).
+BPCER: share of bona fide presentations classified as attacks. HTER: mean of BPCER and the share of all attacks that
+pass, as the literature uses it. EER: the rate at which those two are equal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score, roc_curve
+
+# M scored pictures
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores with the truth about each."""
+
+    scores_M: Scores
+    live_M: NDArray[np.bool_]
+    species_M: NDArray[np.str_]
+    """PAI species of each; `live` for bona fide."""
+
+    @classmethod
+    def of(cls, scores: Sequence[float] | Scores, live: Sequence[bool], species: Sequence[str]) -> "Scored":
+        """From plain sequences."""
+        return cls(np.asarray(scores, np.float64), np.asarray(live, bool), np.asarray(species, str))
+
+    def part(self, mask_M: NDArray[np.bool_]) -> "Scored":
+        """Those where the mask is true."""
+        return Scored(self.scores_M[mask_M], self.live_M[mask_M], self.species_M[mask_M])
+
+
+def auc(scored: Scored) -> float:
+    """Area under the ROC curve, 0 to 1: how often a bona fide picture scores above an attack."""
+    return float(roc_auc_score(scored.live_M, scored.scores_M))
+
+
+def bpcer(scored: Scored, threshold: float) -> float:
+    """Share of bona fide pictures below the threshold."""
+    return float((scored.scores_M[scored.live_M] < threshold).mean())
+
+
+def apcer_by_species(scored: Scored, threshold: float) -> dict[str, float]:
+    """For each PAI species the share of its attacks at or above the threshold."""
+    attacks = scored.part(~scored.live_M)
+    return {
+        str(species): float((attacks.scores_M[attacks.species_M == species] >= threshold).mean())
+        for species in np.unique(attacks.species_M)
+    }
+
+
+def apcer(scored: Scored, threshold: float) -> float:
+    """APCER of the worst PAI species."""
+    return max(apcer_by_species(scored, threshold).values())
+
+
+def hter(scored: Scored, threshold: float) -> float:
+    """Half the sum of BPCER and the share of all attacks that pass."""
+    passed = float((scored.scores_M[~scored.live_M] >= threshold).mean())
+    return (bpcer(scored, threshold) + passed) / 2
+
+
+def eer(scored: Scored) -> tuple[float, float]:
+    """The equal error rate and the threshold at which it is reached."""
+    false_pass, true_pass, thresholds = roc_curve(scored.live_M, scored.scores_M)
+    place = int(np.argmin(np.abs(false_pass - (1 - true_pass))))
+    threshold = float(min(thresholds[place], 1.0))
+    return float((false_pass[place] + 1 - true_pass[place]) / 2), threshold
+
+
+def threshold_at_apcer(scored: Scored, limit: float) -> float:
+    """The lowest threshold at which no PAI species passes more often than `limit`."""
+    highest = 0.0
+    attacks = scored.part(~scored.live_M)
+    for species in np.unique(attacks.species_M):
+        ordered = np.sort(attacks.scores_M[attacks.species_M == species])[::-1]
+        allowed = int(np.floor(limit * len(ordered)))
+        # The first attack that must not pass sets the threshold just above its own score.
+        if allowed < len(ordered):
+            highest = max(highest, float(np.nextafter(ordered[allowed], 2.0)))
+    return min(highest, 1.0)

@@ -1,0 +1,1 @@
+"""Encoders and heads. The bundle knows no architecture: an encoder maps `image` to `embedding` and `features`."""
