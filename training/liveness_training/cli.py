@@ -32,7 +32,7 @@ def train(
     init: Annotated[Path | None, typer.Option(help="Weights to start from (.npz); from scratch without.")] = None,
     cache: Cache = Path("cache"),
     hold_out: Annotated[str | None, typer.Option(help="Domain to keep out of training and report on.")] = None,
-    steps: int = 700,
+    steps: int = 500,
     batch_size: int = 48,
     seed: int = 1,
     workers: int = 2,

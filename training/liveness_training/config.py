@@ -12,7 +12,7 @@ class TrainConfig(BaseModel):
 
     hold_out: str | None = None
     """Domain that is neither trained on nor used for thresholds, only reported; None trains on all."""
-    steps: int = Field(default=700, ge=1)
+    steps: int = Field(default=500, ge=1)
     """Optimiser steps."""
     batch_size: int = Field(default=48, ge=2)
     """Pictures a step; 48 as the paper's image batches."""

@@ -42,6 +42,15 @@ def train(
 ) -> dict[str, dict[str, float]]:
     """Train, evaluate, and write the run's folder; returns its figures."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Written first: the commit is that of the code that was started, not of what the checkout became meanwhile.
+    settings = {
+        "config": config.model_dump(),
+        "preprocess": preprocess.model_dump(),
+        "detector": detector.model_dump(),
+        "git_commit": git_commit(),
+        "libraries": libraries(),
+    }
+    (folder / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
     torch.manual_seed(config.seed)
     protocol = make_protocol(crops.samples, crops.missed, config.hold_out)
     encoder = MobileNetV2Encoder(config.padding)
@@ -61,14 +70,6 @@ def train(
     network = averaged.network
     assert isinstance(network, ImageNetwork)
     torch.save(network.state_dict(), folder / "weights.pt")
-    settings = {
-        "config": config.model_dump(),
-        "preprocess": preprocess.model_dump(),
-        "detector": detector.model_dump(),
-        "git_commit": git_commit(),
-        "libraries": libraries(),
-    }
-    (folder / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
     scores = score_rows(network, crops, protocol.evaluated, preprocess)
     _, threshold = eer(scored_rows(scores, crops, protocol.dev))
     report = run_report(scores, crops, protocol, threshold)
