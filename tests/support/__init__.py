@@ -1,0 +1,1 @@
+"""What tests share: small real bundles and real pictures."""
