@@ -55,16 +55,18 @@ class Scorer:
                 map, so the classifier applied to the features at one place gives that place's share of the logits.
 
         Raises:
-            ScoreError: a score is not a number.
+            ScoreError: a logit is not a finite number.
             NetworkError: the runtime failed.
         """
         if not crops:
             return []
         wanted = ["embedding", "features"] if explain else ["embedding"]
         outputs = self._encoder.run({"image": self._preprocess.to_tensor(crops)}, wanted)
-        scores_N = live_probability(self._logits(outputs[0]), self._temperature)
-        if not np.isfinite(scores_N).all():
+        logits_N2 = self._logits(outputs[0])
+        # Asked of the logits: an overflow to infinity would become a score of exactly 0 or 1.
+        if not np.isfinite(logits_N2).all():
             raise ScoreError("the network's output is not a finite number")
+        scores_N = live_probability(logits_N2, self._temperature)
         maps = self._activation_maps(outputs[1]) if explain else [None] * len(crops)
         return [CropScore(Score(float(score)), map_hw) for score, map_hw in zip(scores_N, maps, strict=True)]
 
