@@ -1,0 +1,69 @@
+"""`GET /v1/models`: what scores here, and what is known of it."""
+
+from typing import Self
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from liveness_core.bundle import OperatingPoint, Parity, Provenance
+from liveness_core.detection import DetectorSpec
+from liveness_core.preprocess import PreprocessSpec
+from liveness_core.quality import QualityGates
+from liveness_service.api.access import Service
+from liveness_service.api.examples import UNAVAILABLE
+from liveness_service.inference.model import Model
+
+router = APIRouter(prefix="/v1", tags=["models"])
+
+
+class ModelDetails(BaseModel):
+    """One loaded bundle."""
+
+    name: str
+    version: str
+    precision: str
+    provider: str = Field(description="Where the encoder runs: cpu or cuda.")
+    parity: Parity | None = Field(description="Drift of this precision against fp32; null for fp32 itself.")
+    temperature: float
+    operating_points: dict[str, OperatingPoint]
+    default_operating_point: str
+    preprocess: PreprocessSpec
+    detector: DetectorSpec = Field(description="The detector that the bundle was trained with.")
+    detector_in_use: str
+    quality_gates: QualityGates
+    metrics: dict[str, dict[str, float]] = Field(description="Protocol, metric, value; rates in [0, 1].")
+    provenance: Provenance
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """From a loaded model."""
+        bundle = model.bundle
+        manifest = bundle.manifest
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            precision=bundle.variant.precision,
+            provider=bundle.scorer.provider,
+            parity=bundle.variant.parity,
+            temperature=manifest.temperature,
+            operating_points=dict(manifest.operating_points),
+            default_operating_point=manifest.default_operating_point,
+            preprocess=manifest.preprocess,
+            detector=manifest.detector,
+            detector_in_use=model.detector.name,
+            quality_gates=manifest.quality_gates,
+            metrics=dict(manifest.metrics),
+            provenance=manifest.provenance,
+        )
+
+
+class Models(BaseModel):
+    """The loaded bundles; the first one decides."""
+
+    models: list[ModelDetails]
+
+
+@router.get("/models", summary="What scores here?", responses=UNAVAILABLE)
+async def list_models(service: Service) -> Models:
+    """Describe the loaded model."""
+    return Models(models=[ModelDetails.of(service.model())])

@@ -1,0 +1,119 @@
+"""Errors as `application/problem+json` (RFC 9457)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from liveness_service.errors import InvalidParameterError, ServiceError
+from liveness_service.observability.metrics import Metrics
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="URN of the kind of problem; ends in `code`.")
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What happened and what to check.")
+    instance: str = Field(description="Path of the request.")
+    code: str = Field(description="Stable name for programs.")
+    request_id: str = Field(description="Also in the header `X-Request-ID` and in the service's log.")
+
+
+class ProblemResponse(JSONResponse):
+    """A problem as a response."""
+
+    media_type = MEDIA_TYPE
+
+
+def problem(
+    scope: Scope,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
+) -> ProblemResponse:
+    """Make the response of a problem."""
+    content = {
+        "type": f"urn:face-liveness:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": scope["path"],
+        "code": code,
+        "request_id": scope["state"]["request_id"],
+        **(members or {}),
+    }
+    return ProblemResponse(content, status, headers)
+
+
+def internal_error(scope: Scope, request_id: str) -> ProblemResponse:
+    """The answer to a fault of ours: it tells nothing but where to look."""
+    return problem(
+        scope,
+        status=500,
+        code="internal_error",
+        title="A fault of the service",
+        detail=f"the service's log has the cause under request_id {request_id}",
+    )
+
+
+def install_handlers(app: FastAPI, metrics: Metrics) -> None:
+    """Let the app answer every error with a problem."""
+
+    async def service_error(request: Request, error: Exception) -> ProblemResponse:
+        assert isinstance(error, ServiceError)  # what the handler is registered for
+        metrics.rejected.labels(error.code).inc()
+        request.scope["state"]["log"] = {"code": error.code, "detail": error.detail}
+        headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else None
+        return problem(
+            request.scope,
+            status=error.status,
+            code=error.code,
+            title=error.title,
+            detail=error.detail,
+            headers=headers,
+            members=error.members,
+        )
+
+    async def invalid_request(request: Request, error: Exception) -> ProblemResponse:
+        assert isinstance(error, RequestValidationError)
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'][1:]) or fault['loc'][0]}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        return await service_error(request, InvalidParameterError("; ".join(faults)))
+
+    async def http_error(request: Request, error: Exception) -> ProblemResponse:
+        assert isinstance(error, HTTPException)
+        status = HTTPStatus(error.status_code)
+        details = {
+            404: "there is nothing at this path: see /docs",
+            405: f"{request.method} is not served here: see /docs",
+        }
+        return problem(
+            request.scope,
+            status=status,
+            code=status.name.lower(),
+            title=status.phrase,
+            detail=details.get(status, str(error.detail)),
+            headers=error.headers,
+        )
+
+    app.add_exception_handler(ServiceError, service_error)
+    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(HTTPException, http_error)

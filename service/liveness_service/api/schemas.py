@@ -1,0 +1,165 @@
+"""What the API answers."""
+
+import base64
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from liveness_core.types import Box, Quality
+from liveness_service.inference.model import Model
+from liveness_service.inference.pipeline import ScoreOptions
+from liveness_service.inference.results import FacePolicy, FaceResult, ImageResult, Timings, Verdict
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+BoxOut = Annotated[
+    tuple[float, float, float, float], Field(description="[x1, y1, x2, y2] in pixels of the upright image.")
+]
+PointOut = tuple[float, float]
+
+
+class LivenessQuery(BaseModel):
+    """Query parameters; an unknown one is refused, since a misspelt operating point must not go unnoticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operating_point: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Name of a threshold of the bundle (see /v1/models); its default one if absent.",
+    )
+    faces: FacePolicy = Field(
+        default=FacePolicy.SINGLE,
+        description="`single`: more than one face is undetermined. `largest`: the others are ignored. "
+        "`all`: each face is scored, and the image is live only if all are.",
+    )
+    explain: bool = Field(default=False, description="Adds a heat map of what spoke for live (blue) or spoof (red).")
+
+    def options(self) -> ScoreOptions:
+        """As the pipeline takes them."""
+        return ScoreOptions(self.operating_point, self.faces, self.explain)
+
+
+class QualityOut(BaseModel):
+    """What was measured of the face before scoring."""
+
+    face_px: float = Field(description="Shorter side of the face's box, pixels.")
+    sharpness: Unit = Field(description="0 no detail, 1 crisp.")
+    brightness: Unit = Field(description="Mean luma, 0 black to 1 white.")
+    yaw_deg: float = Field(description="Turn of the head; positive: the nose points to the image's right.")
+    pitch_deg: float = Field(description="Nod of the head; positive: the nose points up.")
+    roll_deg: float = Field(description="Tilt of the head; positive: clockwise on the screen.")
+
+    @classmethod
+    def of(cls, quality: Quality) -> Self:
+        """From core's record."""
+        return cls(
+            face_px=round(quality.face_px, 1),
+            sharpness=round(quality.sharpness, 3),
+            brightness=round(quality.brightness, 3),
+            yaw_deg=round(quality.yaw_deg, 1),
+            pitch_deg=round(quality.pitch_deg, 1),
+            roll_deg=round(quality.roll_deg, 1),
+        )
+
+
+class FaceOut(BaseModel):
+    """One face."""
+
+    box: BoxOut
+    landmarks: tuple[PointOut, PointOut, PointOut, PointOut, PointOut] = Field(
+        description="Eye at the image's left, eye at its right, nose tip, mouth corners likewise; pixels."
+    )
+    detection_confidence: Unit = Field(description="The face detector's, on its own scale.")
+    score: Unit | None = Field(description="Probability of live; null where the face was not scored.")
+    verdict: Verdict
+    reasons: list[str] = Field(description="Why the verdict is undetermined; empty otherwise.")
+    quality: QualityOut
+    heatmap_png: str | None = Field(
+        default=None, description="With `explain=true`: PNG in base64, the scored crop with its class activation map."
+    )
+
+    @classmethod
+    def of(cls, result: FaceResult) -> Self:
+        """From the pipeline's record."""
+        heatmap = result.heatmap_png
+        left, right, nose, mouth_left, mouth_right = (_rounded(point) for point in result.face.landmarks)
+        return cls(
+            box=_box(result.face.box),
+            landmarks=(left, right, nose, mouth_left, mouth_right),
+            detection_confidence=round(result.face.confidence, 4),
+            score=result.score,
+            verdict=result.verdict,
+            reasons=list(result.reasons),
+            quality=QualityOut.of(result.quality),
+            heatmap_png=None if heatmap is None else base64.b64encode(heatmap).decode("ascii"),
+        )
+
+
+class ImageOut(BaseModel):
+    """The upright image."""
+
+    width: int
+    height: int
+
+
+class ModelOut(BaseModel):
+    """The model that scored."""
+
+    name: str
+    version: str
+
+
+class TimingsOut(BaseModel):
+    """Milliseconds in each stage."""
+
+    decode: float
+    detect: float
+    align: float
+    queue: float
+    infer: float
+    total: float
+
+    @classmethod
+    def of(cls, timings: Timings) -> Self:
+        """From the pipeline's record."""
+        return cls(**{name: round(getattr(timings, name), 2) for name in cls.model_fields})
+
+
+class LivenessResponse(BaseModel):
+    """The verdict on one image."""
+
+    request_id: str
+    verdict: Verdict = Field(description="`undetermined` is an answer, never a pass: `reasons` say what to fix.")
+    reasons: list[str]
+    score: Unit | None = Field(description="Probability of live; null where no face was scored.")
+    threshold: Unit = Field(description="A score at or above it is live.")
+    operating_point: str
+    faces: list[FaceOut]
+    image: ImageOut
+    model: ModelOut
+    timings_ms: TimingsOut
+
+    @classmethod
+    def of(cls, request_id: str, result: ImageResult, model: Model) -> Self:
+        """From the pipeline's record."""
+        manifest = model.bundle.manifest
+        return cls(
+            request_id=request_id,
+            verdict=result.verdict,
+            reasons=list(result.reasons),
+            score=result.score,
+            threshold=result.threshold,
+            operating_point=result.operating_point,
+            faces=[FaceOut.of(face) for face in result.faces],
+            image=ImageOut(width=result.width, height=result.height),
+            model=ModelOut(name=manifest.name, version=manifest.version),
+            timings_ms=TimingsOut.of(result.timings_ms),
+        )
+
+
+def _rounded(point: PointOut) -> PointOut:
+    return round(point[0], 1), round(point[1], 1)
+
+
+def _box(box: Box) -> tuple[float, float, float, float]:
+    return round(box.x1, 1), round(box.y1, 1), round(box.x2, 1), round(box.y2, 1)

@@ -1,0 +1,55 @@
+"""The web application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+import liveness_core
+from liveness_service.api import health, liveness, models
+from liveness_service.api.context import RequestContext
+from liveness_service.api.docs import install_docs
+from liveness_service.api.problems import install_handlers
+from liveness_service.inference.service import LivenessService
+from liveness_service.observability.metrics import Metrics
+from liveness_service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the app; its model is loaded when it starts.
+
+    Args:
+        settings: from the environment where they are not given.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    service = LivenessService(settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        log.info("service_started", ready=service.fault is None, version=liveness_core.__version__)
+        yield
+        await service.close()
+        log.info("service_stopped")
+
+    app = FastAPI(
+        title="Face liveness",
+        summary="Tells a live person from a photo or a screen held to the camera.",
+        version=liveness_core.__version__,
+        docs_url=None,
+        redoc_url=None,
+        root_path=settings.root_path,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.add_middleware(RequestContext, metrics=metrics)
+    install_handlers(app, metrics)
+    install_docs(app)
+    app.include_router(liveness.router)
+    app.include_router(models.router)
+    app.include_router(health.router)
+    return app

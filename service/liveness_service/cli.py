@@ -1,0 +1,125 @@
+"""`liveness`: serve, or score files without a server."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+import uvicorn
+from pydantic import ValidationError
+
+from liveness_service.api.schemas import LivenessResponse
+from liveness_service.app import create_app
+from liveness_service.errors import ServiceError
+from liveness_service.inference.pipeline import ScoreOptions
+from liveness_service.inference.results import FacePolicy
+from liveness_service.inference.service import LivenessService
+from liveness_service.observability.logs import configure_logging
+from liveness_service.observability.metrics import Metrics
+from liveness_service.settings import Settings, unknown_variables
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+log = structlog.get_logger("liveness_service")
+
+Bundle = Annotated[Path | None, typer.Option(help="Folder of the model bundle; the default bundle without.")]
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; LIVENESS_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on, 0 for a free one; LIVENESS_PORT or PORT.")
+    ] = None,
+    bundle: Bundle = None,
+) -> None:
+    """Serve the API until told to stop. Every setting is an environment variable; see docs/settings.md."""
+    settings = _settings(host=host, port=port, bundle_path=bundle)
+    configure_logging(settings)
+    for name in unknown_variables(os.environ):
+        log.warning("unknown_setting", variable=name, note="it has no effect: check its spelling")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # ours is configured already
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, settings.shutdown_grace_ms // 1000),
+    )
+
+
+@app.command()
+def score(
+    files: Annotated[list[Path], typer.Argument(help="Images.")],
+    operating_point: Annotated[str | None, typer.Option(help="Name of a threshold of the bundle.")] = None,
+    faces: Annotated[FacePolicy, typer.Option(help="Which faces count.")] = FacePolicy.SINGLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The API's answer, one line a file.")] = False,
+    bundle: Bundle = None,
+) -> None:
+    """Score image files.
+
+    Exit status: 0 when every file is live, 1 when one is not (spoof or undetermined), 2 when one could not be scored.
+    """
+    settings = _settings(bundle_path=bundle, log_level="error")
+    configure_logging(settings)
+    options = ScoreOptions(operating_point, faces)
+    raise typer.Exit(asyncio.run(_score_files(files, settings, options, as_json=as_json)))
+
+
+def _settings(**given: object) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            where = ".".join(str(part) for part in fault["loc"])
+            typer.echo(f"setting {where}: {fault['msg']} (given: {fault['input']!r})", err=True)
+        raise typer.Exit(2) from error
+
+
+async def _score_files(files: list[Path], settings: Settings, options: ScoreOptions, *, as_json: bool) -> int:
+    status = 0
+    async with _started(settings) as service:
+        if service.fault is not None:
+            typer.echo(f"no model: {service.fault.file}: {service.fault.reason}", err=True)
+            return 2
+        for path in files:
+            try:
+                result = await service.score(path.read_bytes(), options)
+            except (ServiceError, OSError) as error:
+                typer.echo(f"{path}: {error}", err=True)
+                status = 2
+                continue
+            answer = LivenessResponse.of(str(path), result, service.model())
+            status = max(status, 0 if answer.verdict == "live" else 1)
+            typer.echo(_as_json(path, answer) if as_json else _as_line(path, answer))
+    return status
+
+
+@asynccontextmanager
+async def _started(settings: Settings) -> AsyncIterator[LivenessService]:
+    service = LivenessService(settings, Metrics())
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.close()
+
+
+def _as_json(path: Path, answer: LivenessResponse) -> str:
+    return json.dumps({"file": str(path), **answer.model_dump(mode="json", exclude={"request_id"})})
+
+
+def _as_line(path: Path, answer: LivenessResponse) -> str:
+    score = "no score" if answer.score is None else f"score {answer.score:.3f}"
+    reasons = f" ({', '.join(answer.reasons)})" if answer.reasons else ""
+    point = f"threshold {answer.threshold:.3f}, {answer.operating_point}"
+    return f"{path}: {answer.verdict.value}{reasons}, {score}, {point}"
+
+
+if __name__ == "__main__":
+    app()

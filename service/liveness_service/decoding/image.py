@@ -1,0 +1,121 @@
+"""Decoding one still image."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from liveness_core.types import Picture
+from liveness_service.decoding.kinds import describe, image_kind
+from liveness_service.errors import (
+    EmptyBodyError,
+    OverloadedError,
+    TooManyPixelsError,
+    UnreadableMediaError,
+    UnsupportedMediaError,
+)
+
+# Ours is the limit that counts, and it is checked before decoding; Pillow's own would only warn, process-wide.
+Image.MAX_IMAGE_PIXELS = None
+
+_ORIENTATION_TAG = 0x0112
+# EXIF orientation -> what turns the stored picture upright.
+_ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What is decoded at all."""
+
+    max_pixels: int
+    """Width times height."""
+    max_side_px: int = 30_000
+    """Of the longer side; OpenCV's warps end at 32,767."""
+
+
+def decode_image(content: bytes, limits: ImageLimits) -> Picture:
+    """Decode JPEG, PNG, WebP or BMP to an upright RGB picture, shape (H, W, 3).
+
+    The kind is told from the content. The first frame of an animation is taken, 16 bits become 8, transparency is
+    laid over white (what a person who looks at the file sees), and the EXIF orientation is applied.
+
+    Raises:
+        EmptyBodyError: there is no content.
+        UnsupportedMediaError: it is no image of these kinds.
+        TooManyPixelsError: its header names a size beyond the limits.
+        UnreadableMediaError: it is truncated or damaged.
+        OverloadedError: there is no memory for it.
+    """
+    if not content:
+        raise EmptyBodyError("the image has 0 bytes: check that the file was read before it was sent")
+    kind = image_kind(content)
+    if kind is None:
+        raise UnsupportedMediaError(
+            f"the content is {describe(content)}; accepted are JPEG, PNG, WebP and BMP, told from the content"
+        )
+    # Pillow's readers raise whatever their parsing stumbles over, from SyntaxError to struct.error.
+    try:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
+            _check_size(image.size, limits)
+            orientation = _orientation(image)
+            pixels = _to_rgb(image)
+    except TooManyPixelsError:
+        raise
+    except MemoryError as error:
+        raise OverloadedError(
+            "there is not enough memory for this image now: try again, or send a smaller one"
+        ) from error
+    except Exception as error:
+        raise UnreadableMediaError(
+            f"this {kind} image is truncated or damaged ({error}): check that it was sent whole and opens in a viewer"
+        ) from error
+    return _upright(pixels, orientation)
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels or max(size) > limits.max_side_px:
+        raise TooManyPixelsError(
+            f"the image is {width}x{height}; at most {limits.max_pixels:,} pixels and {limits.max_side_px:,} "
+            "a side are accepted: reduce it before sending",
+            limit=limits.max_pixels,
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 (damaged EXIF, which says nothing of the picture itself)
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):
+        return _grey_to_rgb(np.asarray(image) >> 8)
+    if image.mode in ("I", "F"):
+        return _grey_to_rgb(np.clip(np.asarray(image), 0, 65535).astype(np.uint32) >> 8)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGBA", layer.size, "white")
+        image.alpha_composite(layer)
+    return np.asarray(image.convert("RGB"))
+
+
+def _grey_to_rgb(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> Picture:
+    """Undo the orientation of EXIF tag 0x0112 (2: mirrored, 5 and 7: mirrored and turned)."""
+    turned: Any = pixels
+    if orientation in (2, 4, 5, 7):
+        turned = cv2.flip(turned, 1)
+        orientation = {2: 1, 4: 3, 5: 8, 7: 6}[orientation]
+    if orientation in _ROTATIONS:
+        turned = cv2.rotate(turned, _ROTATIONS[orientation])
+    return np.ascontiguousarray(turned, dtype=np.uint8)

@@ -1,0 +1,96 @@
+"""What can go wrong with a request: each error has a status, a stable code and a message that says what to check.
+
+One handler turns them into RFC 9457 problems (`api.problems`). Codes are part of the API: they do not change in v1.
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Base of all errors that are answered as they are."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, detail: str, **members: str | int) -> None:
+        """`detail` says what to check; `members` are added to the problem as they are."""
+        super().__init__(detail)
+        self.detail = detail
+        self.members = members
+
+
+class UnreadableMediaError(ServiceError):
+    """The file is of a kind that we take, and broken."""
+
+    status, code, title = 400, "unreadable_media", "The image cannot be read"
+
+
+class EmptyBodyError(ServiceError):
+    """There is nothing in the body or in the field."""
+
+    status, code, title = 400, "empty_body", "The image is empty"
+
+
+class MalformedBodyError(ServiceError):
+    """The multipart body does not follow its own format."""
+
+    status, code, title = 400, "malformed_body", "The body cannot be read"
+
+
+class UploadTimeoutError(ServiceError):
+    """The client took too long to send its body."""
+
+    status, code, title = 408, "upload_timeout", "The upload took too long"
+
+
+class TooManyBytesError(ServiceError):
+    """The body is larger than is accepted."""
+
+    status, code, title = 413, "too_many_bytes", "The image file is too large"
+
+
+class TooManyPixelsError(ServiceError):
+    """The header says that the picture is larger than is accepted."""
+
+    status, code, title = 413, "too_many_pixels", "The image has too many pixels"
+
+
+class UnsupportedMediaError(ServiceError):
+    """The content is of no kind that we take, whatever its name or declared type."""
+
+    status, code, title = 415, "unsupported_media", "Not an image that is accepted"
+
+
+class InvalidParameterError(ServiceError):
+    """A query parameter or form field is missing or wrong."""
+
+    status, code, title = 422, "invalid_parameter", "A parameter is wrong"
+
+
+class OverloadedError(ServiceError):
+    """As many requests as are accepted are in work."""
+
+    status, code, title = 503, "overloaded", "Too many requests in work"
+    retry_after_s = 1
+
+
+class ModelUnavailableError(ServiceError):
+    """No verified model is loaded."""
+
+    status, code, title = 503, "model_unavailable", "No verified model is loaded"
+    retry_after_s = 30
+
+
+class ScoringFailedError(ServiceError):
+    """The model gave no usable score; nothing is concluded from it."""
+
+    status, code, title = 503, "scoring_failed", "The model gave no score"
+    retry_after_s = 1
+
+
+class DeadlineExceededError(ServiceError):
+    """The answer was not there in time."""
+
+    status, code, title = 504, "deadline_exceeded", "The deadline has passed"

@@ -1,0 +1,156 @@
+"""Micro-batching: crops of requests that run at the same time share a run of the encoder.
+
+There is no timer by default. While a batch runs, crops queue; the next batch takes what is there. A lone request is
+never made to wait, and the busier the service, the fuller its batches.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from liveness_core.scoring import CropScore
+from liveness_core.types import Picture
+from liveness_service.errors import OverloadedError, ScoringFailedError
+
+log = structlog.get_logger(__name__)
+
+
+class CropScorer(Protocol):
+    """What a batch is run by; `liveness_core.scoring.Scorer` is one."""
+
+    def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
+        """Score crops as one batch, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One crop's score and how long it took."""
+
+    result: CropScore
+    queue_s: float
+    infer_s: float
+
+
+@dataclass(slots=True)
+class _Item:
+    crop: Picture
+    explain: bool
+    future: asyncio.Future[Scored]
+    queued_at: float = field(default_factory=time.perf_counter)
+
+
+class MicroBatcher:
+    """Runs crops in batches, one batch at a time."""
+
+    def __init__(
+        self,
+        scorer: CropScorer,
+        *,
+        max_batch_size: int,
+        max_queue_delay_ms: float = 0.0,
+        on_batch: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        """Prepare; `start` begins.
+
+        Args:
+            scorer: runs a batch, in a thread of its own.
+            max_batch_size: most crops in a batch.
+            max_queue_delay_ms: how long a batch that is not full waits for more.
+            on_batch: told the size of each batch.
+        """
+        self._scorer = scorer
+        self._max_batch_size = max_batch_size
+        self._max_delay_s = max_queue_delay_ms / 1000
+        self._on_batch = on_batch
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def depth(self) -> int:
+        """Crops that wait."""
+        return self._queue.qsize()
+
+    def start(self) -> None:
+        """Begin to take crops; needs a running event loop."""
+        self._worker = asyncio.create_task(self._work(), name="micro-batcher")
+
+    async def close(self) -> None:
+        """Finish what was accepted, then stop."""
+        self._closed = True
+        await self._queue.join()
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def submit(self, crop: Picture, *, explain: bool = False) -> Scored:
+        """Score one crop. A caller that is cancelled while it waits takes its crop out of the queue.
+
+        Raises:
+            ScoringFailedError: the batch failed; others are not affected.
+            OverloadedError: the batcher is closing.
+        """
+        if self._closed or self._worker is None:
+            raise OverloadedError("the service is stopping: try again")
+        item = _Item(crop, explain, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(item)
+        return await item.future
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._collect()
+            try:
+                wanted = [item for item in batch if not item.future.done()]
+                if wanted:
+                    await self._run(wanted)
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+
+    async def _collect(self) -> list[_Item]:
+        batch = [await self._queue.get()]
+        if self._max_delay_s:
+            try:
+                async with asyncio.timeout(self._max_delay_s):
+                    while len(batch) < self._max_batch_size:
+                        batch.append(await self._queue.get())
+            except TimeoutError:
+                pass
+        while len(batch) < self._max_batch_size and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        return batch
+
+    async def _run(self, batch: list[_Item]) -> None:
+        started = time.perf_counter()
+        crops = [item.crop for item in batch]
+        explain = any(item.explain for item in batch)
+        self._on_batch(len(batch))
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(
+                self._thread, lambda: self._scorer.score(crops, explain=explain)
+            )
+            took = time.perf_counter() - started
+            scored = [
+                Scored(result, started - item.queued_at, took) for item, result in zip(batch, results, strict=True)
+            ]
+        except Exception as error:  # whatever it is, these callers must hear of it and the worker must go on
+            log.exception("batch_failed", size=len(batch))
+            for item in batch:
+                if not item.future.done():
+                    failure = ScoringFailedError(
+                        "the model failed on this batch; nothing is concluded: try again, and see the service's log"
+                    )
+                    failure.__cause__ = error
+                    item.future.set_exception(failure)
+            return
+        for item, each in zip(batch, scored, strict=True):
+            if not item.future.done():
+                item.future.set_result(each)

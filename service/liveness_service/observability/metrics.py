@@ -1,0 +1,100 @@
+"""Prometheus metrics. Their names are part of the contract; labels take few values, never a client's own words."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from liveness_service.inference.results import ImageResult
+
+# An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Stages take from below a millisecond (align) to hundreds (decoding 50 megapixels).
+_STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SCORES = tuple(step / 20 for step in range(1, 20))
+_STATUSES = {status.value for status in HTTPStatus} | {499}  # 499: the client went away
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """All metrics of one service, on a registry of their own, so that several services can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Counter(
+            "liveness_requests_total", "Answered requests.", ["endpoint", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "liveness_request_seconds",
+            "From the request to its answer.",
+            ["endpoint"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.verdicts = Counter(
+            "liveness_verdicts_total", "Verdicts by what they are.", ["endpoint", "verdict"], registry=registry
+        )
+        self.undetermined = Counter(
+            "liveness_undetermined_total", "Undetermined verdicts by reason.", ["endpoint", "reason"], registry=registry
+        )
+        self.score = Histogram(
+            "liveness_score",
+            "Scores, 0 spoof to 1 live: a shifting distribution is drift.",
+            ["endpoint"],
+            buckets=_SCORES,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "liveness_stage_seconds", "Time in each stage.", ["stage"], buckets=_STAGE_SECONDS, registry=registry
+        )
+        self.batch_size = Histogram(
+            "liveness_batch_size", "Crops in a run of the encoder.", buckets=_BATCHES, registry=registry
+        )
+        self.queue_depth = Gauge("liveness_queue_depth", "Crops that wait for the encoder.", registry=registry)
+        self.rejected = Counter(
+            "liveness_rejected_total",
+            "Requests refused without a verdict, by error code.",
+            ["reason"],
+            registry=registry,
+        )
+        self.inflight = Gauge("liveness_inflight_requests", "Requests in work or waiting.", registry=registry)
+        self.model_info = Gauge(
+            "liveness_model_info",
+            "1 for the loaded model; absent without one.",
+            ["name", "version", "precision", "provider"],
+            registry=registry,
+        )
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Report the queue's depth as it is when scraped."""
+        self.queue_depth.set_function(depth)
+
+    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+        """Count an answered request; statuses that no one assigned would be labels without bound."""
+        label = str(status) if status in _STATUSES else "other"
+        self.requests.labels(endpoint, label).inc()
+        self.request_seconds.labels(endpoint).observe(seconds)
+
+    def concluded(self, endpoint: str, result: ImageResult) -> None:
+        """Count a verdict."""
+        self.verdicts.labels(endpoint, result.verdict.value).inc()
+        for reason in result.reasons:
+            self.undetermined.labels(endpoint, reason).inc()
+        if result.score is not None:
+            self.score.labels(endpoint).observe(result.score)
+        timings = result.timings_ms
+        for stage in ("decode", "detect", "align", "queue", "infer"):
+            took = getattr(timings, stage)
+            if took:
+                self.stage_seconds.labels(stage).observe(took / 1000)

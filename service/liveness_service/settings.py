@@ -1,0 +1,82 @@
+"""Settings of the service, read from the environment: `LIVENESS_` and the field's name in capitals."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from liveness_core.bundle.manifest import Precision
+from liveness_core.detection import DetectorName
+from liveness_core.runtime import Provider
+
+_PREFIX = "LIVENESS_"
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """What can be set; every value is checked when the service starts."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` for all. By default only this machine reaches the service: it asks for no key."""
+    port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("LIVENESS_PORT", "PORT", "port"))
+    """Port to listen on; 0 takes a free one. `PORT` without the prefix works too."""
+    root_path: str = ""
+    """Prefix that a reverse proxy strips, e.g. `/face`; only the links of /docs need it."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: readable in a terminal, JSON elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+
+    bundle_path: Path | None = None
+    """Folder of the model bundle; the default bundle where it is not set."""
+    precision: Precision | None = None
+    """Variant of the bundle to run; its first one where it is not set."""
+    provider: Provider = "auto"
+    """`auto`: CUDA where it works, else the CPU. `cuda`: not ready without CUDA. `cpu`."""
+    device_id: int = Field(default=0, ge=0)
+    """Which GPU, counted from 0."""
+    intra_op_threads: int = Field(default=1, ge=1, le=256)
+    """Threads that share one batch; requests already run side by side, so more help only while few arrive."""
+
+    detector: DetectorName | None = None
+    """Face detector; the one that the bundle was trained with where it is not set. Another one cuts other crops."""
+    detector_model: str | None = None
+    """Model file (scrfd, yunet) or model pack of insightface (scrfd)."""
+    detector_min_confidence: float | None = Field(default=None, ge=0.1, le=0.999)
+    """Least confidence for a face; the bundle's, or the chosen detector's default."""
+
+    max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024, le=1 << 30)
+    """Largest image file."""
+    max_pixels: int = Field(default=50_000_000, ge=10_000, le=200_000_000)
+    """Most pixels of an image, read from its header. Decoding needs about 8 bytes for each, in each thread."""
+    max_faces: int = Field(default=10, ge=1, le=100)
+    """Most faces that `faces=all` scores."""
+    upload_timeout_ms: int = Field(default=15_000, ge=100, le=600_000)
+    """How long a client may take to send its image."""
+    deadline_ms: int = Field(default=10_000, ge=10, le=600_000)
+    """How long an image may take once it has arrived, waiting included."""
+    max_inflight: int = Field(default=32, ge=1, le=10_000)
+    """Requests in work or waiting; one more is answered 503 before its image is read."""
+    preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
+    """Threads that decode, detect and align."""
+    max_batch_size: int = Field(default=8, ge=1, le=256)
+    """Most crops in one run of the encoder."""
+    max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)
+    """How long a batch that is not full waits for more. At 0 it takes what is there: batches form while one runs."""
+    shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
+    """How long accepted requests have to finish when the service is told to stop."""
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: a misspelt limit must not go unnoticed."""
+    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
