@@ -13,6 +13,7 @@ from liveness_core.types import Box, DetectedFace, Picture
 
 # The small one finds faces that fill the picture, which are too large for the network's anchors at the large one.
 _INPUT_SIZES = [(128, 128), (640, 640)]
+_MAX_ASPECT = 64
 
 
 class ScrfdDetector:
@@ -60,6 +61,9 @@ class ScrfdDetector:
     def detect(self, picture: Picture) -> list[DetectedFace]:
         """See `FaceDetector.detect`."""
         reduced, factor = shrink_to(picture, 1280)
+        # insightface would shrink the short side of such a strip to nothing and fail; no face fits into it.
+        if max(reduced.shape[:2]) > _MAX_ASPECT * min(reduced.shape[:2]):
+            return []
         bgr = np.ascontiguousarray(reduced[..., ::-1])
         rows, landmarks = self._scrfd.detect(bgr, input_size=_INPUT_SIZES, det_thresh=self._min_confidence)
         faces = []

@@ -25,14 +25,16 @@ class YunetDetector:
             max_side_px: larger pictures are reduced to this before the search.
 
         Raises:
-            DetectorUnavailableError: the file is missing or OpenCV cannot load it.
+            DetectorUnavailableError: the file is missing or OpenCV cannot run it.
         """
         if not Path(model).is_file():
             raise DetectorUnavailableError(f"yunet: {model} is not a file: check LIVENESS_DETECTOR_MODEL")
         try:
             self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_confidence, 0.3, 1000)
+            # OpenCV loads any network; that it is no YuNet shows only when it runs.
+            self._network.detect(np.zeros((320, 320, 3), np.uint8))
         except cv2.error as error:
-            raise DetectorUnavailableError(f"yunet: OpenCV cannot load {model}: {error}") from error
+            raise DetectorUnavailableError(f"yunet: OpenCV cannot run {model}: {error}") from error
         self._lock = threading.Lock()  # the input size is state of OpenCV's object
         self._max_side_px = max_side_px
 

@@ -1,0 +1,137 @@
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+
+import cv2
+import numpy as np
+import pytest
+
+from liveness_core.detection import DetectorSpec, DetectorUnavailableError, create_detector
+from liveness_core.detection.scrfd import ScrfdDetector
+from liveness_core.detection.yunet import YunetDetector
+from support.pictures import astronaut, no_face, two_faces
+from support.tiny_bundle import classifier_bytes
+
+MODELS = {"scrfd": "scrfd_500m_bnkps.onnx", "yunet": "face_detection_yunet_2026may.onnx"}
+
+
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def detector(request, detectors_dir):
+    spec = DetectorSpec(name=request.param, min_confidence=0.6)
+    return create_detector(spec, model=str(detectors_dir / MODELS[request.param]))
+
+
+def overlap(first, second):
+    width = min(first.x2, second.x2) - max(first.x1, second.x1)
+    height = min(first.y2, second.y2) - max(first.y1, second.y1)
+    shared = max(width, 0) * max(height, 0)
+    return shared / (first.area + second.area - shared)
+
+
+def same_face(first, second):
+    """They overlap, and no landmark is further off than a fifth of the distance of the eyes."""
+    first_52, second_52 = np.array(first.landmarks), np.array(second.landmarks)
+    eyes = np.hypot(*(first_52[1] - first_52[0]))
+    return overlap(first.box, second.box) > 0.75 and np.hypot(*(first_52 - second_52).T).max() < eyes / 5
+
+
+def test_finds_the_astronaut_as_mtcnn_does(detector, astronaut_face):
+    [face] = detector.detect(astronaut())
+    assert same_face(astronaut_face, face)
+    assert 0.6 <= face.confidence <= 1
+
+
+def test_finds_both_of_two_faces_and_the_larger_first(detector, mtcnn):
+    first, second = detector.detect(two_faces())
+    assert first.box.area >= second.box.area
+    for known in mtcnn.detect(two_faces()):
+        assert same_face(known, first) != same_face(known, second)
+
+
+def test_landmarks_are_ordered_by_the_pictures_sides(detector, mtcnn):
+    mirrored = np.ascontiguousarray(astronaut()[:, ::-1])
+    [face], [known] = detector.detect(mirrored), mtcnn.detect(mirrored)
+    assert same_face(known, face)
+
+
+def test_coordinates_of_a_large_picture_are_its_own(detector, mtcnn):
+    large = cv2.resize(astronaut(), (1920, 1920), interpolation=cv2.INTER_LINEAR)
+    [face], [known] = detector.detect(large), mtcnn.detect(large)
+    assert same_face(known, face)
+
+
+def test_finds_a_face_that_fills_most_of_the_picture(detector, mtcnn):
+    filled = np.ascontiguousarray(astronaut()[20:220, 130:320])
+    filled = cv2.resize(filled, (1140, 1200), interpolation=cv2.INTER_LINEAR)
+    [face], [known] = detector.detect(filled), mtcnn.detect(filled)
+    assert overlap(known.box, face.box) > 0.6
+
+
+@pytest.mark.parametrize("picture", [no_face(), np.zeros((64, 64, 3), np.uint8)], ids=["coffee", "black"])
+def test_finds_no_face_where_none_is(detector, picture):
+    assert detector.detect(picture) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 400), (400, 5), (1, 700), (700, 1), (9, 3000)])
+def test_tiny_pictures_hold_no_face(detector, shape):
+    assert detector.detect(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)) == []
+
+
+def test_threads_get_what_one_thread_gets(detector):
+    pictures = [astronaut(), np.ascontiguousarray(astronaut()[:300, :400]), no_face(), two_faces()] * 4
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(detector.detect, pictures))
+    assert together == [detector.detect(picture) for picture in pictures[:4]] * 4
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_detector_without_a_model_says_what_to_set(name):
+    with pytest.raises(DetectorUnavailableError, match=rf"{name}.*LIVENESS_DETECTOR_MODEL"):
+        create_detector(DetectorSpec(name=name))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_model_that_is_not_there_is_named(name, tmp_path):
+    with pytest.raises(DetectorUnavailableError, match=r"nowhere\.onnx.*LIVENESS_DETECTOR_MODEL"):
+        create_detector(DetectorSpec(name=name), model=str(tmp_path / "nowhere.onnx"))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_file_that_is_no_network_is_refused(name, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"garbage" * 100)
+    with pytest.raises(DetectorUnavailableError, match=r"broken\.onnx"):
+        create_detector(DetectorSpec(name=name), model=str(tmp_path / "broken.onnx"))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_another_network_is_refused_at_once_and_not_at_the_first_picture(name, tmp_path):
+    (tmp_path / "other.onnx").write_bytes(classifier_bytes(0, 1))
+    with pytest.raises(DetectorUnavailableError, match=r"other\.onnx"):
+        create_detector(DetectorSpec(name=name), model=str(tmp_path / "other.onnx"))
+
+
+def test_scrfd_takes_a_model_pack_by_its_name(detectors_dir, tmp_path):
+    pack = tmp_path / "buffalo_test"
+    pack.mkdir()
+    (pack / "det_500m.onnx").symlink_to(detectors_dir / MODELS["scrfd"])
+    (pack / "w600k.onnx").write_bytes(b"another network of the pack")
+    [face] = ScrfdDetector("buffalo_test", packs_root=tmp_path).detect(astronaut())
+    assert face.confidence > 0.5
+    with pytest.raises(DetectorUnavailableError, match="buffalo_other is neither"):
+        ScrfdDetector("buffalo_other", packs_root=tmp_path)
+
+
+def test_names_are_those_by_which_settings_choose(detectors_dir, mtcnn):
+    assert mtcnn.name == create_detector(DetectorSpec()).name == "mtcnn"
+    assert ScrfdDetector(detectors_dir / MODELS["scrfd"]).name == "scrfd"
+    assert YunetDetector(detectors_dir / MODELS["yunet"]).name == "yunet"
+
+
+def test_insightface_brings_nothing_that_overwrites_what_we_install():
+    installed = {
+        (distribution.metadata["Name"] or "").lower().replace("_", "-") for distribution in metadata.distributions()
+    }
+    if "insightface" not in installed:
+        pytest.skip("insightface is not installed")
+    assert not installed & {"opencv-python", "opencv-contrib-python"}
+    assert "opencv-python-headless" in installed
+    assert len(installed & {"onnxruntime", "onnxruntime-gpu"}) == 1
