@@ -1,0 +1,140 @@
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import liveness_core
+from liveness_core.detection.mtcnn import MtcnnDetector
+from support.pictures import astronaut, no_face, two_faces
+
+# Where the astronaut's features are, by eye: eye at the left, eye at the right, nose tip, corners of the mouth.
+SEEN = np.array([[205, 102], [247, 104], [225, 128], [203, 140], [246, 142]])
+
+
+def landmarks(face):
+    return np.array(face.landmarks)
+
+
+def test_astronaut_is_found_where_she_is(astronaut_face):
+    assert np.abs(landmarks(astronaut_face) - SEEN).max() < 6
+    box = astronaut_face.box
+    assert box.x1 == pytest.approx(178, abs=10)
+    assert box.x2 == pytest.approx(268, abs=10)
+    assert box.y1 == pytest.approx(60, abs=12)
+    assert box.y2 == pytest.approx(174, abs=12)
+    assert 0.99 < astronaut_face.confidence <= 1
+    assert all(box.x1 < x < box.x2 and box.y1 < y < box.y2 for x, y in astronaut_face.landmarks)
+
+
+def test_landmarks_are_ordered_by_the_pictures_sides(mtcnn):
+    [face] = mtcnn.detect(np.ascontiguousarray(astronaut()[:, ::-1]))
+    (left_eye, right_eye, nose, left_mouth, right_mouth) = face.landmarks
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
+    mirrored = [(512 - x, y) for x, y in SEEN[[1, 0, 2, 4, 3]]]
+    assert np.abs(landmarks(face) - mirrored).max() < 8
+
+
+def test_two_faces_are_two_and_the_larger_comes_first(mtcnn):
+    faces = mtcnn.detect(two_faces())
+    assert len(faces) == 2
+    assert faces[0].box.area >= faces[1].box.area
+    assert sorted(face.box.centre[0] // 512 for face in faces) == [0, 1]
+
+    small = cv2.resize(astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
+    picture = np.zeros((512, 768, 3), np.uint8)
+    picture[:256, :256], picture[:, 256:] = small, astronaut()
+    large, little = mtcnn.detect(picture)
+    assert large.box.centre[0] > 256 > little.box.centre[0]
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        no_face(),
+        np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8),
+        np.repeat(np.random.default_rng(1).integers(0, 256, (240, 320, 1), dtype=np.uint8), 3, axis=2),
+        np.zeros((240, 320, 3), np.uint8),
+        np.full((240, 320, 3), 255, np.uint8),
+    ],
+    ids=["coffee", "noise", "grey noise", "black", "white"],
+)
+def test_no_face_is_found_where_none_is(mtcnn, picture):
+    assert mtcnn.detect(picture) == []
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 400), (5, 400), (400, 5), (11, 11), (12, 12), (24, 24), (1, 3000), (30, 1500)]
+)
+def test_tiny_pictures_hold_no_face(mtcnn, shape):
+    assert mtcnn.detect(np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)) == []
+
+
+def test_coordinates_of_a_large_picture_are_its_own(mtcnn):
+    large = cv2.resize(astronaut(), (2304, 2304), interpolation=cv2.INTER_LINEAR)
+    [face] = mtcnn.detect(large)
+    assert np.abs(landmarks(face) / 4.5 - SEEN).max() < 6
+    assert face.box.width / 4.5 == pytest.approx(90, abs=12)
+
+
+def test_coordinates_are_those_of_the_picture_that_holds_the_face(mtcnn, astronaut_face):
+    picture = np.zeros((700, 640, 3), np.uint8)
+    picture[150:662, 101:613] = astronaut()
+    [face] = mtcnn.detect(picture)
+    moved = landmarks(face) - landmarks(astronaut_face)
+    assert np.abs(moved - [101, 150]).max() < 4
+
+
+def test_face_that_the_picture_cuts_off_is_still_found(mtcnn):
+    [face] = mtcnn.detect(np.ascontiguousarray(astronaut()[70:, 190:]))  # without her forehead and ear
+    assert face.box.y1 < 5
+    assert np.abs(landmarks(face) - (SEEN - [190, 70])).max() < 12
+
+
+def test_grey_picture_of_a_face_is_a_face(mtcnn):
+    grey = cv2.cvtColor(cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    [face] = mtcnn.detect(grey)
+    assert np.abs(landmarks(face) - SEEN).max() < 6
+
+
+def test_least_confidence_is_held():
+    blurred = cv2.GaussianBlur(astronaut(), (0, 0), 7)
+    confidences = [face.confidence for face in MtcnnDetector(min_confidence=0.3).detect(blurred)]
+    assert confidences
+    limit = max(confidences) + (1 - max(confidences)) / 2
+    assert MtcnnDetector(min_confidence=limit).detect(blurred) == []
+
+
+def test_threads_get_what_one_thread_gets(mtcnn):
+    pictures = [astronaut(), two_faces(), no_face(), np.ascontiguousarray(astronaut()[:300, :400])] * 2
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(mtcnn.detect, pictures))
+    alone = [mtcnn.detect(picture) for picture in pictures[:4]]
+    assert together == alone * 2
+
+
+@pytest.mark.parametrize("name", ["pnet.onnx", "rnet.onnx", "onet.onnx"])
+@pytest.mark.parametrize("fault", ["changed", "missing"])
+def test_weights_that_are_not_the_released_ones_are_refused(tmp_path, name, fault):
+    # A copy of the package is damaged, so that nothing of the running one is.
+    shutil.copytree(Path(liveness_core.__file__).parent, tmp_path / "liveness_core")
+    weights = tmp_path / "liveness_core" / "detection" / "mtcnn_weights" / name
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.unlink() if fault == "missing" else weights.write_bytes(content)
+    script = (
+        "from liveness_core.detection import DetectorSpec, DetectorUnavailableError, create_detector\n"
+        "try:\n    create_detector(DetectorSpec())\n"
+        "except DetectorUnavailableError as error:\n    print(error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    shown = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert name in shown.stdout
+    assert ("is missing" if fault == "missing" else "not the file that was released") in shown.stdout
+    assert "reinstall" in shown.stdout
