@@ -1,5 +1,6 @@
 """`liveness-train`: from labelled faces to a bundle."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 Data = Annotated[Path, typer.Argument(help="Folder with index.csv and the pictures that it names.")]
 Cache = Annotated[Path, typer.Option(help="Folder for the crops.")]
+
+
+class ExportedPrecision(StrEnum):
+    """Precisions that `export` writes."""
+
+    INT8 = "int8"
+    FP32 = "fp32"
 
 
 @app.command()
@@ -48,6 +56,40 @@ def train(
     config = TrainConfig(hold_out=hold_out, steps=steps, batch_size=batch_size, seed=seed)
     report = runs.train(crops, config, run, preprocess=preprocess, detector=detector, init=init, workers=workers)
     typer.echo(as_table(report))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; its name is the bundle's.")],
+    data: Annotated[Path, typer.Option(help="The data that the run was trained on.")],
+    cache: Cache = Path("cache"),
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
+    precision: Annotated[
+        list[ExportedPrecision] | None, typer.Option(help="One or both; the first is the default.")
+    ] = None,
+    held_out: Annotated[list[Path] | None, typer.Option(help="Run of the same recipe that kept a domain out.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="DOMAIN=TERMS, for each domain.")] = None,
+    workers: int = 2,
+) -> None:
+    """Make a run into a bundle that the service loads."""
+    from liveness_training.data.crops import prepare as cut
+    from liveness_training.evaluation.report import as_table
+    from liveness_training.export import RunFolder, export_bundle
+
+    folder = RunFolder.read(run)
+    crops = cut(data, cache, preprocess=folder.preprocess, detector=folder.detector, workers=workers)
+    manifest = export_bundle(
+        folder,
+        crops,
+        bundle,
+        name=bundle.resolve().name,
+        version=version,
+        precisions=[each.value for each in precision or [ExportedPrecision.INT8]],
+        held_out=[RunFolder.read(path) for path in held_out or []],
+        licences=dict(entry.split("=", 1) for entry in licence or []),
+    )
+    typer.echo(as_table(manifest.metrics))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from liveness_training.data.samples import Sample
 from liveness_training.evaluation.metrics import Scored, apcer, auc, bpcer, eer, hter
 from liveness_training.protocols import Protocol
 
+Report = Mapping[str, Mapping[str, float]]
+"""Part of a protocol -> figure -> value; rates in [0, 1]."""
+
 
 def scored_rows(scores: Mapping[int, float], crops: CropSet, rows: Sequence[int]) -> Scored:
     """The scores of some rows of a crop set, with the truth."""

@@ -1,0 +1,51 @@
+# Everything a developer or a new user runs. Each target makes what it needs: `make serve` and `make test` work on a
+# fresh clone with Python 3.11 or newer and nothing else set up.
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV ?= .venv
+SERVE_VENV ?= .venv-serve
+# Two environments, so that whoever only serves does not download PyTorch.
+BIN := $(VENV)/bin
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSIGHTFACE := insightface==2.1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format bench contract clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# A stamp is older than what it depends on once a pinned version or a dependency changes, and the install runs again.
+$(VENV)/.installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) --editable '.[service,insightface,training,dev]'
+	$(BIN)/python $(PIP_INSTALL) --no-deps $(INSIGHTFACE)
+	@touch $@
+
+$(SERVE_VENV)/.installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv $(SERVE_VENV)
+	$(SERVE_VENV)/bin/python $(PIP_INSTALL) --editable '.[service]'
+	@touch $@
+
+serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes it)
+	exec $(SERVE_VENV)/bin/liveness serve --port $(PORT)
+
+test: $(VENV)/.installed  ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed  ## lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed  ## measure the service against its bare stages; prints ratios
+	$(BIN)/python benchmarks/service_overhead.py
+
+clean:  ## remove environments and caches
+	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

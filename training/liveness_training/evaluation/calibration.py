@@ -1,0 +1,48 @@
+"""What is fitted after training, on development data only: the temperature and the operating points."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from liveness_core.bundle import OperatingPoint
+from liveness_training.evaluation.metrics import Scored, apcer, bpcer, eer, threshold_at_apcer
+
+# M pictures
+
+_LIMITS = {"apcer10": 0.10, "apcer5": 0.05, "apcer1": 0.01}
+DEFAULT_POINT = "apcer5"
+
+
+def fit_temperature(difference_M: NDArray[np.float64], live_M: NDArray[np.bool_]) -> float:
+    """The T that makes sigmoid(difference / T) the best probability of live, by log-likelihood (Guo et al., 2017).
+
+    Live pictures and attacks weigh the same, however many there are of each.
+
+    Args:
+        difference_M: logit of live minus logit of spoof.
+        live_M: the truth.
+    """
+    sign_M = np.where(live_M, 1.0, -1.0)
+    weight_M = np.where(live_M, 0.5 / max(live_M.sum(), 1), 0.5 / max((~live_M).sum(), 1))
+
+    def loss(log_temperature: float) -> float:
+        return float((weight_M * np.logaddexp(0, -sign_M * difference_M / np.exp(log_temperature))).sum())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def operating_points(dev: Scored, chosen_on: str) -> dict[str, OperatingPoint]:
+    """`eer`, and for 10, 5 and 1 % the lowest threshold at which no PAI species passes more often than that.
+
+    Args:
+        dev: development data; never what is reported on.
+        chosen_on: its name.
+    """
+    thresholds = {"eer": eer(dev)[1], **{name: threshold_at_apcer(dev, limit) for name, limit in _LIMITS.items()}}
+    return {
+        name: OperatingPoint(
+            threshold=threshold, chosen_on=chosen_on, apcer=apcer(dev, threshold), bpcer=bpcer(dev, threshold)
+        )
+        for name, threshold in thresholds.items()
+    }

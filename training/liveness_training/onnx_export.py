@@ -1,0 +1,126 @@
+"""From a trained network to ONNX files, each checked against what it came from."""
+
+import copy
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from liveness_core.bundle import NetworkFile, TensorSpec
+from liveness_core.runtime import OrtSession, RuntimeOptions
+
+# N images, S crop size
+
+_OPSET = 18
+_TOLERANCE = 1e-4
+_CHECKED_BATCHES = (1, 5)
+
+
+class ExportError(RuntimeError):
+    """An exported network does not compute what the trained one does; nothing is written."""
+
+
+def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str]) -> bytes:
+    """Export a module with a free batch dimension and check it at batches 1 and 5 (absolute difference ≤ 1e-4).
+
+    Args:
+        module: takes one tensor, gives one or a tuple of them.
+        example: a typical input of at least 5 rows; the check runs on it.
+        input_name: of the tensor.
+        output_names: in order.
+
+    Raises:
+        ExportError: ONNX Runtime computes something else than torch.
+    """
+    module = _without_batch_norms(module)
+    buffer = io.BytesIO()
+    program = torch.onnx.export(
+        module,
+        (example[:2],),
+        input_names=[input_name],
+        output_names=list(output_names),
+        dynamic_shapes=({0: torch.export.Dim("N")},),
+        opset_version=_OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(buffer)
+    content = buffer.getvalue()
+    session = OrtSession(content, RuntimeOptions("cpu"))
+    for batch in _CHECKED_BATCHES:
+        with torch.inference_mode():
+            expected = module(example[:batch])
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        actual = session.run({input_name: example[:batch].numpy()}, output_names)
+        for name, want, have in zip(output_names, expected, actual, strict=True):
+            difference = float(np.abs(want.numpy() - have).max())
+            if not difference <= _TOLERANCE:
+                raise ExportError(f"{name} differs from torch by {difference:.2e} at batch {batch}")
+    return content
+
+
+def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]]) -> bytes:
+    """Quantise an encoder: static, QDQ, `uint8` activations, `int8` weights per channel.
+
+    Weights keep to 7 bits (`reduce_range`): on processors without VNNI the sum of two 8-bit products overflows 16 bits
+    and the scores would depend on the processor.
+
+    Args:
+        encoder: content of the fp32 file.
+        calibration: batches of typical inputs, whose ranges of activations are kept.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared, result = (str(Path(folder) / name) for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
+        Path(source).write_bytes(encoder)
+        quant_pre_process(source, prepared)
+        quantize_static(
+            prepared,
+            result,
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return Path(result).read_bytes()
+
+
+def network_file(name: str, content: bytes) -> NetworkFile:
+    """The manifest's description of a network, read from the network itself."""
+    session = OrtSession(content, RuntimeOptions("cpu"))
+    inputs, outputs = (
+        tuple(TensorSpec(name=info.name, dtype=info.dtype, shape=info.shape) for info in infos)
+        for infos in (session.inputs, session.outputs)
+    )
+    return NetworkFile(file=name, inputs=inputs, outputs=outputs)
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, batches: Sequence[NDArray[np.float32]]) -> None:
+        self._batches: Iterator[NDArray[np.float32]] = iter(batches)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"image": batch}
+
+
+def _without_batch_norms(module: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose batch norms are folded into the convolutions before them."""
+    module = copy.deepcopy(module).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub lacks it
+    for sequence in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
+        for place in range(len(sequence) - 1):
+            before, after = sequence[place], sequence[place + 1]
+            if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                sequence[place] = fuse_conv_bn_eval(before, after)
+                sequence[place + 1] = nn.Identity()
+    return module
