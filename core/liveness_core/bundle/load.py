@@ -46,7 +46,7 @@ def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOpt
         raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {held}")
     size = manifest.preprocess.size
     encoder = _open(variant.encoder, contents, runtime, _encoder_contract(size))
-    depth = next(output.shape[1] for output in variant.encoder.outputs if output.name == "embedding")
+    depth = next(output.shape[1] for output in encoder.outputs if output.name == "embedding")
     classifier = _open(manifest.classifier, contents, runtime, _classifier_contract(depth))
     scorer = Scorer(encoder, classifier, manifest.preprocess, manifest.temperature)
     _self_test(scorer, manifest, variant, contents[manifest.golden])

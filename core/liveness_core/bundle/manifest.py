@@ -21,7 +21,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON would get null for a NaN, and a bundle that was written could not be read.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TensorSpec(_Part):
