@@ -50,13 +50,16 @@ def read_index(root: Path) -> list[Sample]:
     """
     path = root / "index.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        # utf-8-sig: spreadsheets put a byte order mark before the header.
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if missing := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
                 raise DataError(f"{path}: the header lacks {', '.join(missing)}")
-            samples = [_sample(row, path, number) for number, row in enumerate(reader, start=2)]
+            samples = [_sample(row, path, reader.line_num) for row in reader]
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: the folder of the data needs an index.csv") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error}): save it again in that encoding") from error
     if not samples:
         raise DataError(f"{path} holds no row")
     return samples
@@ -64,6 +67,8 @@ def read_index(root: Path) -> list[Sample]:
 
 def _sample(row: dict[str, str], path: Path, number: int) -> Sample:
     where = f"{path}, line {number}"
+    if None in row.values():
+        raise DataError(f"{where}: it has fewer fields than the header")
     if row["label"] not in _LABELS:
         raise DataError(f"{where}: label is {row['label']!r}, expected live or spoof")
     live = row["label"] == "live"

@@ -1,0 +1,89 @@
+import pytest
+
+from liveness_training.data.samples import DataError, Sample, read_index
+
+HEADER = "path,domain,label,attack,subject,sequence"
+
+
+def write(folder, *lines, header=HEADER, encoding="utf-8"):
+    (folder / "index.csv").write_text("\n".join((header, *lines)) + "\n", encoding=encoding)
+    return folder
+
+
+def test_rows_become_samples_in_order(tmp_path):
+    rows = ("a/1.jpg,office,live,live,alice,visit1", "a/2.jpg,office,spoof,print,alice,", "b.jpg,hall,live,live,,")
+    write(tmp_path, *rows)
+    assert read_index(tmp_path) == [
+        Sample("a/1.jpg", "office", True, "live", "alice", "visit1"),
+        Sample("a/2.jpg", "office", False, "print", "alice", ""),
+        Sample("b.jpg", "hall", True, "live", "b.jpg", ""),  # nobody known is a person of one picture
+    ]
+
+
+def test_columns_may_come_in_another_order_and_with_others(tmp_path):
+    write(tmp_path, "x,alice,print,spoof,office,1.jpg,", header="note,subject,attack,label,domain,path,sequence")
+    assert read_index(tmp_path) == [Sample("1.jpg", "office", False, "print", "alice", "")]
+
+
+def test_names_may_hold_commas_and_any_letters(tmp_path):
+    write(tmp_path, '"jürgen, 2.jpg",büro,live,live,"jürgen, senior",s')
+    assert read_index(tmp_path) == [Sample("jürgen, 2.jpg", "büro", True, "live", "jürgen, senior", "s")]
+
+
+def test_index_saved_by_a_spreadsheet_is_read(tmp_path):
+    write(tmp_path, "1.jpg,office,live,live,alice,s", encoding="utf-8-sig")  # with a byte order mark
+    assert read_index(tmp_path)[0].path == "1.jpg"
+
+
+def test_missing_index_is_named(tmp_path):
+    with pytest.raises(DataError, match=rf"{tmp_path}/index\.csv does not exist"):
+        read_index(tmp_path)
+
+
+def test_missing_columns_are_named(tmp_path):
+    write(tmp_path, "1.jpg,office,live", header="path,domain,label")
+    with pytest.raises(DataError, match=r"index\.csv.*lacks attack, subject, sequence"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize("header", [HEADER, ""])
+def test_index_without_rows_is_refused(tmp_path, header):
+    write(tmp_path, header=header)
+    with pytest.raises(DataError, match=r"index\.csv"):
+        read_index(tmp_path)
+
+
+def test_index_in_another_encoding_is_named(tmp_path):
+    write(tmp_path, "jürgen.jpg,office,live,live,j,s", encoding="latin-1")
+    with pytest.raises(DataError, match=r"index\.csv.*UTF-8"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1.jpg,office,real,live,alice,s", "label is 'real', expected live or spoof"),
+        ("1.jpg,office,,live,alice,s", "label is ''"),
+        ("1.jpg,office,live,print,alice,s", "contradict"),
+        ("1.jpg,office,spoof,live,alice,s", "contradict"),
+        (",office,live,live,alice,s", "path and domain must not be empty"),
+        ("1.jpg,,live,live,alice,s", "path and domain must not be empty"),
+        ("1.jpg,office,spoof,print,alice", "fewer fields"),
+        ("1.jpg,office", "fewer fields"),
+    ],
+)
+def test_faulty_row_is_named_by_file_and_line(tmp_path, row, said):
+    good = "0.jpg,office,live,live,alice,s"
+    write(tmp_path, good, "", good, row, good)
+    with pytest.raises(DataError, match=said) as raised:
+        read_index(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}/index.csv, line 5:")  # the header is 1, the empty line 3
+
+
+def test_real_index_is_read(pad_data):
+    samples = read_index(pad_data)
+    assert len(samples) == 11_400
+    assert {sample.domain for sample in samples} == {"casia_fasd", "celeba_spoof", "lfw_gray", "nuaa", "replay_attack"}
+    assert sum(sample.live for sample in samples if sample.domain == "replay_attack") == 1600
+    assert {sample.species for sample in samples if not sample.live} == {"print", "warped_print", "cut_print", "replay"}
+    assert all((pad_data / sample.path).is_file() for sample in samples[::100])
