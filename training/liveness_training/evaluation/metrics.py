@@ -68,7 +68,8 @@ def hter(scored: Scored, threshold: float) -> float:
 
 def eer(scored: Scored) -> tuple[float, float]:
     """The equal error rate and the threshold at which it is reached."""
-    false_pass, true_pass, thresholds = roc_curve(scored.live_M, scored.scores_M)
+    # All points: the two rates may be equal in the middle of a straight piece, which is otherwise left out.
+    false_pass, true_pass, thresholds = roc_curve(scored.live_M, scored.scores_M, drop_intermediate=False)
     place = int(np.argmin(np.abs(false_pass - (1 - true_pass))))
     threshold = float(min(thresholds[place], 1.0))
     return float((false_pass[place] + 1 - true_pass[place]) / 2), threshold

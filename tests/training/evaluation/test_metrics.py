@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liveness_training.evaluation.metrics import (
+    Scored,
+    apcer,
+    apcer_by_species,
+    auc,
+    bpcer,
+    eer,
+    hter,
+    threshold_at_apcer,
+)
+
+# Four live pictures, four prints, two replays.
+EXAMPLE = Scored.of(
+    [0.9, 0.8, 0.6, 0.3, 0.7, 0.5, 0.2, 0.1, 0.6, 0.4],
+    [True] * 4 + [False] * 6,
+    ["live"] * 4 + ["print"] * 4 + ["replay"] * 2,
+)
+
+# Few different scores, so that ties are common; 1 itself cannot be refused by any threshold up to 1.
+scores = st.integers(0, 19).map(lambda number: number / 20)
+
+
+@st.composite
+def scored(draw):
+    live = draw(st.lists(scores, min_size=1, max_size=25))
+    attacks = draw(st.lists(st.tuples(scores, st.sampled_from(["print", "replay", "mask"])), min_size=1, max_size=40))
+    return Scored.of(
+        [*live, *(score for score, _ in attacks)],
+        [True] * len(live) + [False] * len(attacks),
+        ["live"] * len(live) + [species for _, species in attacks],
+    )
+
+
+def rates(set_, threshold):
+    """Share of attacks that pass and share of bona fide that do not, counted one by one."""
+    passed = [score >= threshold for score, live in zip(set_.scores_M, set_.live_M, strict=True) if not live]
+    refused = [score < threshold for score, live in zip(set_.scores_M, set_.live_M, strict=True) if live]
+    return sum(passed) / len(passed), sum(refused) / len(refused)
+
+
+def test_rates_of_the_example_by_hand():
+    assert bpcer(EXAMPLE, 0.6) == 0.25  # 0.3 of 0.9, 0.8, 0.6, 0.3
+    assert apcer_by_species(EXAMPLE, 0.6) == {"print": 0.25, "replay": 0.5}
+    assert apcer(EXAMPLE, 0.6) == 0.5  # the worst species, not the mean, which is 2 of 6
+    assert hter(EXAMPLE, 0.6) == pytest.approx((0.25 + 2 / 6) / 2)
+    # Of the 24 pairs: 0.9 and 0.8 beat all 6, 0.6 beats 4 and ties with 1, 0.3 beats 2.
+    assert auc(EXAMPLE) == pytest.approx((6 + 6 + 4.5 + 2) / 24)
+
+
+def test_score_at_the_threshold_is_live():
+    pair = Scored.of([0.5, 0.5], [True, False], ["live", "print"])
+    assert bpcer(pair, 0.5) == 0
+    assert apcer(pair, 0.5) == 1
+    above = np.nextafter(0.5, 1)
+    assert bpcer(pair, above) == 1
+    assert apcer(pair, above) == 0
+
+
+def test_higher_is_live():
+    right = Scored.of([0.9, 0.8, 0.1, 0.2], [True, True, False, False], ["live", "live", "print", "print"])
+    assert auc(right) == 1
+    assert eer(right)[0] == 0
+    assert 0.2 < eer(right)[1] <= 0.8
+    wrong = Scored.of(1 - right.scores_M, right.live_M, right.species_M)
+    assert auc(wrong) == 0
+    assert eer(wrong)[0] == 1
+
+
+def test_equal_error_rate_within_a_run_of_attacks_is_found():
+    # All attacks score between eight live pictures and two: a straight piece of the ROC curve, in whose middle 2 of 10
+    # attacks pass as 2 of 10 live pictures are refused.
+    attacks = np.linspace(0.2, 0.65, 10)
+    set_ = Scored.of([*[0.9] * 8, 0.1, 0.1, *attacks], [True] * 10 + [False] * 10, ["live"] * 10 + ["print"] * 10)
+    rate, threshold = eer(set_)
+    assert rate == pytest.approx(0.2)
+    assert rates(set_, threshold) == (0.2, 0.2)
+
+
+@settings(deadline=None, max_examples=200)
+@given(scored())
+def test_equal_error_rate_is_where_the_two_rates_are_closest(set_):
+    rate, threshold = eer(set_)
+    candidates = [rates(set_, candidate) for candidate in (*set_.scores_M, 1.0)]
+    passed, refused = rates(set_, threshold)
+    assert abs(passed - refused) == pytest.approx(min(abs(p - r) for p, r in candidates))
+    assert rate == pytest.approx((passed + refused) / 2)
+    assert 0 <= threshold <= 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(scored())
+def test_auc_is_the_share_of_pairs_in_the_right_order(set_):
+    live, attacks = set_.scores_M[set_.live_M], set_.scores_M[~set_.live_M]
+    wins = sum((a < b) + 0.5 * (a == b) for a in attacks for b in live)
+    assert auc(set_) == pytest.approx(wins / (len(live) * len(attacks)))
+
+
+@settings(deadline=None, max_examples=100)
+@given(scored(), scores)
+def test_rates_agree_with_counting(set_, threshold):
+    passed, refused = rates(set_, threshold)
+    assert bpcer(set_, threshold) == pytest.approx(refused)
+    assert hter(set_, threshold) == pytest.approx((passed + refused) / 2)
+    by_species = apcer_by_species(set_, threshold)
+    for species, rate in by_species.items():
+        of_species = [score for score, name in zip(set_.scores_M, set_.species_M, strict=True) if name == species]
+        assert rate == pytest.approx(sum(score >= threshold for score in of_species) / len(of_species))
+    assert set(by_species) == set(set_.species_M) - {"live"}
+    assert apcer(set_, threshold) == max(by_species.values())
+
+
+@settings(deadline=None, max_examples=200)
+@given(scored(), st.sampled_from([0, 0.05, 0.1, 0.25, 0.5, 1]))
+def test_threshold_holds_the_limit_for_every_species_and_no_lower_one_does(set_, limit):
+    threshold = threshold_at_apcer(set_, limit)
+    assert 0 <= threshold <= 1
+    assert all(rate <= limit for rate in apcer_by_species(set_, threshold).values())
+    if threshold > 0:
+        assert apcer(set_, np.nextafter(threshold, -1)) > limit
+
+
+def test_limit_of_the_worst_species_decides():
+    threshold = threshold_at_apcer(EXAMPLE, 0.3)
+    assert threshold == np.nextafter(0.6, 1)  # no replay of two may pass; one print of four could, at 0.5
+    assert apcer_by_species(EXAMPLE, threshold) == {"print": 0.25, "replay": 0}
+
+
+def test_part_is_taken_of_all_three():
+    part = EXAMPLE.part(EXAMPLE.species_M == "replay")
+    assert part.scores_M.tolist() == [0.6, 0.4]
+    assert part.live_M.tolist() == [False, False]
+    assert part.species_M.tolist() == ["replay", "replay"]
