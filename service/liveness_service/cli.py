@@ -21,7 +21,7 @@ from liveness_service.inference.results import FacePolicy
 from liveness_service.inference.service import LivenessService
 from liveness_service.observability.logs import configure_logging
 from liveness_service.observability.metrics import Metrics
-from liveness_service.settings import Settings, unknown_variables
+from liveness_service.settings import Settings, settings_table, unknown_variables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 log = structlog.get_logger("liveness_service")
@@ -69,6 +69,12 @@ def score(
     configure_logging(settings)
     options = ScoreOptions(operating_point, faces)
     raise typer.Exit(asyncio.run(_score_files(files, settings, options, as_json=as_json)))
+
+
+@app.command()
+def settings() -> None:
+    """List every setting with its default and meaning, as docs/settings.md has it."""
+    typer.echo(settings_table())
 
 
 def _settings(**given: object) -> Settings:

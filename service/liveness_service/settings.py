@@ -23,7 +23,9 @@ def available_cores() -> int:
 class Settings(BaseSettings):
     """What can be set; every value is checked when the service starts."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` for all. By default only this machine reaches the service: it asks for no key."""
@@ -80,3 +82,16 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: a misspelt limit must not go unnoticed."""
     known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
     return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
+
+
+def settings_table() -> str:
+    """Every setting as a Markdown table: variable, default, meaning."""
+    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is not None:
+            default = "the number of cores"
+        else:
+            default = "" if field.default in (None, "") else f"`{field.default}`"
+        meaning = " ".join((field.description or "").split())
+        lines.append(f"| `{_PREFIX}{name.upper()}` | {default} | {meaning} |")
+    return "\n".join(lines)

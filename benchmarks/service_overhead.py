@@ -1,0 +1,123 @@
+"""What the service adds to its stages: throughput at saturation and latency of a lone request, as ratios.
+
+    python benchmarks/service_overhead.py [--seconds 5] [--rounds 3]
+
+Bare: decode, detect, align, measure and score the same photo in one process, a loop in each of as many threads as there
+are cores. Service: a real `liveness serve` process asked over a real socket by keep-alive connections. The two take
+turns in one run, since these machines' speed drifts; what counts is the ratio of each pair. The client shares the
+machine's cores with the service.
+"""
+
+import argparse
+import http.client
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+
+from liveness_core.alignment import align
+from liveness_core.bundle import default_bundle_path, load_bundle
+from liveness_core.detection import create_detector
+from liveness_core.quality import measure
+from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.settings import available_cores
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.pictures import astronaut, encoded
+from support.server import Server, running_server
+
+CONTENT = encoded(astronaut(), quality=95)
+CONNECTIONS = 8
+
+
+def bare_stages() -> Callable[[], None]:
+    cv2.setNumThreads(1)
+    bundle = load_bundle(default_bundle_path())
+    detector = create_detector(bundle.manifest.detector)
+    spec = bundle.manifest.preprocess
+
+    def run() -> None:
+        picture = decode_image(CONTENT, ImageLimits(50_000_000))
+        (face,) = detector.detect(picture)
+        measure(picture, face)
+        bundle.scorer.score([align(picture, face, margin=spec.margin, size=spec.size).pixels])
+
+    return run
+
+
+def service_request(server: Server) -> Callable[[], None]:
+    """One connection's request; each thread makes its own."""
+    host = server.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=60)
+
+    def run() -> None:
+        connection.request("POST", "/v1/liveness", CONTENT, {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(body)
+
+    return run
+
+
+def throughput(workers: list[Callable[[], None]], seconds: float) -> float:
+    """Calls a second, each worker in a loop of its own."""
+    end = time.perf_counter() + seconds
+
+    def loop(work: Callable[[], None]) -> int:
+        done = 0
+        while time.perf_counter() < end:
+            work()
+            done += 1
+        return done
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(len(workers)) as pool:
+        total = sum(pool.map(loop, workers))
+    return total / (time.perf_counter() - started)
+
+
+def latency_ms(work: Callable[[], None], seconds: float) -> float:
+    """Median of one call after another."""
+    end = time.perf_counter() + seconds
+    taken = []
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        work()
+        taken.append(1000 * (time.perf_counter() - started))
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    bare = bare_stages()
+    bare()
+    print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f}, {CONNECTIONS} connections")
+    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
+        clients = [service_request(server) for _ in range(CONNECTIONS)]
+        throughput(clients, 1)
+        pairs, latencies = [], []
+        for number in range(options.rounds):
+            pairs.append(
+                (throughput([bare] * available_cores(), options.seconds), throughput(clients, options.seconds))
+            )
+            latencies.append((latency_ms(bare, options.seconds), latency_ms(clients[0], options.seconds)))
+            print(
+                f"round {number + 1}: saturated {pairs[-1][0]:.1f} bare, {pairs[-1][1]:.1f} served a second; "
+                f"alone {latencies[-1][0]:.1f} ms bare, {latencies[-1][1]:.1f} ms served"
+            )
+    print(f"throughput, served / bare: {statistics.median(served / base for base, served in pairs):.2f} (target 0.85)")
+    print(f"latency alone, served / bare: {statistics.median(served / base for base, served in latencies):.2f}")
+
+
+if __name__ == "__main__":
+    main()

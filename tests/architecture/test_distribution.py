@@ -1,0 +1,68 @@
+"""What a user installs: the wheel alone, in any folder, with nothing that overwrites what we chose."""
+
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FROM_ELSEWHERE = """
+import liveness_core, liveness_service
+from liveness_core.bundle import default_bundle_path, load_bundle
+print(liveness_service.__file__)
+print(load_bundle(default_bundle_path()).path)
+"""
+
+
+def test_the_wheel_finds_its_default_bundle_from_any_folder(tmp_path):
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, "--target", site, ROOT], check=True, timeout=240)
+    # -I would drop PYTHONPATH; the path is put first instead, before the editable install's.
+    program = f"import sys; sys.path.insert(0, {str(site)!r})\n{FROM_ELSEWHERE}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=elsewhere, capture_output=True, text=True, check=True, timeout=120
+    )
+    module, bundle = (Path(line) for line in done.stdout.splitlines())
+    assert module.is_relative_to(site)
+    assert bundle.is_relative_to(site)
+
+
+def test_no_package_overwrites_opencv_or_onnxruntime():
+    installed = {dist.metadata["Name"].lower() for dist in metadata.distributions()}
+    assert "insightface" in installed
+    assert "opencv-python-headless" in installed
+    assert not installed & {"opencv-python", "opencv-contrib-python", "mtcnn-runtime"}
+    assert len(installed & {"onnxruntime", "onnxruntime-gpu"}) == 1
+
+
+def test_what_the_extra_insightface_leaves_out_is_only_what_would_overwrite():
+    """A newer insightface may need more than the extra lists; then `--no-deps` would break it."""
+    from packaging.requirements import Requirement
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    ours = {Requirement(each).name for each in extras["insightface"]}
+    needs = {
+        requirement.name
+        for requirement in map(Requirement, metadata.requires("insightface") or [])
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }
+    assert needs - ours <= {"onnxruntime", "onnxruntime-gpu", "opencv-python", "numpy"}
+
+
+def test_every_dependency_is_pinned():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    names = {canonicalize_name(Requirement(each).name) for each in wanted} - {"face-liveness"}
+    assert names <= pinned
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()

@@ -1,0 +1,82 @@
+"""Bad input gets the contract's status and a message that says what to check; nothing gets a 500."""
+
+import io
+import struct
+import zlib
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from support.pictures import astronaut, encoded
+from support.server import Server
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+CASES = {
+    "an empty body": (b"", 400, "empty_body", "0 bytes"),
+    "a truncated JPEG": (encoded(astronaut())[:9_000], 400, "unreadable_media", "truncated"),
+    "a text file": (b"Dear service,\nplease find attached", 415, "unsupported_media", "text"),
+    "a GIF": (encoded(astronaut(), "GIF"), 415, "unsupported_media", "GIF"),
+    "51 megapixels": (png_header(51_000, 1_000), 413, "too_many_pixels", "51000x1000"),
+    "a forged header": (png_header(100_000, 100_000), 413, "too_many_pixels", "100000x100000"),
+    "too many bytes": (b"\xff\xd8\xff" + bytes(21 << 20), 413, "too_many_bytes", "20,971,520"),
+}
+
+
+@pytest.mark.parametrize(("content", "status", "code", "says"), CASES.values(), ids=CASES.keys())
+def test_bad_content(server: Server, content, status, code, says):
+    with server.client() as client:
+        answers = [
+            client.post("/v1/liveness", content=content, headers={"Content-Type": "image/jpeg"}),
+            client.post("/v1/liveness", files={"image": ("a.jpg", content, "image/jpeg")}),
+        ]
+    for answer in answers:
+        problem = answer.json()
+        assert answer.status_code == problem["status"] == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert problem["code"] == code
+        assert says in problem["detail"]
+        assert problem["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_one_pixel_is_a_picture_without_a_face(server: Server):
+    with server.client() as client:
+        answer = client.post("/v1/liveness", content=encoded(np.zeros((1, 1, 3), np.uint8), "PNG"))
+    assert answer.status_code == 200
+    assert answer.json()["reasons"] == ["no_face"]
+
+
+def test_a_photo_that_the_camera_stored_on_its_side_is_scored_upright(server: Server):
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise to be upright
+    Image.fromarray(np.rot90(astronaut())).save(buffer, "PNG", exif=exif)
+    with server.client() as client:
+        turned = client.post("/v1/liveness", content=buffer.getvalue()).json()
+        upright = client.post("/v1/liveness", content=encoded(astronaut(), "PNG")).json()
+    assert turned["faces"] == upright["faces"]
+
+
+def test_a_client_that_hangs_up_midway_harms_nobody(server: Server):
+    def broken():
+        yield b"\xff\xd8\xff"
+        raise RuntimeError("the client's network is gone")
+
+    with server.client() as client, pytest.raises(RuntimeError):
+        client.post("/v1/liveness", content=broken())
+    with server.client() as client:
+        assert client.post("/v1/liveness", content=encoded(astronaut())).status_code == 200
+
+
+def test_an_upload_that_is_refused_early_still_reads_its_answer(server: Server):
+    # A client that sends its whole body before it reads must not find the connection reset.
+    body = bytes(60 << 20)
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        answer = client.post("/v1/liveness", content=body)
+    assert answer.status_code == 413
