@@ -1,0 +1,21 @@
+"""`GET /`: a page to try the service with; one file, nothing from elsewhere."""
+
+from importlib import resources
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+router = APIRouter(include_in_schema=False)
+
+_PAGE = (resources.files("liveness_service.web") / "index.html").read_text(encoding="utf-8")
+# Its own script and style only, and requests to this service only.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@router.get("/")
+async def page() -> HTMLResponse:
+    """The demo page."""
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
