@@ -107,7 +107,7 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
         }
         return problem(
             request.scope,
-            status=status,
+            status=status.value,
             code=status.name.lower(),
             title=status.phrase,
             detail=details.get(status, str(error.detail)),

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from email.message import Message
 
-from starlette.datastructures import FormData, UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -24,6 +25,12 @@ class _InMemoryParser(MultiPartParser):
     """Starlette's parser without its temporary files: images are bounded, and a container's disk may be read-only."""
 
     spool_max_size = 1 << 40
+    complete = False
+    """The closing boundary has been read."""
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self.complete = True
 
 
 async def read_upload(request: Request, field: str, *, max_bytes: int, timeout_ms: int) -> bytes:
@@ -82,9 +89,13 @@ async def _counted(request: Request, limit: int, max_bytes: int) -> AsyncGenerat
 
 
 async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], field: str) -> bytes:
-    form = await _parse(request, chunks)
+    form, complete = await _parse(request, chunks)
     try:
         values = form.getlist(field)
+        if not values and not complete:
+            raise MalformedBodyError(
+                "the multipart body ends before its closing boundary: check that it was sent whole"
+            )
         if len(values) != 1:
             held = ", ".join(sorted(set(form))) or "no field"
             raise InvalidParameterError(
@@ -98,14 +109,28 @@ async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], fiel
         await form.close()
 
 
-async def _parse(request: Request, chunks: AsyncGenerator[bytes, None]) -> FormData:
+async def _parse(request: Request, chunks: AsyncGenerator[bytes, None]) -> tuple[FormData, bool]:
+    """The form, and whether it was complete."""
     # Another file or field could only be a mistake; a few are let through so that the message can name them.
-    parser = _InMemoryParser(request.headers, chunks, max_files=4, max_fields=_MAX_FIELDS)
+    parser = _InMemoryParser(_boundary_alone(request), chunks, max_files=4, max_fields=_MAX_FIELDS)
     try:
-        return await parser.parse()
+        return await parser.parse(), parser.complete
     except MultiPartException as error:
         raise MalformedBodyError(f"the multipart body is malformed: {error.message}") from error
     except (TimeoutError, TooManyBytesError, ClientDisconnect):
         raise
-    except Exception as error:  # e.g. an encoding that does not exist in a part's header
+    except Exception as error:
         raise MalformedBodyError(f"the multipart body is malformed: {error}") from error
+
+
+def _boundary_alone(request: Request) -> Headers:
+    """The form's content type without a charset.
+
+    A charset would choose the codec of names and texts: `punycode` takes a minute for a megabyte, `utf-7` makes strings
+    that no answer can hold.
+    """
+    _, options = parse_options_header(request.headers["content-type"])
+    boundary = options.get(b"boundary", b"")
+    if not boundary or b'"' in boundary or b"\\" in boundary:
+        raise MalformedBodyError("the Content-Type names no usable boundary: let the HTTP client set it")
+    return Headers(raw=[(b"content-type", b'multipart/form-data; boundary="' + boundary + b'"')])
