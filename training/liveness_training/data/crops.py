@@ -6,6 +6,7 @@ tight to wide: selfies that fill the picture shrink the crop, so the network mus
 
 import hashlib
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -87,7 +88,9 @@ def _cut_all(
     crops = np.lib.format.open_memmap(folder / "crops.npy", mode="w+", dtype=np.uint8, shape=shape)
     found: list[bool] = []
     row = 0
-    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(detector,)) as pool:
+    # Spawned: a forked worker has the state of OpenCV's threads but not the threads, and would wait for them forever.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, fresh, initializer=_start_worker, initargs=(detector,)) as pool:
         chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
         cut = partial(_cut_chunk, root=root, preprocess=preprocess, views=views)
         with tqdm(total=len(samples), unit="picture", desc="cutting crops") as progress:
