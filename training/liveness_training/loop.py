@@ -75,7 +75,7 @@ def fit(task: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: Train
             average.update(task)
             progress.update()
             if step % 10 == 0 or step == config.steps - 1:
-                values = {name: round(float(value), 5) for name, value in losses.items()}
+                values = {name: round(float(value.detach()), 5) for name, value in losses.items()}
                 speed = (step + 1) * len(label_N) / (time.monotonic() - started)
                 file.write(json.dumps({"step": step, "lr": rate, "images_per_s": round(speed, 1), **values}) + "\n")
                 file.flush()

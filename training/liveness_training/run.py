@@ -60,11 +60,12 @@ def train(
         load_folded_weights(encoder, init, torch.from_numpy(preprocess.to_tensor(list(service_images(crops, some)))))
     task = channels_last(BinaryTask(ImageNetwork(encoder, config.dropout), config.label_smoothing))
     sampler = BalancedBatches(crops, protocol.train, batch_size=config.batch_size, steps=config.steps, seed=config.seed)
+    # Set here and inherited: in a forked worker the call would wait for OpenCV's threads, which a fork does not copy.
+    cv2.setNumThreads(1)
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         TrainingCrops(crops, preprocess, config.seed, config.service_view_share),  # type: ignore[arg-type]  # the batch
         batch_sampler=sampler,
         num_workers=workers,
-        worker_init_fn=_one_thread,
     )
     averaged = fit(task, loader, config, folder / "log.jsonl")
     network = averaged.network
@@ -92,10 +93,6 @@ def score_rows(
 def _chunks(rows: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(rows), _BATCH):
         yield rows[start : start + _BATCH]
-
-
-def _one_thread(_worker: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def git_commit() -> str:

@@ -30,9 +30,9 @@ def load_folded_weights(encoder: MobileNetV2Encoder, path: Path, images: Tensor)
         InitError: a key is missing or a shape differs.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             weights = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError) as error:
+    except Exception as error:  # NumPy, zipfile and zlib each raise their own
         raise InitError(f"{path} cannot be read as an npz archive of weights: {error}") from error
     biases = {}
     for name, module in encoder.named_modules():

@@ -1,0 +1,129 @@
+import pytest
+import torch
+from torch import nn
+
+from liveness_training.models.mobilenet_v2 import ImageNetwork, LivenessClassifier, MobileNetV2Encoder, channels_last
+
+
+def lively(padding="torchvision"):
+    """An encoder whose random weights keep the size of what passes through them; torch's own let it fade to nothing."""
+    torch.manual_seed(0)
+    encoder = MobileNetV2Encoder(padding)
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return encoder.eval()
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return lively()
+
+
+def test_names_and_shapes_are_torchvisions(encoder):
+    state = encoder.state_dict()
+    assert len(state) == 52 * 6  # 52 convolutions, each followed by a batch norm of five tensors
+    shapes = {
+        "features.0.0.weight": (32, 3, 3, 3),
+        "features.0.1.running_mean": (32,),
+        "features.1.conv.0.0.weight": (32, 1, 3, 3),
+        "features.1.conv.1.weight": (16, 32, 1, 1),
+        "features.1.conv.2.bias": (16,),
+        "features.2.conv.0.0.weight": (96, 16, 1, 1),
+        "features.2.conv.1.0.weight": (96, 1, 3, 3),
+        "features.2.conv.2.weight": (24, 96, 1, 1),
+        "features.14.conv.1.1.num_batches_tracked": (),
+        "features.17.conv.2.weight": (320, 960, 1, 1),
+        "features.17.conv.3.running_var": (320,),
+        "features.18.0.weight": (1280, 320, 1, 1),
+        "features.18.1.weight": (1280,),
+    }
+    assert {key: tuple(state[key].shape) for key in shapes} == shapes
+
+
+def test_size_is_that_of_the_paper(encoder):
+    # torchvision's mobilenet_v2 has 3,504,872 parameters, 1,281,000 of them in its classifier of 1,000 classes.
+    assert sum(weight.numel() for weight in encoder.parameters()) == 3_504_872 - 1_281_000
+
+
+@pytest.mark.parametrize("padding", ["torchvision", "tensorflow"])
+@pytest.mark.parametrize("size", [32, 96])
+def test_embedding_is_the_mean_of_the_features(padding, size):
+    with torch.no_grad():
+        embedding, features = lively(padding)(torch.randn(2, 3, size, size))
+    assert features.shape == (2, 1280, size // 32, size // 32)
+    assert embedding.shape == (2, 1280)
+    torch.testing.assert_close(embedding, features.flatten(2).mean(2))
+    assert 0 == features.min() < features.max() <= 6  # ReLU6 is last
+
+
+def test_224_gives_7_by_7(encoder):
+    with torch.no_grad():
+        _, features = encoder(torch.zeros(1, 3, 224, 224))
+    assert features.shape == (1, 1280, 7, 7)
+
+
+def test_tensorflow_pads_at_the_right_and_the_bottom():
+    # A first convolution that picks the top-left place of its window: with the padding at the right and the bottom that
+    # is the picture's own first pixel, with one on each side it is padding.
+    picture = torch.zeros(1, 3, 32, 32)
+    picture[0, :, 0, 0] = 1.0
+    seen = {}
+    for padding in ("torchvision", "tensorflow"):
+        convolution = MobileNetV2Encoder(padding).features[0][0]
+        nn.init.zeros_(convolution.weight)
+        with torch.no_grad():
+            convolution.weight[:, :, 0, 0] = 1.0
+            seen[padding] = convolution(picture)[0, 0]
+    assert seen["tensorflow"].shape == seen["torchvision"].shape == (16, 16)
+    assert seen["tensorflow"][0, 0] == 3
+    assert seen["torchvision"].abs().sum() == 0
+
+
+def test_weights_pass_between_the_paddings(encoder):
+    other = MobileNetV2Encoder("tensorflow")
+    other.load_state_dict(encoder.state_dict())
+
+
+def test_blocks_of_equal_shape_are_residual(encoder):
+    block = encoder.features[3]  # 24 to 24 channels, stride 1
+    x = torch.randn(1, 24, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x), x + block.conv(x))
+        wider = encoder.features[2]  # 16 to 24 channels, stride 2
+        assert wider(torch.randn(1, 16, 8, 8)).shape == (1, 24, 4, 4)
+
+
+def test_network_gives_two_logits_of_the_embedding(encoder):
+    network = ImageNetwork(encoder, dropout=0.5).eval()
+    image = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        logits = network(image)
+        torch.testing.assert_close(logits, network.classifier(encoder(image)[0]))
+    assert logits.shape == (3, 2)
+
+
+def test_dropout_is_active_in_training_only():
+    network = ImageNetwork(lively(), dropout=0.9)
+    image = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        network.eval()
+        torch.testing.assert_close(network(image), network(image))
+        network.dropout.train()
+        assert not torch.allclose(network(image), network(image))
+
+
+def test_classifier_is_linear():
+    classifier = LivenessClassifier(5)
+    assert classifier(torch.zeros(3, 5)).shape == (3, 2)
+    assert set(classifier.state_dict()) == {"weight", "bias"}
+
+
+def test_memory_layout_does_not_change_the_output(encoder):
+    image = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before = encoder(image)[0]
+        moved = channels_last(MobileNetV2Encoder().eval())
+        moved.load_state_dict(encoder.state_dict())
+        after = moved(image.to(memory_format=torch.channels_last))[0]
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
