@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -68,20 +69,24 @@ def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: S
     return content
 
 
-def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]]) -> bytes:
+def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]], *, float_convolutions: int = 0) -> bytes:
     """Quantise an encoder: static, QDQ, `uint8` activations, `int8` weights per channel.
 
     Weights keep to 7 bits (`reduce_range`): on processors without VNNI the sum of two 8-bit products overflows 16 bits
-    and the scores would depend on the processor.
+    and the scores would depend on the processor (docs/adr/0004).
 
     Args:
         encoder: content of the fp32 file.
         calibration: batches of typical inputs, whose ranges of activations are kept.
+        float_convolutions: how many of the first convolutions stay in float32. They work on few channels of very
+            different ranges, cost little, and their error goes through everything after them.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, prepared, result = (str(Path(folder) / name) for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
         Path(source).write_bytes(encoder)
         quant_pre_process(source, prepared)
+        nodes = onnx.load(prepared).graph.node
+        convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
         quantize_static(
             prepared,
             result,
@@ -89,6 +94,7 @@ def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]]) -> bytes
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
+            nodes_to_exclude=[node.name for node in nodes[: convolutions[float_convolutions]]],
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
