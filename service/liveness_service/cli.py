@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import structlog
@@ -42,6 +44,8 @@ def serve(
     configure_logging(settings)
     for name in unknown_variables(os.environ):
         log.warning("unknown_setting", variable=name, note="it has no effect: check its spelling")
+    # Uvicorn stops in good order and then raises the signal again, for whoever had it before: a stop is no failure.
+    signal.signal(signal.SIGTERM, _exit_in_peace)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -75,6 +79,10 @@ def score(
 def settings() -> None:
     """List every setting with its default and meaning, as docs/settings.md has it."""
     typer.echo(settings_table())
+
+
+def _exit_in_peace(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def _settings(**given: object) -> Settings:
