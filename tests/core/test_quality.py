@@ -108,6 +108,15 @@ def test_brightness_is_the_mean_luma(value):
     assert measure(picture, boxed(50, 50, 150, 150)).brightness == pytest.approx(value / 255, abs=0.003)
 
 
+def test_brightness_is_of_the_whole_box_and_nothing_else():
+    picture = np.full((200, 200, 3), 255, np.uint8)
+    picture[60:140, 60:140] = 0
+    picture[110:140, 60:140] = 200
+    picture[60:140, 130:140] = 100
+    expected = picture[60:140, 60:140].mean() / 255
+    assert measure(picture, boxed(60, 60, 140, 140)).brightness == pytest.approx(expected, abs=0.005)
+
+
 def test_green_is_brighter_than_blue_as_the_picture_is_rgb():
     red, green, blue = (np.zeros((60, 60, 3), np.uint8) for _ in range(3))
     red[..., 0] = green[..., 1] = blue[..., 2] = 255

@@ -83,6 +83,14 @@ def test_coordinates_of_a_large_picture_are_its_own(mtcnn):
     assert face.box.width / 4.5 == pytest.approx(90, abs=12)
 
 
+@pytest.mark.parametrize("side", [180, 220, 270, 330, 400, 620, 760, 930])
+def test_face_of_any_size_is_found(mtcnn, side):
+    scale = side / 512  # faces of 32 to 164 pixels
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    [face] = mtcnn.detect(cv2.resize(astronaut(), (side, side), interpolation=how))
+    assert np.abs(landmarks(face) / scale - SEEN).max() < 8
+
+
 def test_coordinates_are_those_of_the_picture_that_holds_the_face(mtcnn, astronaut_face):
     picture = np.zeros((700, 640, 3), np.uint8)
     picture[150:662, 101:613] = astronaut()

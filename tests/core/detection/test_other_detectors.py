@@ -1,5 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
+from importlib import import_module, metadata
 
 import cv2
 import numpy as np
@@ -14,8 +14,14 @@ from support.tiny_bundle import classifier_bytes
 MODELS = {"scrfd": "scrfd_500m_bnkps.onnx", "yunet": "face_detection_yunet_2026may.onnx"}
 
 
+def needs_its_package(name):
+    if name == "scrfd":
+        pytest.importorskip("insightface", reason="insightface is not installed (see README)")
+
+
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def detector(request, detectors_dir):
+    needs_its_package(request.param)
     spec = DetectorSpec(name=request.param, min_confidence=0.6)
     return create_detector(spec, model=str(detectors_dir / MODELS[request.param]))
 
@@ -38,6 +44,17 @@ def test_finds_the_astronaut_as_mtcnn_does(detector, astronaut_face):
     [face] = detector.detect(astronaut())
     assert same_face(astronaut_face, face)
     assert 0.6 <= face.confidence <= 1
+
+
+def test_channels_are_in_the_order_that_the_networks_expect(detector, detectors_dir):
+    # Both find faces in swapped colours too, with another confidence; their own libraries take BGR.
+    bgr, model = np.ascontiguousarray(astronaut()[..., ::-1]), str(detectors_dir / MODELS[detector.name])
+    if detector.name == "scrfd":
+        zoo = import_module("insightface.model_zoo.scrfd")
+        [[*_, expected]], _ = zoo.SCRFD(model).detect(bgr, input_size=(640, 640), det_thresh=0.6)
+    else:
+        [[*_, expected]] = cv2.FaceDetectorYN.create(model, "", (512, 512), 0.6).detect(bgr)[1]
+    assert detector.detect(astronaut())[0].confidence == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_finds_both_of_two_faces_and_the_larger_first(detector, mtcnn):
@@ -97,6 +114,7 @@ def test_model_that_is_not_there_is_named(name, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_file_that_is_no_network_is_refused(name, tmp_path):
+    needs_its_package(name)
     (tmp_path / "broken.onnx").write_bytes(b"garbage" * 100)
     with pytest.raises(DetectorUnavailableError, match=r"broken\.onnx"):
         create_detector(DetectorSpec(name=name), model=str(tmp_path / "broken.onnx"))
@@ -104,12 +122,14 @@ def test_file_that_is_no_network_is_refused(name, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_another_network_is_refused_at_once_and_not_at_the_first_picture(name, tmp_path):
+    needs_its_package(name)
     (tmp_path / "other.onnx").write_bytes(classifier_bytes(0, 1))
     with pytest.raises(DetectorUnavailableError, match=r"other\.onnx"):
         create_detector(DetectorSpec(name=name), model=str(tmp_path / "other.onnx"))
 
 
 def test_scrfd_takes_a_model_pack_by_its_name(detectors_dir, tmp_path):
+    needs_its_package("scrfd")
     pack = tmp_path / "buffalo_test"
     pack.mkdir()
     (pack / "det_500m.onnx").symlink_to(detectors_dir / MODELS["scrfd"])
@@ -120,10 +140,9 @@ def test_scrfd_takes_a_model_pack_by_its_name(detectors_dir, tmp_path):
         ScrfdDetector("buffalo_other", packs_root=tmp_path)
 
 
-def test_names_are_those_by_which_settings_choose(detectors_dir, mtcnn):
-    assert mtcnn.name == create_detector(DetectorSpec()).name == "mtcnn"
-    assert ScrfdDetector(detectors_dir / MODELS["scrfd"]).name == "scrfd"
-    assert YunetDetector(detectors_dir / MODELS["yunet"]).name == "yunet"
+def test_default_is_mtcnn_and_the_others_come_by_their_names(detector):
+    assert create_detector(DetectorSpec()).name == "mtcnn"
+    assert isinstance(detector, {"scrfd": ScrfdDetector, "yunet": YunetDetector}[detector.name])
 
 
 def test_insightface_brings_nothing_that_overwrites_what_we_install():

@@ -7,7 +7,7 @@ from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.data.crops import prepare, read_picture
 from liveness_training.data.samples import DataError
-from support.pictures import astronaut, encoded, no_face, two_faces
+from support.pictures import astronaut, encoded, no_face
 
 HEADER = "path,domain,label,attack,subject,sequence\n"
 SPEC = PreprocessSpec(size=64)
@@ -33,8 +33,10 @@ def cut(root, cache, preprocess=SPEC, detector=None, views=2):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crops")
-    half = cv2.resize(two_faces(), (512, 256), interpolation=cv2.INTER_AREA)
-    root = write(folder / "data", face=astronaut(), nobody=no_face()[::2, ::2], print_pair=half)
+    pair = np.zeros((512, 900, 3), np.uint8)
+    pair[:384, :384] = cv2.resize(astronaut(), (384, 384), interpolation=cv2.INTER_AREA)
+    pair[:, 388:] = astronaut()
+    root = write(folder / "data", face=astronaut(), nobody=no_face()[::2, ::2], print_pair=pair)
     return root, folder / "cache", cut(root, folder / "cache", views=3)
 
 
@@ -53,6 +55,7 @@ def test_first_view_is_the_crop_that_the_service_cuts(prepared):
         picture = cv2.cvtColor(cv2.imread(str(root / sample.path)), cv2.COLOR_BGR2RGB)
         crop = align(picture, detector.detect(picture)[0], margin=SPEC.margin, size=SPEC.size)
         np.testing.assert_array_equal(crops.crops_MVSS3[row, 0], crop.pixels)
+    assert len(detector.detect(picture)) == 2  # of which the larger one counts
     face = detector.detect(astronaut())[0]
     expected = align(astronaut(), face, margin=SPEC.margin, size=SPEC.size)
     np.testing.assert_array_equal(crops.crops_MVSS3[0, 0], expected.pixels)

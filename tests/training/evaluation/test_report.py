@@ -48,6 +48,7 @@ def test_realistic_figures_use_the_threshold_given_and_idealised_ones_their_own(
     values = figures(scored_rows(SCORES, CROPS, range(8)), 0.95, ())
     assert values["hter_realistic"] == 0.5
     assert values["bpcer"] == 1
+    assert values["apcer"] == 0
     assert values["hter_idealised"] == pytest.approx(0.25)
     assert values["bpnrr"] == values["apnrr"] == 0
 
