@@ -11,7 +11,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 INSIGHTFACE := insightface==2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench contract clean
+.PHONY: help serve test check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
