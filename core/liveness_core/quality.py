@@ -39,7 +39,7 @@ class QualityGates(BaseModel):
     """Shorter side of the face's box, pixels."""
     max_cut_off: float = Field(default=0.15, ge=0, le=1)
     """Share of the face's box outside the picture."""
-    min_sharpness: float = Field(default=0.02, ge=0, le=1)
+    min_sharpness: float = Field(default=0.05, ge=0, le=1)
     """On `Quality.sharpness`'s scale."""
     min_brightness: float = Field(default=0.08, ge=0, le=1)
     """Mean luma."""
@@ -119,9 +119,9 @@ def _nearest_rotation(camera_23: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _sharpness_and_brightness(view: Picture) -> tuple[float, float]:
     shrinks = min(view.shape[:2]) > _FACE_VIEW
-    luma = cv2.cvtColor(
-        cv2.resize(view, (_FACE_VIEW, _FACE_VIEW), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
-        cv2.COLOR_RGB2GRAY,
-    )
+    # In float: rounding to 8 bits is noise that makes a face blurred beyond recognition look as sharp as a soft one.
+    size = (_FACE_VIEW, _FACE_VIEW)
+    pixels = cv2.resize(view.astype(np.float32), size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     variance = float(cv2.Laplacian(luma, cv2.CV_32F).var())
     return variance / (variance + _SHARP), float(luma.mean()) / 255

@@ -84,6 +84,13 @@ def test_sharpness_falls_with_blur_and_stays_between_0_and_1(astronaut_face):
     assert 0 <= sharpness[-1] < 0.05
 
 
+def test_face_blurred_beyond_recognition_is_refused(astronaut_face):
+    blurred = measure(cv2.GaussianBlur(astronaut(), (0, 0), 4), astronaut_face)
+    assert refusals(blurred, QualityGates()) == ("too_blurry",)
+    soft = measure(cv2.GaussianBlur(astronaut(), (0, 0), 1), astronaut_face)
+    assert refusals(soft, QualityGates()) == ()
+
+
 def test_sharpness_of_a_face_is_that_of_its_box_alone():
     picture = np.full((300, 300, 3), 128, np.uint8)
     picture[:, 200:] = np.random.default_rng(0).integers(0, 256, (300, 100, 3), dtype=np.uint8)

@@ -11,11 +11,12 @@ from liveness_training.protocols import assign_splits, make_protocol
 def people(domain, count, folder="pictures", species=("print",), live=True, per_person=2):
     """Samples of `count` people, each with live pictures and with attacks of each species."""
     samples = []
+    prefix = "p" if folder == "pictures" else folder  # nobody is in two folders
     for person in range(count):
         for species_ in (*(["live"] if live else []), *species):
             for number in range(per_person):
-                path = f"{domain}/{folder}/p{person}/{species_}{number}.jpg"
-                samples.append(Sample(path, domain, species_ == "live", species_, f"p{person}", ""))
+                path = f"{domain}/{folder}/{prefix}{person}/{species_}{number}.jpg"
+                samples.append(Sample(path, domain, species_ == "live", species_, f"{prefix}{person}", ""))
     return samples
 
 
@@ -122,6 +123,19 @@ def test_domain_without_attacks_serves_nothing():
     rows = {*protocol.train, *protocol.dev, *(row for part in protocol.reports.values() for row in part.rows)}
     assert {samples[row].domain for row in rows} == {"office"}
     assert list(protocol.reports) == ["test", "test/office"]
+
+
+def test_domain_without_live_pictures_serves_nothing():
+    samples = [*people("office", 60), *people("screens", 60, live=False)]
+    protocol = make_protocol(samples, [], None)
+    assert {samples[row].domain for row in protocol.train} == {"office"}
+
+
+def test_person_in_two_official_folders_is_refused_by_name():
+    samples = [*people("hall", 9, "train"), *people("hall", 9, "test")]
+    samples.append(Sample("hall/test/train3/again.jpg", "hall", True, "live", "train3", ""))
+    with pytest.raises(DataError, match="hall: pictures of 'train3' are in two splits, train and test"):
+        make_protocol(samples, [], None)
 
 
 def test_rows_count_the_found_and_missed_pictures_are_kept_beside_them():

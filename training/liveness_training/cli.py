@@ -1,13 +1,17 @@
 """`liveness-train`: from labelled faces to a bundle."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
+from liveness_training.errors import TrainingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -22,12 +26,23 @@ class ExportedPrecision(StrEnum):
     FP32 = "fp32"
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Tell what is wrong with the data, the settings or the run, instead of where in the code it was noticed."""
+    try:
+        yield
+    except (TrainingError, ValidationError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
 @app.command()
 def prepare(data: Data, cache: Cache = Path("cache"), workers: int = 2) -> None:
     """Find the faces and cut their crops, once; training then reads them."""
     from liveness_training.data.crops import prepare as cut
 
-    crops = cut(data, cache, preprocess=PreprocessSpec(), detector=DetectorSpec(), workers=workers)
+    with _explained():
+        crops = cut(data, cache, preprocess=PreprocessSpec(), detector=DetectorSpec(), workers=workers)
     typer.echo(f"{len(crops.samples)} faces; in {len(crops.missed)} pictures none was found")
     for domain in sorted({sample.domain for sample in crops.missed}):
         typer.echo(f"  {domain}: none in {sum(sample.domain == domain for sample in crops.missed)}")
@@ -52,9 +67,32 @@ def train(
     from liveness_training.evaluation.report import as_table
 
     preprocess, detector = PreprocessSpec(), DetectorSpec()
-    crops = cut(data, cache, preprocess=preprocess, detector=detector, workers=workers)
-    config = TrainConfig(hold_out=hold_out, steps=steps, batch_size=batch_size, seed=seed)
-    report = runs.train(crops, config, run, preprocess=preprocess, detector=detector, init=init, workers=workers)
+    with _explained():
+        config = TrainConfig(hold_out=hold_out, steps=steps, batch_size=batch_size, seed=seed)
+        crops = cut(data, cache, preprocess=preprocess, detector=detector, workers=workers)
+        report = runs.train(crops, config, run, preprocess=preprocess, detector=detector, init=init, workers=workers)
+    typer.echo(as_table(report))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    data: Annotated[Path, typer.Option(help="The data that the run was trained on.")],
+    cache: Cache = Path("cache"),
+    workers: int = 2,
+) -> None:
+    """Compute a run's figures again, as its training did in the end."""
+    from liveness_training.data.crops import prepare as cut
+    from liveness_training.evaluation.report import as_table
+    from liveness_training.export import RunFolder
+    from liveness_training.protocols import make_protocol
+    from liveness_training.run import evaluate as figures
+
+    with _explained():
+        folder = RunFolder.read(run)
+        crops = cut(data, cache, preprocess=folder.preprocess, detector=folder.detector, workers=workers)
+        protocol = make_protocol(crops.samples, crops.missed, folder.config.hold_out)
+        report = figures(folder.network(), crops, protocol, run, folder.preprocess)
     typer.echo(as_table(report))
 
 
@@ -77,18 +115,19 @@ def export(
     from liveness_training.evaluation.report import as_table
     from liveness_training.export import RunFolder, export_bundle
 
-    folder = RunFolder.read(run)
-    crops = cut(data, cache, preprocess=folder.preprocess, detector=folder.detector, workers=workers)
-    manifest = export_bundle(
-        folder,
-        crops,
-        bundle,
-        name=bundle.resolve().name,
-        version=version,
-        precisions=[each.value for each in precision or [ExportedPrecision.INT8]],
-        held_out=[RunFolder.read(path) for path in held_out or []],
-        licences=dict(entry.split("=", 1) for entry in licence or []),
-    )
+    with _explained():
+        folder = RunFolder.read(run)
+        crops = cut(data, cache, preprocess=folder.preprocess, detector=folder.detector, workers=workers)
+        manifest = export_bundle(
+            folder,
+            crops,
+            bundle,
+            name=bundle.resolve().name,
+            version=version,
+            precisions=[each.value for each in precision or [ExportedPrecision.INT8]],
+            held_out=[RunFolder.read(path) for path in held_out or []],
+            licences=dict(entry.split("=", 1) for entry in licence or []),
+        )
     typer.echo(as_table(manifest.metrics))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,34 +60,44 @@ class RunFolder:
     preprocess: PreprocessSpec
     detector: DetectorSpec
     git_commit: str
-    metrics: Report
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":
-        """Read `run.json` and `metrics.json`.
+        """Read `run.json`.
 
         Raises:
-            ExportError: a file is missing: the run has not ended.
+            ExportError: it is missing.
         """
-        try:
-            settings = json.loads((path / "run.json").read_text())
-            metrics = json.loads((path / "metrics.json").read_text())
-        except FileNotFoundError as error:
-            raise ExportError(f"{error.filename} is missing: has the run ended?") from error
+        settings = _read_json(path / "run.json")
         return cls(
             path,
             TrainConfig.model_validate(settings["config"]),
             PreprocessSpec.model_validate(settings["preprocess"]),
             DetectorSpec.model_validate(settings["detector"]),
             settings["git_commit"],
-            metrics,
         )
+
+    def metrics(self) -> Report:
+        """Its figures.
+
+        Raises:
+            ExportError: the run has not ended.
+        """
+        report: Report = _read_json(self.path / "metrics.json")
+        return report
 
     def network(self) -> ImageNetwork:
         """The trained network, in evaluation mode."""
         network = ImageNetwork(MobileNetV2Encoder(self.config.padding))
         network.load_state_dict(torch.load(self.path / "weights.pt", weights_only=True))
         return network.eval()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ExportError(f"{path} is missing: is this the folder of a run that has ended?") from error
 
 
 def export_bundle(
@@ -272,7 +283,7 @@ def _held_out(run: RunFolder, others: Sequence[RunFolder]) -> Report:
             raise ExportError(
                 f"{other.path} was trained by another recipe than {run.path}: its figures say nothing here"
             )
-        found |= {name: dict(values) for name, values in other.metrics.items() if name.startswith("held_out/")}
+        found |= {name: dict(values) for name, values in other.metrics().items() if name.startswith("held_out/")}
     return found
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from liveness_core.bundle import NetworkFile, TensorSpec
 from liveness_core.runtime import OrtSession, RuntimeOptions
+from liveness_training.errors import TrainingError
 
 # N images, S crop size
 
@@ -25,7 +26,7 @@ _TOLERANCE = 1e-4
 _CHECKED_BATCHES = (1, 5)
 
 
-class ExportError(RuntimeError):
+class ExportError(TrainingError):
     """An exported network does not compute what the trained one does; nothing is written."""
 
 

@@ -1,7 +1,7 @@
 """Who is trained on, who sets thresholds, who is reported on. Split by person, never by picture."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +43,8 @@ class Protocol:
 def make_protocol(found: Sequence[Sample], missed: Sequence[Sample], hold_out: str | None) -> Protocol:
     """Assign samples to training, development and reports.
 
-    Domains without attacks serve none of them: their camera would come to mean live.
+    Domains without attacks serve none of them, nor do those without live pictures: their camera would come to mean one
+    of the two.
 
     Args:
         found: samples in which a face was found.
@@ -54,11 +55,15 @@ def make_protocol(found: Sequence[Sample], missed: Sequence[Sample], hold_out: s
         DataError: the held-out domain is not there, or nothing is left to train on or to set thresholds on.
     """
     samples = [*found, *missed]
-    attacked = {sample.domain for sample in samples if not sample.live}
-    if hold_out is not None and hold_out not in attacked:
-        raise DataError(f"hold_out: no domain with attacks is named {hold_out!r}, only {', '.join(sorted(attacked))}")
+    complete = {sample.domain for sample in samples if sample.live} & {
+        sample.domain for sample in samples if not sample.live
+    }
+    if hold_out is not None and hold_out not in complete:
+        known = ", ".join(sorted(complete))
+        raise DataError(f"hold_out: no domain with live pictures and attacks is named {hold_out!r}, only {known}")
     splits = {sample.path: split for sample, split in zip(samples, assign_splits(samples), strict=True)}
-    trained = attacked - {hold_out}
+    _refuse_shared_people(samples, splits)
+    trained = complete - {hold_out}
 
     def rows(wanted: Callable[[Sample], bool]) -> tuple[int, ...]:
         return tuple(row for row, sample in enumerate(found) if wanted(sample))
@@ -83,6 +88,18 @@ def make_protocol(found: Sequence[Sample], missed: Sequence[Sample], hold_out: s
         if len({found[row].live for row in chosen}) < 2:
             raise DataError(f"the {name} split lacks live pictures or attacks: add people, or split folders by name")
     return protocol
+
+
+def _refuse_shared_people(samples: Sequence[Sample], splits: Mapping[str, Split]) -> None:
+    home: dict[tuple[str, str], Split] = {}
+    for sample in samples:
+        split = splits[sample.path]
+        first = home.setdefault((sample.domain, sample.subject), split)
+        if first != split:
+            raise DataError(
+                f"{sample.domain}: pictures of {sample.subject!r} are in two splits, {first} and {split}: "
+                "keep a person in one folder"
+            )
 
 
 def assign_splits(samples: Sequence[Sample]) -> list[Split]:

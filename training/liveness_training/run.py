@@ -24,7 +24,7 @@ from liveness_training.evaluation.report import run_report, scored_rows
 from liveness_training.loop import fit
 from liveness_training.models.init import load_folded_weights
 from liveness_training.models.mobilenet_v2 import ImageNetwork, MobileNetV2Encoder, channels_last
-from liveness_training.protocols import make_protocol
+from liveness_training.protocols import Protocol, make_protocol
 from liveness_training.tasks.binary import BinaryTask, logits
 
 _BATCH = 64
@@ -71,6 +71,13 @@ def train(
     network = averaged.network
     assert isinstance(network, ImageNetwork)
     torch.save(network.state_dict(), folder / "weights.pt")
+    return evaluate(network, crops, protocol, folder, preprocess)
+
+
+def evaluate(
+    network: ImageNetwork, crops: CropSet, protocol: Protocol, folder: Path, preprocess: PreprocessSpec
+) -> dict[str, dict[str, float]]:
+    """Write and return a network's figures, at the EER threshold of the development people."""
     scores = score_rows(network, crops, protocol.evaluated, preprocess)
     _, threshold = eer(scored_rows(scores, crops, protocol.dev))
     report = run_report(scores, crops, protocol, threshold)

@@ -55,10 +55,15 @@ def _swap(new: Path, path: Path) -> None:
         new.rename(path)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
-    path.rename(old / path.name)
+    try:
+        path.rename(old / path.name)
+    except OSError:  # e.g. a mount point
+        old.rmdir()
+        raise
     try:
         new.rename(path)
     except OSError:
         (old / path.name).rename(path)
+        old.rmdir()
         raise
     shutil.rmtree(old)

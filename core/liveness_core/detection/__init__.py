@@ -1,9 +1,10 @@
 """Face detectors, each behind the Protocol `FaceDetector`, and the one place that chooses among them."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from liveness_core.detection import mtcnn, scrfd, yunet
 from liveness_core.detection.base import DetectorUnavailableError, FaceDetector
 from liveness_core.detection.mtcnn import MtcnnDetector
 from liveness_core.detection.scrfd import ScrfdDetector
@@ -14,6 +15,13 @@ __all__ = ["DetectorName", "DetectorSpec", "DetectorUnavailableError", "FaceDete
 
 DetectorName = Literal["mtcnn", "scrfd", "yunet"]
 
+# Confidences are not comparable between detectors.
+_MIN_CONFIDENCE = {
+    "mtcnn": mtcnn.MIN_CONFIDENCE,
+    "scrfd": scrfd.MIN_CONFIDENCE,
+    "yunet": yunet.MIN_CONFIDENCE,
+}
+
 
 class DetectorSpec(BaseModel):
     """Which detector cuts the crops, and how; a bundle names the one that its training used."""
@@ -21,8 +29,16 @@ class DetectorSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: DetectorName = "mtcnn"
-    min_confidence: float = Field(default=0.9, ge=0.1, le=0.999)
-    """Least confidence for a face, on this detector's own scale."""
+    min_confidence: float = Field(default=mtcnn.MIN_CONFIDENCE, ge=0.1, le=0.999)
+    """Least confidence for a face, on this detector's own scale; by default the detector's own limit."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_limit(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("min_confidence") is None:
+            # An unknown name is left to the field's own check.
+            return {**given, "min_confidence": _MIN_CONFIDENCE.get(given.get("name", "mtcnn"), mtcnn.MIN_CONFIDENCE)}
+        return given
 
 
 def create_detector(

@@ -26,6 +26,9 @@ _WEIGHTS = {
     "rnet.onnx": "3d8bed44df8fde6bf359806e8ff06f30dda2a9d63cf57aaff8a835d49edcbaee",
     "onet.onnx": "a42f0cbde62f8032ccc3299fd989a9909c8b185a72a360e247c6f953af366efd",
 }
+MIN_CONFIDENCE = 0.9
+"""O-Net's confidence from which a window is taken for a face."""
+
 _WINDOW = 12  # P-Net's receptive field in pixels
 _STRIDE = 2
 _PYRAMID_FACTOR = 0.709  # halves the area from level to level
@@ -42,7 +45,7 @@ class MtcnnDetector:
         self,
         runtime: RuntimeOptions | None = None,
         *,
-        min_confidence: float = 0.9,
+        min_confidence: float = MIN_CONFIDENCE,
         min_face_px: int = 24,
         min_face_share: float = 0.05,
         max_side_px: int = 1024,

@@ -4,15 +4,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import cv2
 
 from liveness_core.detection.base import DetectorUnavailableError, largest_first
 from liveness_core.detection.scaling import enlarge_face, shrink_to
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
 from liveness_core.types import Box, DetectedFace, Picture
 
-# The small one finds faces that fill the picture, which are too large for the network's anchors at the large one.
-_INPUT_SIZES = [(128, 128), (640, 640)]
+MIN_CONFIDENCE = 0.5
+"""Confidence from which SCRFD's find is taken for a face."""
+
+_INPUT_SIZE = (640, 640)
 _MAX_ASPECT = 64
 
 
@@ -26,7 +28,7 @@ class ScrfdDetector:
         model: str | Path,
         runtime: RuntimeOptions | None = None,
         *,
-        min_confidence: float = 0.5,
+        min_confidence: float = MIN_CONFIDENCE,
         packs_root: Path = Path("~/.insightface/models"),
     ) -> None:
         """Load a network.
@@ -64,17 +66,25 @@ class ScrfdDetector:
         # insightface would shrink the short side of such a strip to nothing and fail; no face fits into it.
         if max(reduced.shape[:2]) > _MAX_ASPECT * min(reduced.shape[:2]):
             return []
-        bgr = np.ascontiguousarray(reduced[..., ::-1])
-        rows, landmarks = self._scrfd.detect(bgr, input_size=_INPUT_SIZES, det_thresh=self._min_confidence)
+        found = self._search(reduced, 0)
+        if not found:
+            # A face that fills the picture is too large for the network's anchors: look again with black around it.
+            found = self._search(reduced, max(reduced.shape[:2]))
+        return largest_first([enlarge_face(face, factor) for face in found])
+
+    def _search(self, picture: Picture, border: int) -> list[DetectedFace]:
+        """Faces of the picture after it got a black border this wide; in the picture's own coordinates."""
+        bgr = cv2.copyMakeBorder(picture[..., ::-1], border, border, border, border, cv2.BORDER_CONSTANT)
+        rows, landmarks = self._scrfd.detect(bgr, input_size=_INPUT_SIZE, det_thresh=self._min_confidence)
         faces = []
         for row, points in zip(rows, landmarks, strict=True):
-            x1, y1, x2, y2, confidence = (float(value) for value in row)
+            *corners, confidence = (float(value) for value in row)
+            x1, y1, x2, y2 = (value - border for value in corners)
             if x2 <= x1 or y2 <= y1:
                 continue
-            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points)
-            face = DetectedFace(Box(x1, y1, x2, y2), (left, right, nose, mouth_left, mouth_right), confidence)
-            faces.append(enlarge_face(face, factor))
-        return largest_first(faces)
+            left, right, nose, mouth_left, mouth_right = ((float(x) - border, float(y) - border) for x, y in points)
+            faces.append(DetectedFace(Box(x1, y1, x2, y2), (left, right, nose, mouth_left, mouth_right), confidence))
+        return faces
 
 
 def _find(model: str | Path, packs_root: Path) -> Path:

@@ -10,13 +10,16 @@ from liveness_core.detection.base import DetectorUnavailableError, largest_first
 from liveness_core.detection.scaling import enlarge_face, shrink_to
 from liveness_core.types import Box, DetectedFace, Picture
 
+MIN_CONFIDENCE = 0.6
+"""Confidence from which YuNet's find is taken for a face."""
+
 
 class YunetDetector:
     """YuNet with five landmarks. It runs on the CPU, in OpenCV's own threads."""
 
     name = "yunet"
 
-    def __init__(self, model: str | Path, *, min_confidence: float = 0.6, max_side_px: int = 640) -> None:
+    def __init__(self, model: str | Path, *, min_confidence: float = MIN_CONFIDENCE, max_side_px: int = 640) -> None:
         """Load a network.
 
         Args:

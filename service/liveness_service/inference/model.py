@@ -7,14 +7,11 @@ import numpy as np
 import structlog
 
 from liveness_core.bundle import Bundle, BundleError, default_bundle_path, load_bundle
-from liveness_core.detection import DetectorName, DetectorSpec, DetectorUnavailableError, FaceDetector, create_detector
+from liveness_core.detection import DetectorSpec, DetectorUnavailableError, FaceDetector, create_detector
 from liveness_core.runtime import ProviderError, RuntimeOptions
 from liveness_service.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-# Detectors' confidences are not comparable: these are each one's own sensible limits.
-_MIN_CONFIDENCE: dict[DetectorName, float] = {"mtcnn": 0.9, "scrfd": 0.5, "yunet": 0.6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +76,9 @@ def _detector(bundle: Bundle, settings: Settings) -> FaceDetector:
         log.warning(
             "other_detector", detector=name, trained_with=trained_with.name, note="the bundle's figures do not hold"
         )
-    default = trained_with.min_confidence if name == trained_with.name else _MIN_CONFIDENCE[name]
-    spec = DetectorSpec(name=name, min_confidence=settings.detector_min_confidence or default)
+    spec = trained_with if name == trained_with.name else DetectorSpec(name=name)
+    if settings.detector_min_confidence is not None:
+        spec = DetectorSpec(name=name, min_confidence=settings.detector_min_confidence)
     # One thread: pictures are searched side by side.
     runtime = RuntimeOptions(settings.provider, 1, settings.device_id)
     return create_detector(spec, model=settings.detector_model, runtime=runtime)

@@ -22,7 +22,7 @@ def needs_its_package(name):
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def detector(request, detectors_dir):
     needs_its_package(request.param)
-    spec = DetectorSpec(name=request.param, min_confidence=0.6)
+    spec = DetectorSpec(name=request.param)
     return create_detector(spec, model=str(detectors_dir / MODELS[request.param]))
 
 
@@ -81,6 +81,21 @@ def test_finds_a_face_that_fills_most_of_the_picture(detector, mtcnn):
     filled = cv2.resize(filled, (1140, 1200), interpolation=cv2.INTER_LINEAR)
     [face], [known] = detector.detect(filled), mtcnn.detect(filled)
     assert overlap(known.box, face.box) > 0.6
+
+
+def test_finds_a_face_larger_than_the_picture(detector):
+    filled = cv2.resize(astronaut()[60:175, 178:268], (720, 920), interpolation=cv2.INTER_CUBIC)
+    [face] = detector.detect(filled)
+    (left, eye_y), (right, _) = face.landmarks[:2]
+    assert 0.2 < left / 720 < 0.45
+    assert 0.6 < right / 720 < 0.85
+    assert 0.25 < eye_y / 920 < 0.5
+
+
+def test_each_detector_has_a_limit_of_its_own():
+    limits = {name: DetectorSpec(name=name).min_confidence for name in ("mtcnn", "scrfd", "yunet")}
+    assert limits == {"mtcnn": 0.9, "scrfd": 0.5, "yunet": 0.6}
+    assert DetectorSpec(name="scrfd", min_confidence=0.7).min_confidence == 0.7
 
 
 @pytest.mark.parametrize("picture", [no_face(), np.zeros((64, 64, 3), np.uint8)], ids=["coffee", "black"])

@@ -35,6 +35,12 @@ def test_index_saved_by_a_spreadsheet_is_read(tmp_path):
     assert read_index(tmp_path)[0].path == "1.jpg"
 
 
+def test_picture_that_is_listed_twice_is_refused(tmp_path):
+    write(tmp_path, "1.jpg,office,live,live,alice,s", "1.jpg,hall,live,live,bob,s")
+    with pytest.raises(DataError, match=r"1\.jpg is there twice"):
+        read_index(tmp_path)
+
+
 def test_missing_index_is_named(tmp_path):
     with pytest.raises(DataError, match=rf"{tmp_path}/index\.csv does not exist"):
         read_index(tmp_path)

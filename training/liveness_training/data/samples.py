@@ -13,14 +13,17 @@ one person's pictures on one side of every split; where it is empty the picture 
 """
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+from liveness_training.errors import TrainingError
 
 _COLUMNS = ("path", "domain", "label", "attack", "subject", "sequence")
 _LABELS = ("live", "spoof")
 
 
-class DataError(ValueError):
+class DataError(TrainingError):
     """The data are not as their format says; the message names the file and the row."""
 
 
@@ -46,7 +49,8 @@ def read_index(root: Path) -> list[Sample]:
     """Read `root/index.csv`.
 
     Raises:
-        DataError: it is missing, has other columns, an unknown label, or a row that contradicts itself.
+        DataError: it is missing, has other columns, an unknown label, or a row that contradicts itself
+            or another one.
     """
     path = root / "index.csv"
     try:
@@ -62,6 +66,9 @@ def read_index(root: Path) -> list[Sample]:
         raise DataError(f"{path} is not UTF-8 ({error}): save it again in that encoding") from error
     if not samples:
         raise DataError(f"{path} holds no row")
+    twice = [name for name, count in Counter(sample.path for sample in samples).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: {twice[0]} is there twice: a picture could land in two splits")
     return samples
 
 

@@ -81,7 +81,7 @@ def threshold_at_apcer(scored: Scored, limit: float) -> float:
     attacks = scored.part(~scored.live_M)
     for species in np.unique(attacks.species_M):
         ordered = np.sort(attacks.scores_M[attacks.species_M == species])[::-1]
-        allowed = int(np.floor(limit * len(ordered)))
+        allowed = int(np.floor(limit * len(ordered) + 1e-9))  # 0.29 * 100 is 28.999999999999996
         # The first attack that must not pass sets the threshold just above its own score.
         if allowed < len(ordered):
             highest = max(highest, float(np.nextafter(ordered[allowed], 2.0)))

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liveness_training.errors import TrainingError
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
 
 
-class InitError(ValueError):
+class InitError(TrainingError):
     """The weights in a file do not fit the encoder; the message says which."""
 
 
