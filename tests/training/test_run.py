@@ -10,7 +10,7 @@ from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
-from liveness_training.data.samples import DataError, Sample
+from liveness_training.data.samples import DataError
 from liveness_training.evaluation.report import run_report
 from liveness_training.models.mobilenet_v2 import ImageNetwork, MobileNetV2Encoder, channels_last
 from liveness_training.protocols import make_protocol
@@ -18,22 +18,6 @@ from liveness_training.run import git_commit, score_rows, train
 from support.pictures import astronaut
 
 SPEC = PreprocessSpec(size=32)
-
-
-@pytest.fixture(scope="module")
-def crops():
-    """Two domains of 20 people; live is bright, attacks are dark."""
-    samples, pictures = [], []
-    random = np.random.default_rng(0)
-    for domain in ("office", "hall"):
-        for person in range(20):
-            for species in ("live", "print"):
-                path = f"{domain}/x/p{person}/{species}.jpg"
-                samples.append(Sample(path, domain, species == "live", species, f"p{person}", ""))
-                low = 130 if species == "live" else 20
-                pictures.append(random.integers(low, low + 90, (2, 32, 32, 3), dtype=np.uint8))
-    missed = (Sample("hall/x/p1/lost.jpg", "hall", False, "print", "p1", ""),)
-    return CropSet(tuple(samples), missed, np.stack(pictures))
 
 
 def trained(crops, folder, workers=0, **fields):

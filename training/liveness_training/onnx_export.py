@@ -2,7 +2,9 @@
 
 import copy
 import io
+import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,16 +46,19 @@ def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: S
     """
     module = _without_batch_norms(module)
     buffer = io.BytesIO()
-    program = torch.onnx.export(
-        module,
-        (example[:2],),
-        input_names=[input_name],
-        output_names=list(output_names),
-        dynamic_shapes=({0: torch.export.Dim("N")},),
-        opset_version=_OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of each torchvision operator that it lacks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's exporter against torch itself
+        program = torch.onnx.export(
+            module,
+            (example[:2],),
+            input_names=[input_name],
+            output_names=list(output_names),
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.save(buffer)
     content = buffer.getvalue()
