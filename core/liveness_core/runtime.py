@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -126,11 +127,18 @@ def _create(model: bytes, options: RuntimeOptions, fixed_shapes: bool) -> ort.In
         session_options.enable_mem_pattern = False
     providers: list[Any] = [_CPU]
     if options.provider != "cpu" and _CUDA in ort.get_available_providers():
+        _load_cuda_libraries()
         providers.insert(0, (_CUDA, {"device_id": options.device_id}))
     try:
         return ort.InferenceSession(model, session_options, providers=providers)
     except Exception as error:  # as above
         raise NetworkError(f"not a network that ONNX Runtime can load: {_first_line(error)}") from error
+
+
+@cache
+def _load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from the packages that the extra `gpu` brings; the system's loader does not look there."""
+    ort.preload_dlls(directory="")
 
 
 def _first_line(error: Exception) -> str:
