@@ -1,14 +1,26 @@
+import logging
 import os
+import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
+import numpy as np
+import onnx
 import pytest
+import structlog
+from onnx import TensorProto, helper, numpy_helper
 
+from liveness_core.bundle import GoldenCases, Manifest, save_bundle
+from liveness_core.runtime import OrtSession
+from liveness_core.scoring import Scorer
 from liveness_service.app import create_app
 from liveness_service.settings import Settings
-from support.tiny_bundle import make_tiny_bundle
+from support.tiny_bundle import DEPTH, encoder_bytes, make_tiny_bundle
 
 with warnings.catch_warnings():
     # Starlette would rather be tested with httpx2, a package that nothing else here needs.
@@ -66,3 +78,148 @@ def client(serve, live_bundle) -> Iterator[TestClient]:
     """One app that calls everything live, for tests that leave no trace in it."""
     with serve(bundle_path=live_bundle) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def fragile_bundle(tmp_path_factory) -> Path:
+    """A real network with a real fault: it scores the astronaut NaN, and a darker one about 0.3."""
+    path = tmp_path_factory.mktemp("bundles") / "fragile"
+    manifest = make_tiny_bundle(path)
+    classifier = _classifier_that_takes_a_logarithm()
+    crops = GoldenCases.from_bytes((path / "golden.npz").read_bytes()).crops_KSS3
+    scorer = Scorer(OrtSession(encoder_bytes()), OrtSession(classifier), manifest.preprocess, 1.0)
+    golden = GoldenCases(crops, {"fp32": np.array([result.score for result in scorer.score(list(crops))])})
+    resave(path, {"classifier.onnx": classifier, "golden.npz": golden.to_bytes()})
+    return path
+
+
+def _classifier_that_takes_a_logarithm() -> bytes:
+    """logit of live = log(0.05 - mean): not a number for a crop that is brighter than the golden cases."""
+    weight = np.zeros((DEPTH, 2), np.float32)
+    weight[:, 0] = -1 / DEPTH
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["embedding", "weight", "bias"], ["raw"]),
+            helper.make_node("Log", ["raw"], ["logits"]),
+        ],
+        "classifier",
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", DEPTH])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([0.05, 1], np.float32), "bias")],
+    )
+    model: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return model.SerializeToString()
+
+
+def resave(path: Path, changed: dict[str, bytes]) -> None:
+    """Write a bundle again with other files, its hashes right: as an exporter with a fault would."""
+    manifest = Manifest.model_validate_json((path / "bundle.json").read_text())
+    save_bundle(path, manifest, {name: (path / name).read_bytes() for name in manifest.files} | changed)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Settings with which there is no model, and what must be said of it."""
+
+    settings: dict[str, Any]
+    file: str
+    reason: str
+
+
+@pytest.fixture(
+    params=[
+        "flipped byte",
+        "missing file",
+        "missing manifest",
+        "renamed tensor",
+        "missing folder",
+        "no such precision",
+        "detector without weights",
+        "detector's weights missing",
+    ]
+)
+def fault(request, live_bundle, tmp_path) -> Fault:
+    path = shutil.copytree(live_bundle, tmp_path / "broken")
+    settings = {"bundle_path": path}
+    match request.param:
+        case "flipped byte":
+            content = bytearray((path / "encoder.onnx").read_bytes())
+            content[len(content) // 2] ^= 1
+            (path / "encoder.onnx").write_bytes(content)
+            return Fault(settings, "encoder.onnx", "SHA-256")
+        case "missing file":
+            (path / "classifier.onnx").unlink()
+            return Fault(settings, "classifier.onnx", "missing")
+        case "missing manifest":
+            (path / "bundle.json").unlink()
+            return Fault(settings, "bundle.json", "missing")
+        case "renamed tensor":
+            resave(path, {"encoder.onnx": encoder_bytes("pixels")})
+            return Fault(settings, "encoder.onnx", "'image'")
+        case "missing folder":
+            return Fault({"bundle_path": tmp_path / "nowhere"}, str(tmp_path / "nowhere"), "no such folder")
+        case "no such precision":
+            return Fault(settings | {"precision": "int8"}, "bundle.json", "int8")
+        case "detector without weights":
+            return Fault(settings | {"detector": "scrfd"}, "face detector", "LIVENESS_DETECTOR_MODEL")
+        case "detector's weights missing":
+            model = str(tmp_path / "nowhere.onnx")
+            return Fault(settings | {"detector": "yunet", "detector_model": model}, "face detector", "nowhere.onnx")
+    raise AssertionError(request.param)
+
+
+@pytest.fixture(scope="session")
+def problem_of() -> Callable[..., dict[str, Any]]:
+    """Check that a response is a whole problem of this status and code; its content."""
+
+    def checked(response: Any, status: int, code: str) -> dict[str, Any]:
+        assert response.status_code == status, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+        content: dict[str, Any] = response.json()
+        assert {"type", "title", "status", "detail", "instance", "code", "request_id"} <= set(content)
+        assert content["status"] == status
+        assert content["code"] == code
+        assert content["type"] == f"urn:face-liveness:problem:{code}"
+        assert content["instance"] == response.request.url.path
+        assert content["request_id"] == response.headers["x-request-id"]
+        assert content["title"]
+        assert len(content["detail"]) > 10
+        assert "Traceback" not in response.text
+        assert ".py" not in response.text
+        return content
+
+    return checked
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def running() -> Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]:
+    """Start an app in the test's own event loop, for requests that overlap: `async with running(bundle_path=…)`."""
+
+    @asynccontextmanager
+    async def started(**settings: object) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(Settings(**settings))
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test", timeout=None) as client,
+        ):
+            yield client
+
+    return started
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo `configure_logging`, which changes the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    logging.getLogger("uvicorn.access").disabled = False
+    structlog.reset_defaults()

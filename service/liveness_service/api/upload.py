@@ -22,15 +22,27 @@ _MAX_FIELDS = 16
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser without its temporary files: images are bounded, and a container's disk may be read-only."""
+    """Starlette's parser without its temporary files: images are bounded, and a container's disk may be read-only.
+
+    A form that is cut off is an error.
+    """
 
     spool_max_size = 1 << 40
-    complete = False
-    """The closing boundary has been read."""
+
+    def __init__(self, headers: Headers, chunks: AsyncGenerator[bytes, None]) -> None:
+        # Another file or field could only be a mistake; a few are let through so that the message can name them.
+        super().__init__(headers, self._until_complete(chunks), max_files=4, max_fields=_MAX_FIELDS)
+        self._complete = False
 
     def on_end(self) -> None:
         """Note the closing boundary."""
-        self.complete = True
+        self._complete = True
+
+    async def _until_complete(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in chunks:
+            yield chunk
+        if not self._complete:
+            raise MultiPartException("it ends before its closing boundary, check that it was sent whole")
 
 
 async def read_upload(request: Request, field: str, *, max_bytes: int, timeout_ms: int) -> bytes:
@@ -89,13 +101,9 @@ async def _counted(request: Request, limit: int, max_bytes: int) -> AsyncGenerat
 
 
 async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], field: str) -> bytes:
-    form, complete = await _parse(request, chunks)
+    form = await _parse(request, chunks)
     try:
         values = form.getlist(field)
-        if not values and not complete:
-            raise MalformedBodyError(
-                "the multipart body ends before its closing boundary: check that it was sent whole"
-            )
         if len(values) != 1:
             held = ", ".join(sorted(set(form))) or "no field"
             raise InvalidParameterError(
@@ -109,12 +117,10 @@ async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], fiel
         await form.close()
 
 
-async def _parse(request: Request, chunks: AsyncGenerator[bytes, None]) -> tuple[FormData, bool]:
-    """The form, and whether it was complete."""
-    # Another file or field could only be a mistake; a few are let through so that the message can name them.
-    parser = _InMemoryParser(_boundary_alone(request), chunks, max_files=4, max_fields=_MAX_FIELDS)
+async def _parse(request: Request, chunks: AsyncGenerator[bytes, None]) -> FormData:
+    parser = _InMemoryParser(_boundary_alone(request), chunks)
     try:
-        return await parser.parse(), parser.complete
+        return await parser.parse()
     except MultiPartException as error:
         raise MalformedBodyError(f"the multipart body is malformed: {error.message}") from error
     except (TimeoutError, TooManyBytesError, ClientDisconnect):

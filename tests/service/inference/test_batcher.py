@@ -11,11 +11,6 @@ from liveness_service.inference.batcher import MicroBatcher
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def crop(number):
     return np.full((2, 2, 3), number, np.uint8)
 
