@@ -44,8 +44,9 @@ format: $(VENV)/.installed  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed  ## measure the service against its bare stages; prints ratios
+bench: $(VENV)/.installed  ## measure the service: throughput and latency as ratios, memory
 	$(BIN)/python benchmarks/service_overhead.py
+	$(BIN)/python benchmarks/memory.py
 
 clean:  ## remove environments and caches
 	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,7 +21,11 @@ from liveness_service.errors import (
 
 # Ours is the limit that counts, and it is checked before decoding; Pillow's own would only warn, process-wide.
 Image.MAX_IMAGE_PIXELS = None
+# Blocks as large as this go back to the system when they are freed; smaller ones stay with the allocator, and a
+# service that has once seen large pictures would keep hundreds of megabytes (what PILLOW_BLOCK_SIZE sets).
+Image.core.set_block_size(64 << 20)
 
+_STRIP = 256  # rows
 _ORIENTATION_TAG = 0x0112
 # EXIF orientation -> what turns the stored picture upright.
 _ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -95,6 +99,16 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """All pixels, strip by strip: whole-picture conversions would hold the picture three more times."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        pixels[top:bottom] = _strip_to_rgb(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _strip_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         return _grey_to_rgb(np.asarray(image) >> 8)
     if image.mode in ("I", "F"):
