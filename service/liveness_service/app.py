@@ -42,13 +42,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=liveness_core.__version__,
         docs_url=None,
         redoc_url=None,
-        root_path=settings.root_path,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
+        redirect_slashes=False,  # a wrong path is a problem that says so
         lifespan=lifespan,
     )
     app.state.service = service
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app, metrics)
-    install_docs(app)
+    install_docs(app, settings.root_path)
     app.include_router(liveness.router)
     app.include_router(models.router)
     app.include_router(health.router)

@@ -1,28 +1,58 @@
 """`GET /docs`: Swagger UI from files of this machine, so that it works where no browser reaches the internet."""
 
 from importlib import resources
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
+from liveness_service.api.examples import IMAGE_RESPONSES
+from liveness_service.api.problems import MEDIA_TYPE
+
 _ASSETS = "/docs/assets"
 
 
-def install_docs(app: FastAPI) -> None:
-    """Serve the page and its assets."""
+def install_docs(app: FastAPI, root_path: str) -> None:
+    """Serve the page, its assets and the schema.
+
+    Args:
+        app: its routes are described.
+        root_path: prefix that a reverse proxy strips.
+    """
     # The package `fastapi-offline` is used for the distribution of Swagger UI that it carries.
     with resources.as_file(resources.files("fastapi_offline") / "static") as folder:
         app.mount(_ASSETS, StaticFiles(directory=folder), name="docs-assets")
 
     @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> HTMLResponse:
-        root = request.scope.get("root_path", "")
+    async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url=f"{root}{app.openapi_url}",
+            openapi_url=f"{root_path}{app.openapi_url}",
             title=app.title,
-            swagger_js_url=f"{root}{_ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{root}{_ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{root}{_ASSETS}/favicon.png",
+            swagger_js_url=f"{root_path}{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{root_path}{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{root_path}{_ASSETS}/favicon.png",
         )
+
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _corrected(generate())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
+    """Mend what FastAPI cannot be told: problems are not `application/json`, and a null in an example is no gap."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if MEDIA_TYPE in content:
+                    content[MEDIA_TYPE] |= content.pop("application/json", {})
+    answer = schema["paths"]["/v1/liveness"]["post"]["responses"]["200"]["content"]["application/json"]
+    answer["examples"] = IMAGE_RESPONSES[200]["content"]["application/json"]["examples"]
+    return schema

@@ -21,9 +21,6 @@ from liveness_service.errors import (
 
 # Ours is the limit that counts, and it is checked before decoding; Pillow's own would only warn, process-wide.
 Image.MAX_IMAGE_PIXELS = None
-# Blocks as large as this go back to the system when they are freed; smaller ones stay with the allocator, and a
-# service that has once seen large pictures would keep hundreds of megabytes (what PILLOW_BLOCK_SIZE sets).
-Image.core.set_block_size(64 << 20)
 
 _STRIP = 256  # rows
 _ORIENTATION_TAG = 0x0112
