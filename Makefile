@@ -18,12 +18,14 @@ help:  ## list the targets
 
 # A stamp is older than what it depends on once a pinned version or a dependency changes, and the install runs again.
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
+	@echo 'installing into $(VENV), a few minutes the first time'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) --editable '.[service,insightface,training,dev]'
 	$(BIN)/python $(PIP_INSTALL) --no-deps $(INSIGHTFACE)
 	@touch $@
 
 $(SERVE_VENV)/.installed: pyproject.toml constraints.txt Makefile
+	@echo 'installing into $(SERVE_VENV), a minute the first time'
 	$(PYTHON) -m venv $(SERVE_VENV)
 	$(SERVE_VENV)/bin/python $(PIP_INSTALL) --editable '.[service]'
 	@touch $@
