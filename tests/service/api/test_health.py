@@ -1,0 +1,27 @@
+def test_a_service_with_a_model_is_live_and_ready(client):
+    assert client.get("/health/live").json() == {"status": "live"}
+    response = client.get("/health/ready")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ready", "model": "tiny", "version": "1"}
+
+
+def test_a_service_without_a_model_is_live_and_says_why_it_is_not_ready(serve, problem_of, fault):
+    with serve(**fault.settings) as client:
+        assert client.get("/health/live").json() == {"status": "live"}
+        for path in ("/health/ready", "/v1/models"):
+            problem = problem_of(client.get(path), 503, "model_unavailable")
+            assert problem["file"] == fault.file
+            assert fault.reason in problem["reason"]
+            assert problem["file"] in problem["detail"]
+            assert problem["reason"] in problem["detail"]
+        assert client.get("/metrics").status_code == 200
+        assert "liveness_model_info{" not in client.get("/metrics").text
+        assert client.get("/docs").status_code == 200
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(client):
+    plain = client.get("/metrics")
+    assert plain.headers["content-type"].startswith("text/plain; version=")
+    openmetrics = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
+    assert openmetrics.text.endswith("# EOF\n")

@@ -1,0 +1,18 @@
+import re
+
+
+def test_the_demo_page_loads_nothing_from_elsewhere(client):
+    response = client.get("/")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert not re.search(r"https?://", response.text)
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+
+
+def test_the_demo_page_asks_for_what_is_served(client):
+    page = client.get("/").text
+    for path in re.findall(r"""fetch\('([^'?]+)""", page) + re.findall(r'<a href="([^"]+)"', page):
+        assert client.get(f"/{path}").status_code in (200, 405)
+    offered = re.search(r'<select id="faces">(.*?)</select>', page).group(1)
+    for policy in re.findall(r"<option>(\w+)</option>", offered):
+        assert client.post(f"/v1/liveness?faces={policy}&explain=true", content=b"x").status_code == 415
