@@ -105,7 +105,8 @@ async def _score_files(files: list[Path], settings: Settings, options: ScoreOpti
             try:
                 result = await service.score(path.read_bytes(), options)
             except (ServiceError, OSError) as error:
-                typer.echo(f"{path}: {error}", err=True)
+                reason = error.strerror if isinstance(error, OSError) else error
+                typer.echo(f"{path}: {reason}", err=True)
                 status = 2
                 continue
             answer = LivenessResponse.of(str(path), result, service.model())
