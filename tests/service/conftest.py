@@ -216,10 +216,10 @@ def running() -> Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]:
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Undo `configure_logging`, which changes the whole process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    loggers = [logging.getLogger(name) for name in ("", "liveness_core", "liveness_service", "uvicorn.access")]
+    before = [(logger, logger.handlers[:], logger.level, logger.disabled) for logger in loggers]
     yield
-    root.handlers = handlers
-    root.setLevel(level)
-    logging.getLogger("uvicorn.access").disabled = False
+    for logger, handlers, level, disabled in before:
+        logger.handlers, logger.disabled = handlers, disabled
+        logger.setLevel(level)
     structlog.reset_defaults()

@@ -72,7 +72,7 @@ class ImagePipeline:
             InvalidParameterError: the bundle has none of this name.
         """
         manifest = self._model.bundle.manifest
-        name = name or manifest.default_operating_point
+        name = manifest.default_operating_point if name is None else name
         try:
             return name, manifest.operating_points[name]
         except KeyError as error:

@@ -36,7 +36,11 @@ def configure_logging(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.log_level.upper())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    # `debug` is for ours: Pillow's debug lines hold what a photo's EXIF says, its place included.
+    root.setLevel(max(level, logging.INFO))
+    for name in ("liveness_core", "liveness_service"):
+        logging.getLogger(name).setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers = []

@@ -226,6 +226,7 @@ def test_a_stricter_operating_point_turns_live_into_spoof(client):
     ("query", "named"),
     [
         ("operating_point=lax", ["operating_point", "'lax'", "eer", "strict"]),
+        ("operating_point=", ["operating_point", "''", "eer", "strict"]),
         ("operatingpoint=strict", ["operatingpoint"]),
         ("threshold=0.1", ["threshold"]),
         ("faces=both", ["faces", "single", "largest", "all"]),
@@ -452,6 +453,20 @@ async def test_overload_is_refused_before_the_body_is_read_and_the_probes_still_
             upload.go_on.set()
         assert [answer_of(await task)["verdict"] for task in accepted] == ["live", "live"]
         assert answer_of(await client.post(URL, content=PHOTO))["verdict"] == "live"
+
+
+@pytest.mark.anyio
+async def test_a_large_picture_does_not_hold_up_the_probes(running, live_bundle):
+    large = encoded(np.tile(astronaut(), (8, 8, 1)), "JPEG")
+    async with running(bundle_path=live_bundle) as client:
+        scoring = asyncio.create_task(client.post(URL, content=large))
+        answered = 0
+        while not scoring.done():
+            assert (await client.get("/health/live")).status_code == 200
+            answered += 1
+            await asyncio.sleep(0.01)
+        assert answer_of(await scoring)["image"] == {"width": 4096, "height": 4096}
+    assert answered >= 5
 
 
 @pytest.mark.anyio

@@ -1,0 +1,89 @@
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+from support.pictures import astronaut, encoded
+from support.server import running_server
+from support.tiny_bundle import make_tiny_bundle
+
+load_all_checks()
+
+OPERATIONS = [
+    ("/v1/liveness", "POST"),
+    ("/v1/models", "GET"),
+    ("/health/live", "GET"),
+    ("/health/ready", "GET"),
+    ("/metrics", "GET"),
+]
+ALWAYS = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
+]
+# Left out: `positive_data_acceptance` (what is made up for a `binary` string is no image, so it is refused, rightly);
+# those about keys, required headers and resources that are made and deleted (there are none).
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("contract")
+    make_tiny_bundle(folder / "tiny", bias=5)
+    # Over a real socket: Schemathesis would start and stop an app in this process once a test.
+    with running_server(folder, bundle_path=str(folder / "tiny")) as server:
+        yield schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+def answers_conform(strategy, *more, examples=60):
+    """Send requests drawn from `strategy` and check each answer against the description."""
+    checks = CHECKS.get_by_names([*ALWAYS, *more])
+    statuses = set()
+
+    @hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(case=strategy)
+    def send(case):
+        statuses.add(case.call_and_validate(checks=checks).status_code)
+
+    send()
+    return statuses
+
+
+def test_every_operation_is_tested(api):
+    operations = {(result.ok().path, result.ok().method.upper()) for result in api.get_all_operations()}
+    assert operations == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_answers_to_described_requests_are_as_described(api, path, method):
+    statuses = answers_conform(api[path][method].as_strategy(), examples=60 if method == "POST" else 3)
+    assert statuses == {200} if method == "GET" else statuses & {400, 415, 422}
+
+
+def test_answers_to_other_requests_are_as_described_too(api):
+    strategy = api["/v1/liveness"]["POST"].as_strategy(schemathesis.GenerationMode.NEGATIVE)
+    assert answers_conform(strategy, "negative_data_rejection") & {400, 415, 422}
+
+
+def test_answers_to_a_real_photo_are_as_described(api):
+    photo = encoded(astronaut())
+    for media_type, body in (("image/*", photo), ("multipart/form-data", {"image": photo})):
+        strategy = api["/v1/liveness"]["POST"].as_strategy(body=body, media_type=media_type)
+        assert 200 in answers_conform(strategy, examples=10)
+
+
+def test_the_description_is_valid_openapi(api):
+    assert api.raw_schema["openapi"].startswith("3.1")
+    assert [error.message for error in OPENAPI_31_VALIDATOR.iter_errors(api.raw_schema)] == []

@@ -1,0 +1,138 @@
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from liveness_service.observability.metrics import Metrics
+from support.pictures import astronaut, encoded, no_face
+
+URL = "/v1/liveness"
+PHOTO = encoded(astronaut(), "PNG")
+# The contract of design.md.
+NAMES = {
+    "liveness_requests": ("counter", {"endpoint", "status"}),
+    "liveness_verdicts": ("counter", {"endpoint", "verdict"}),
+    "liveness_score": ("histogram", {"endpoint"}),
+    "liveness_request_seconds": ("histogram", {"endpoint"}),
+    "liveness_stage_seconds": ("histogram", {"stage"}),
+    "liveness_batch_size": ("histogram", set()),
+    "liveness_queue_depth": ("gauge", set()),
+    "liveness_rejected": ("counter", {"reason"}),
+    "liveness_model_info": ("gauge", {"name", "version", "precision", "provider"}),
+    "liveness_inflight_requests": ("gauge", set()),
+}
+
+
+def scraped(client):
+    return {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+
+
+def values(client, name, *labels):
+    """Values of the samples of this name by these labels; `_created` and the rest left out."""
+    return {
+        tuple(sample.labels[label] for label in labels): sample.value
+        for family in scraped(client).values()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+@pytest.fixture
+def fresh(serve, live_bundle):
+    with serve(bundle_path=live_bundle) as client:
+        yield client
+
+
+def test_every_metric_of_the_contract_is_there_with_its_labels(fresh):
+    fresh.post(URL, content=PHOTO)
+    fresh.post(URL, content=b"hello")
+    families = scraped(fresh)
+    for name, (kind, labels) in NAMES.items():
+        family = families[name]
+        assert family.type == kind
+        assert family.documentation
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == labels, name
+
+
+def test_known_requests_give_known_numbers(fresh):
+    for _ in range(3):
+        fresh.post(URL, content=PHOTO)
+    fresh.post(URL, content=encoded(no_face()))
+    fresh.post(URL, content=PHOTO[:1000])
+    fresh.post(URL, content=b"hello")
+    fresh.post(URL + "?faces=both", content=PHOTO)
+    fresh.get("/health/live")
+
+    requests = values(fresh, "liveness_requests_total", "endpoint", "status")
+    assert {key: count for key, count in requests.items() if key[0] != "/metrics"} == {
+        (URL, "200"): 4,
+        (URL, "400"): 1,
+        (URL, "415"): 1,
+        (URL, "422"): 1,
+        ("/health/live", "200"): 1,
+    }
+    assert values(fresh, "liveness_verdicts_total", "endpoint", "verdict") == {
+        (URL, "live"): 3,
+        (URL, "undetermined"): 1,
+    }
+    assert values(fresh, "liveness_undetermined_total", "endpoint", "reason") == {(URL, "no_face"): 1}
+    assert values(fresh, "liveness_rejected_total", "reason") == {
+        ("unreadable_media",): 1,
+        ("unsupported_media",): 1,
+        ("invalid_parameter",): 1,
+    }
+    assert values(fresh, "liveness_request_seconds_count", "endpoint")[URL,] == 7
+    assert values(fresh, "liveness_score_count", "endpoint") == {(URL,): 3}
+    assert values(fresh, "liveness_score_sum", "endpoint")[URL,] == pytest.approx(3 * 0.994, abs=0.02)
+    assert values(fresh, "liveness_score_bucket", "le")["0.95",] == 0
+    assert values(fresh, "liveness_batch_size_count") == {(): 3}
+    assert values(fresh, "liveness_batch_size_sum") == {(): 3}
+    stages = values(fresh, "liveness_stage_seconds_count", "stage")
+    assert stages == {("decode",): 4, ("detect",): 4, ("align",): 4, ("queue",): 3, ("infer",): 3}
+    took = values(fresh, "liveness_stage_seconds_sum", "stage")
+    assert 0 < sum(took.values()) < values(fresh, "liveness_request_seconds_sum", "endpoint")[URL,]
+    assert values(fresh, "liveness_queue_depth") == {(): 0}
+    assert values(fresh, "liveness_inflight_requests") == {(): 0}
+    assert values(fresh, "liveness_model_info", "name", "version", "precision", "provider") == {
+        ("tiny", "1", "fp32", "cpu"): 1
+    }
+
+
+def test_a_clients_words_make_no_labels(fresh):
+    for number in range(5):
+        fresh.get(f"/path-{number}")
+        fresh.get(f"/docs/assets/{number}")
+        fresh.request(f"METHOD{number}", URL)
+        fresh.post(f"{URL}?operating_point=point-{number}", content=PHOTO)
+        fresh.post(f"{URL}?word-{number}=1", content=PHOTO)
+    requests = values(fresh, "liveness_requests_total", "endpoint", "status")
+    assert requests["unmatched", "404"] == 10
+    assert requests[URL, "405"] == 5
+    assert requests[URL, "422"] == 10
+    assert {endpoint for endpoint, _ in requests} == {"unmatched", URL}
+    assert values(fresh, "liveness_rejected_total", "reason") == {("invalid_parameter",): 10}
+
+
+def test_two_services_in_one_process_count_for_themselves(serve, live_bundle, spoof_bundle):
+    with serve(bundle_path=live_bundle) as one, serve(bundle_path=spoof_bundle) as other:
+        one.post(URL, content=PHOTO)
+        other.post(URL, content=PHOTO)
+        other.post(URL, content=PHOTO)
+        assert values(one, "liveness_verdicts_total", "verdict") == {("live",): 1}
+        assert values(other, "liveness_verdicts_total", "verdict") == {("spoof",): 2}
+
+
+def test_a_status_that_no_one_assigned_is_no_label_of_its_own():
+    metrics = Metrics()
+    for status in (200, 499, 299, 777):
+        metrics.answered("/x", status, 0.1)
+    count = metrics.registry.get_sample_value
+    assert count("liveness_requests_total", {"endpoint": "/x", "status": "200"}) == 1
+    assert count("liveness_requests_total", {"endpoint": "/x", "status": "499"}) == 1
+    assert count("liveness_requests_total", {"endpoint": "/x", "status": "other"}) == 2
+
+
+def test_the_queues_depth_is_asked_for_when_scraped():
+    metrics = Metrics()
+    depth = [3, 7]
+    metrics.watch_queue(lambda: depth.pop())
+    assert [metrics.registry.get_sample_value("liveness_queue_depth") for _ in range(2)] == [7, 3]

@@ -1,0 +1,119 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from liveness_service.api.schemas import LivenessResponse
+from liveness_service.cli import app
+from liveness_service.settings import settings_table
+from support.pictures import astronaut, encoded, no_face, two_faces
+
+
+@pytest.fixture
+def photos(tmp_path):
+    contents = {
+        "photo.jpg": encoded(astronaut()),
+        "no_extension": encoded(astronaut(), "PNG"),
+        "nobody.png": encoded(no_face(), "PNG"),
+        "pair.png": encoded(two_faces(), "PNG"),
+        "notes.jpg": b"these are notes",
+        "half.jpg": encoded(astronaut())[:5000],
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return lambda *names: [str(tmp_path / name) for name in names]
+
+
+def score(*arguments, bundle):
+    return CliRunner().invoke(app, ["score", "--bundle", str(bundle), *arguments])
+
+
+def test_live_files_are_status_0_and_a_line_each(photos, live_bundle):
+    result = score(*photos("photo.jpg", "no_extension"), bundle=live_bundle)
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert first.startswith(photos("photo.jpg")[0] + ": live, score 0.99")
+    assert first.endswith("threshold 0.500, eer")
+    assert second.startswith(photos("no_extension")[0] + ": live")
+
+
+def test_a_spoof_is_status_1(photos, spoof_bundle):
+    result = score(*photos("photo.jpg"), bundle=spoof_bundle)
+    assert result.exit_code == 1
+    assert ": spoof, score 0.0" in result.stdout
+
+
+def test_undetermined_is_status_1_and_says_why(photos, live_bundle):
+    result = score(*photos("photo.jpg", "nobody.png", "pair.png"), bundle=live_bundle)
+    assert result.exit_code == 1
+    assert ": live" in result.stdout
+    assert ": undetermined (no_face), no score" in result.stdout
+    assert ": undetermined (multiple_faces), no score" in result.stdout
+
+
+def test_what_cannot_be_scored_is_status_2_and_the_others_are_scored(photos, live_bundle, tmp_path):
+    result = score(
+        *photos("notes.jpg", "half.jpg", "missing.jpg"),
+        str(tmp_path),
+        *photos("photo.jpg", "pair.png"),
+        bundle=live_bundle,
+    )
+    assert result.exit_code == 2
+    assert ": live" in result.stdout
+    assert result.stdout.count("\n") == 2
+    notes, half, missing, folder = result.stderr.splitlines()
+    assert "notes.jpg: the content is text" in notes
+    assert "half.jpg: this JPEG image is truncated" in half
+    assert "missing.jpg" in missing
+    assert str(tmp_path) in folder
+    assert "Traceback" not in result.output
+
+
+def test_json_is_the_apis_answer_a_line_each(photos, live_bundle):
+    result = score("--json", *photos("photo.jpg", "nobody.png"), bundle=live_bundle)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line.pop("file") for line in lines] == photos("photo.jpg", "nobody.png")
+    answers = [LivenessResponse.model_validate({"request_id": "x", **line}) for line in lines]
+    assert [answer.verdict.value for answer in answers] == ["live", "undetermined"]
+    assert answers[0].faces[0].score == answers[0].score
+
+
+def test_options_arrive(photos, live_bundle):
+    assert score("--faces", "all", *photos("pair.png"), bundle=live_bundle).exit_code == 0
+    assert score("--faces", "largest", *photos("pair.png"), bundle=live_bundle).exit_code == 0
+    strict = score("--operating-point", "strict", *photos("photo.jpg"), bundle=live_bundle)
+    assert strict.exit_code == 1
+    assert "threshold 1.000, strict" in strict.stdout
+    unknown = score("--operating-point", "lax", *photos("photo.jpg"), bundle=live_bundle)
+    assert unknown.exit_code == 2
+    assert "only eer, strict" in unknown.stderr
+
+
+def test_without_a_model_is_status_2_and_names_the_fault(photos, tmp_path):
+    result = score(*photos("photo.jpg"), bundle=tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "no model: " in result.stderr
+    assert str(tmp_path / "nowhere") in result.stderr
+
+
+def test_a_wrong_setting_is_status_2_and_named(photos, live_bundle, monkeypatch):
+    monkeypatch.setenv("LIVENESS_MAX_PIXELS", "lots")
+    for command in (["serve"], ["score", *photos("photo.jpg")]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 2
+        assert "max_pixels" in result.stderr.lower()
+        assert "'lots'" in result.stderr
+        assert "Traceback" not in result.output
+
+
+def test_the_settings_can_be_listed():
+    result = CliRunner().invoke(app, ["settings"])
+    assert result.exit_code == 0
+    assert result.stdout.strip() == settings_table().strip()
+
+
+def test_without_a_command_there_is_help():
+    result = CliRunner().invoke(app, [])
+    assert "serve" in result.output
+    assert "score" in result.output

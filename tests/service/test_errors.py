@@ -1,0 +1,35 @@
+import pytest
+
+from liveness_service import errors
+
+# Part of the API: programs compare with them, so they stay as they are in v1.
+CODES = {
+    "UnreadableMediaError": (400, "unreadable_media"),
+    "EmptyBodyError": (400, "empty_body"),
+    "MalformedBodyError": (400, "malformed_body"),
+    "UploadTimeoutError": (408, "upload_timeout"),
+    "TooManyBytesError": (413, "too_many_bytes"),
+    "TooManyPixelsError": (413, "too_many_pixels"),
+    "UnsupportedMediaError": (415, "unsupported_media"),
+    "InvalidParameterError": (422, "invalid_parameter"),
+    "OverloadedError": (503, "overloaded"),
+    "ModelUnavailableError": (503, "model_unavailable"),
+    "ScoringFailedError": (503, "scoring_failed"),
+    "DeadlineExceededError": (504, "deadline_exceeded"),
+}
+
+
+def test_statuses_and_codes_are_those_of_the_contract():
+    kinds = {kind.__name__: (kind.status, kind.code) for kind in errors.ServiceError.__subclasses__()}
+    assert kinds == CODES
+
+
+@pytest.mark.parametrize("kind", errors.ServiceError.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_whoever_may_try_again_is_told_when(kind):
+    assert (kind.retry_after_s is not None) == (kind.status in (429, 503))
+
+
+def test_an_error_says_what_it_was_given():
+    error = errors.TooManyBytesError("too large: send less", limit=5)
+    assert str(error) == error.detail == "too large: send less"
+    assert error.members == {"limit": 5}

@@ -1,0 +1,103 @@
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from liveness_service.settings import Settings, available_cores, settings_table, unknown_variables
+
+
+def test_without_an_environment_the_defaults_are_sound():
+    settings = Settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.bundle_path is None
+    assert settings.preparation_threads == available_cores() >= 1
+    assert settings.max_pixels == 50_000_000
+
+
+def test_the_environment_is_read(monkeypatch):
+    for name, value in {
+        "LIVENESS_HOST": "0.0.0.0",
+        "LIVENESS_PORT": "9000",
+        "LIVENESS_BUNDLE_PATH": "/models/x",
+        "LIVENESS_MAX_QUEUE_DELAY_MS": "2.5",
+        "LIVENESS_DETECTOR": "yunet",
+        "LIVENESS_PRECISION": "int8",
+        "LIVENESS_LOG_LEVEL": "debug",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert (settings.host, settings.port) == ("0.0.0.0", 9000)
+    assert settings.bundle_path == Path("/models/x")
+    assert settings.max_queue_delay_ms == 2.5
+    assert (settings.detector, settings.precision, settings.log_level) == ("yunet", "int8", "debug")
+
+
+def test_port_works_without_the_prefix_and_the_prefix_wins(monkeypatch):
+    monkeypatch.setenv("PORT", "7000")
+    assert Settings().port == 7000
+    monkeypatch.setenv("LIVENESS_PORT", "7001")
+    assert Settings().port == 7001
+    assert Settings(port=7002).port == 7002
+    # Others of that kind mean something else in many environments.
+    monkeypatch.setenv("HOST", "build-machine-17")
+    assert Settings().host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "65536"),
+        ("port", "http"),
+        ("max_upload_bytes", "1023"),
+        ("max_upload_bytes", "20MB"),
+        ("max_pixels", "0"),
+        ("max_pixels", "1000000000"),
+        ("max_faces", "0"),
+        ("max_inflight", "0"),
+        ("max_batch_size", "0"),
+        ("max_queue_delay_ms", "-1"),
+        ("max_queue_delay_ms", "nan"),
+        ("deadline_ms", "0"),
+        ("upload_timeout_ms", "0"),
+        ("preparation_threads", "0"),
+        ("intra_op_threads", "0"),
+        ("detector_min_confidence", "1.5"),
+        ("detector", "retinaface"),
+        ("provider", "tensorrt"),
+        ("precision", "int4"),
+        ("log_format", "xml"),
+        ("log_level", "verbose"),
+        ("device_id", "-1"),
+    ],
+)
+def test_a_value_out_of_range_stops_the_start_and_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(f"LIVENESS_{name.upper()}", value)
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert name.lower() in str(raised.value).lower()
+
+
+def test_a_misspelt_variable_is_found():
+    environment = {
+        "LIVENESS_MAX_PIXEL": "1",
+        "LIVENESS_MAX_PIXELS": "20000",
+        "liveness_port": "1",
+        "LIVENESS_": "x",
+        "PORT": "8000",
+        "PATH": "/bin",
+    }
+    assert unknown_variables(environment) == ["LIVENESS_", "LIVENESS_MAX_PIXEL"]
+
+
+def test_an_argument_that_is_no_setting_is_refused():
+    with pytest.raises(ValidationError, match="max_pixel"):
+        Settings(max_pixel=1)
+
+
+def test_every_setting_is_explained_with_its_unit_in_the_name():
+    table = settings_table()
+    for name, field in Settings.model_fields.items():
+        assert f"`LIVENESS_{name.upper()}`" in table
+        assert field.description
+        assert not re.search(r"(delay|timeout|deadline|grace)$", name)
