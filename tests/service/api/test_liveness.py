@@ -397,6 +397,14 @@ async def test_a_declared_length_is_refused_before_anything_is_read(running, pro
 
 
 @pytest.mark.anyio
+async def test_a_wrong_operating_point_is_refused_before_anything_is_read(running, problem_of, live_bundle):
+    async with running(bundle_path=live_bundle) as client:
+        body = Chunks()
+        problem_of(await client.post(URL + "?operating_point=lax", content=body), 422, "invalid_parameter")
+        assert body.taken == 0
+
+
+@pytest.mark.anyio
 async def test_a_slow_upload_times_out_and_gives_its_place_back(running, problem_of, live_bundle):
     async with running(bundle_path=live_bundle, upload_timeout_ms=200, max_inflight=1) as client:
         problem = problem_of(await client.post(URL, content=Chunks(pause=0.05)), 408, "upload_timeout")

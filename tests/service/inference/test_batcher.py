@@ -40,8 +40,9 @@ class FakeScorer:
         numbers = [int(each[0, 0, 0]) for each in crops]
         self.batches.append(numbers)
         self.explained.append(explain)
-        while not (self._free.is_set() or self._steps.acquire(timeout=0.01)):
-            pass
+        for _ in range(1000):  # ten seconds, so that a fault ends as a failure and not as a hang
+            if self._free.is_set() or self._steps.acquire(timeout=0.01):
+                break
         if self.poison in numbers:
             raise ValueError("a poisoned crop")
         activation = np.zeros((7, 7), np.float32) if explain else None
@@ -229,7 +230,7 @@ async def test_closing_answers_what_was_accepted_and_takes_no_more():
         await asyncio.sleep(0.02)
         assert not closing.done()
         with pytest.raises(OverloadedError, match="stopping"):
-            await rig.batcher.submit(crop(4))
+            await asyncio.wait_for(rig.batcher.submit(crop(4)), 5)
         rig.scorer.release()
         await asyncio.wait_for(closing, 10)
         assert await rig.scores([first, *tasks]) == [0.99, 0.01, 0.02, 0.03]

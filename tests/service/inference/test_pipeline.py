@@ -50,13 +50,14 @@ class FakeDetector:
 class FakeScorer:
     """Gives the scores that it is told, in order."""
 
-    def __init__(self, scores):
+    def __init__(self, scores, explained=False):
         self.left = list(scores)
+        self.explained = explained
         self.crops = []
 
     def score(self, crops, *, explain=False):
         self.crops += crops
-        activation = np.ones((7, 7), np.float32) if explain else None
+        activation = np.ones((7, 7), np.float32) if explain or self.explained else None
         return [CropScore(Score(self.left.pop(0)), activation) for _ in crops]
 
 
@@ -64,8 +65,8 @@ class FakeScorer:
 def answer(live_bundle):
     """Score a picture in which these faces are found, with these scores."""
 
-    async def run(found, scores=(), *, content=None, max_faces=3, **options):
-        run.scorer, run.detector = FakeScorer(scores), FakeDetector(found)
+    async def run(found, scores=(), *, content=None, max_faces=3, neighbour_explained=False, **options):
+        run.scorer, run.detector = FakeScorer(scores, neighbour_explained), FakeDetector(found)
         batcher = MicroBatcher(run.scorer, max_batch_size=8)
         batcher.start()
         with ThreadPoolExecutor(1) as threads:
@@ -191,6 +192,8 @@ async def test_the_operating_point_sets_the_threshold(answer):
 
 async def test_a_heat_map_is_made_where_it_is_asked_for(answer):
     assert (await answer([face()], [0.9])).faces[0].heatmap_png is None
+    # A batch is explained as a whole: this crop was in one with a crop whose request did ask.
+    assert (await answer([face()], [0.9], neighbour_explained=True)).faces[0].heatmap_png is None
     result = await answer([face(), face(dx=150, scale=0.3)], [0.9], explain=True, faces=FacePolicy.ALL)
     heatmap = cv2.imdecode(np.frombuffer(result.faces[0].heatmap_png, np.uint8), cv2.IMREAD_COLOR)
     assert heatmap.shape == (224, 224, 3)
