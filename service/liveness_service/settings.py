@@ -24,7 +24,12 @@ class Settings(BaseSettings):
     """What can be set; every value is checked when the service starts."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
+        env_prefix=_PREFIX,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        env_ignore_empty=True,
     )
 
     host: str = "127.0.0.1"

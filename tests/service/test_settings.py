@@ -33,6 +33,13 @@ def test_the_environment_is_read(monkeypatch):
     assert (settings.detector, settings.precision, settings.log_level) == ("yunet", "int8", "debug")
 
 
+def test_variables_that_are_set_to_nothing_are_not_set(monkeypatch):
+    # As compose writes `${LIVENESS_BUNDLE_PATH:-}`.
+    monkeypatch.setenv("LIVENESS_BUNDLE_PATH", "")
+    monkeypatch.setenv("PORT", "")
+    assert Settings() == Settings(port=8000, bundle_path=None)
+
+
 def test_port_works_without_the_prefix_and_the_prefix_wins(monkeypatch):
     monkeypatch.setenv("PORT", "7000")
     assert Settings().port == 7000

@@ -131,7 +131,7 @@ class LivenessResponse(BaseModel):
     request_id: str
     verdict: Verdict = Field(description="`undetermined` is an answer, never a pass: `reasons` say what to fix.")
     reasons: list[str]
-    score: Unit | None = Field(description="Probability of live; null where no face was scored.")
+    score: Unit | None = Field(description="Probability of live; null where the verdict is undetermined.")
     threshold: Unit = Field(description="A score at or above it is live.")
     operating_point: str
     faces: list[FaceOut]

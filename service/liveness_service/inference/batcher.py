@@ -132,8 +132,8 @@ class MicroBatcher:
         started = time.perf_counter()
         crops = [item.crop for item in batch]
         explain = any(item.explain for item in batch)
-        self._on_batch(len(batch))
         try:
+            self._on_batch(len(batch))
             results = await asyncio.get_running_loop().run_in_executor(
                 self._thread, lambda: self._scorer.score(crops, explain=explain)
             )

@@ -68,7 +68,7 @@ class ImageResult:
     verdict: Verdict
     reasons: tuple[str, ...]
     score: float | None
-    """Of the face that decides: the only one, or the least live of all."""
+    """Of the face that decides: the only one, or the least live of all. None where the verdict is undetermined."""
     threshold: float
     """A score at or above it is live."""
     operating_point: str

@@ -25,7 +25,8 @@ def combine(refusal: str | None, faces: Sequence[FaceResult]) -> tuple[Verdict, 
     """Verdict, reasons and score of a picture.
 
     Undetermined where the picture was refused as a whole; else spoof if one face is; live if all faces are and there
-    is one; else undetermined. The score is the lowest.
+    is one; else undetermined. The score is the lowest, and none where the verdict is undetermined: whoever reads the
+    score alone must not take it for a pass.
 
     Args:
         refusal: why no face was scored; None where they were.
@@ -40,4 +41,4 @@ def combine(refusal: str | None, faces: Sequence[FaceResult]) -> tuple[Verdict, 
     if verdicts == {Verdict.LIVE}:
         return Verdict.LIVE, (), lowest
     # In the order of the faces, each reason once.
-    return Verdict.UNDETERMINED, tuple(dict.fromkeys(reason for face in faces for reason in face.reasons)), lowest
+    return Verdict.UNDETERMINED, tuple(dict.fromkeys(reason for face in faces for reason in face.reasons)), None

@@ -65,7 +65,7 @@ def test_how_many_faces_are_scored(count, policy, refusal):
         ([live(0.9), spoof(0.2)], Verdict.SPOOF, (), 0.2),
         ([spoof(0.3), spoof(0.2), live(0.9)], Verdict.SPOOF, (), 0.2),
         ([refused("too_dark")], Verdict.UNDETERMINED, ("too_dark",), None),
-        ([live(), refused("too_dark")], Verdict.UNDETERMINED, ("too_dark",), 0.9),
+        ([live(), refused("too_dark")], Verdict.UNDETERMINED, ("too_dark",), None),
         ([spoof(), refused("too_dark")], Verdict.SPOOF, (), 0.1),
         (
             [refused("face_too_small", "too_dark"), refused("too_dark", "too_blurry")],
