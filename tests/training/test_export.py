@@ -15,10 +15,11 @@ from liveness_core.preprocess import PreprocessSpec
 from liveness_core.runtime import OrtSession
 from liveness_core.scoring import live_probability
 from liveness_training.config import TrainConfig
-from liveness_training.export import RunFolder, export_bundle
+from liveness_training.export import export_bundle
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
 from liveness_training.onnx_export import ExportError, to_int8, to_onnx
 from liveness_training.run import train
+from liveness_training.run_folder import RunError, RunFolder
 from liveness_training.tasks.binary import logits
 
 SPEC = PreprocessSpec(size=32)
@@ -127,10 +128,10 @@ def test_run_of_another_recipe_is_not_taken_for_a_held_out_figure(crops, runs, t
 
 
 def test_run_that_has_not_ended_is_named(tmp_path):
-    with pytest.raises(ExportError, match=r"run\.json is missing"):
+    with pytest.raises(RunError, match=r"run\.json is missing"):
         RunFolder.read(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"config": {}, "preprocess": {}, "detector": {}, "git_commit": "0"}))
-    with pytest.raises(ExportError, match=r"metrics\.json is missing"):
+    with pytest.raises(RunError, match=r"metrics\.json is missing"):
         RunFolder.read(tmp_path).metrics()
 
 

@@ -84,9 +84,9 @@ def evaluate(
     """Compute a run's figures again, as its training did in the end."""
     from liveness_training.data.crops import prepare as cut
     from liveness_training.evaluation.report import as_table
-    from liveness_training.export import RunFolder
     from liveness_training.protocols import make_protocol
     from liveness_training.run import evaluate as figures
+    from liveness_training.run_folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
@@ -113,7 +113,8 @@ def export(
     """Make a run into a bundle that the service loads."""
     from liveness_training.data.crops import prepare as cut
     from liveness_training.evaluation.report import as_table
-    from liveness_training.export import RunFolder, export_bundle
+    from liveness_training.export import export_bundle
+    from liveness_training.run_folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)

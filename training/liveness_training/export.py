@@ -1,13 +1,10 @@
 """A run becomes a bundle: networks, precisions, temperature, operating points, golden cases, figures, model card."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +20,10 @@ from liveness_core.bundle import (
     save_bundle,
 )
 from liveness_core.bundle.manifest import Precision
-from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import LIVE, SPOOF, Scorer
-from liveness_training.config import TrainConfig
 from liveness_training.data.batches import service_images
 from liveness_training.data.crops import CropSet
 from liveness_training.evaluation.calibration import DEFAULT_POINT, fit_temperature, operating_points
@@ -36,10 +31,10 @@ from liveness_training.evaluation.metrics import auc
 from liveness_training.evaluation.report import Report, run_report, scored_rows
 from liveness_training.golden import golden_crops
 from liveness_training.model_card import model_card
-from liveness_training.models.mobilenet_v2 import ImageNetwork, MobileNetV2Encoder
 from liveness_training.onnx_export import ExportError, network_file, to_int8, to_onnx
 from liveness_training.protocols import Protocol, make_protocol
 from liveness_training.run import libraries
+from liveness_training.run_folder import RunFolder
 
 _BATCH = 32
 _CALIBRATION_BATCHES = 12
@@ -49,55 +44,6 @@ _GOLDEN_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "int8":
 _FLOAT_CONVOLUTIONS = 6  # MobileNetV2's stem and first two blocks; docs/adr/0004 has the figures
 _UNHASHED = "0" * 64  # `save_bundle` puts the hashes in
 _TELLING = (0.05, 0.95)
-
-
-@dataclass(frozen=True, slots=True)
-class RunFolder:
-    """What a training run left."""
-
-    path: Path
-    config: TrainConfig
-    preprocess: PreprocessSpec
-    detector: DetectorSpec
-    git_commit: str
-
-    @classmethod
-    def read(cls, path: Path) -> "RunFolder":
-        """Read `run.json`.
-
-        Raises:
-            ExportError: it is missing.
-        """
-        settings = _read_json(path / "run.json")
-        return cls(
-            path,
-            TrainConfig.model_validate(settings["config"]),
-            PreprocessSpec.model_validate(settings["preprocess"]),
-            DetectorSpec.model_validate(settings["detector"]),
-            settings["git_commit"],
-        )
-
-    def metrics(self) -> Report:
-        """Its figures.
-
-        Raises:
-            ExportError: the run has not ended.
-        """
-        report: Report = _read_json(self.path / "metrics.json")
-        return report
-
-    def network(self) -> ImageNetwork:
-        """The trained network, in evaluation mode."""
-        network = ImageNetwork(MobileNetV2Encoder(self.config.padding))
-        network.load_state_dict(torch.load(self.path / "weights.pt", weights_only=True))
-        return network.eval()
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ExportError(f"{path} is missing: is this the folder of a run that has ended?") from error
 
 
 def export_bundle(
