@@ -104,7 +104,7 @@ def main() -> None:
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f}, {CONNECTIONS} connections")
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
         clients = [service_request(server) for _ in range(CONNECTIONS)]
-        throughput(clients, 1)
+        throughput(clients, 1)  # warm-up
         pairs, latencies = [], []
         for number in range(options.rounds):
             pairs.append(

@@ -53,6 +53,7 @@ def serve(
         log_config=None,  # ours is configured already
         access_log=False,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_ms // 1000,
         timeout_graceful_shutdown=max(1, settings.shutdown_grace_ms // 1000),
     )
 

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)
     """How long a batch that is not full waits for more. At 0 it takes what is there: batches form while one runs."""
+    keep_alive_ms: int = Field(default=75_000, ge=1_000, le=3_600_000)
+    """How long an idle connection is kept; longer than a load balancer's own limit, usually 60 s, or it sees resets."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
 
