@@ -1,10 +1,15 @@
 """What a user installs: the wheel alone, in any folder, with nothing that overwrites what we chose."""
 
+import ast
 import subprocess
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,8 +46,6 @@ def test_no_package_overwrites_opencv_or_onnxruntime():
 
 def test_what_the_extra_insightface_leaves_out_is_only_what_would_overwrite():
     """A newer insightface may need more than the extra lists; then `--no-deps` would break it."""
-    from packaging.requirements import Requirement
-
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     ours = {Requirement(each).name for each in extras["insightface"]}
     needs = {
@@ -53,10 +56,32 @@ def test_what_the_extra_insightface_leaves_out_is_only_what_would_overwrite():
     assert needs - ours <= {"onnxruntime", "onnxruntime-gpu", "opencv-python", "numpy"}
 
 
-def test_every_dependency_is_pinned():
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
+@pytest.mark.parametrize(
+    ("package", "extras"),
+    [
+        ("core/liveness_core", []),
+        ("service/liveness_service", ["web"]),
+        ("training/liveness_training", ["training"]),
+    ],
+)
+def test_what_a_package_imports_is_what_its_extra_installs(package, extras):
+    """An environment with all extras, as the tests have it, would hide a dependency that is not declared."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
+    # ONNX Runtime comes with `service` or `gpu`, whichever of the two is chosen.
+    declared = {canonicalize_name(Requirement(each).name) for each in wanted} | {"face-liveness", "onnxruntime"}
+    homes = metadata.packages_distributions()
+    for file in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in {module.split(".")[0] for module in modules} - sys.stdlib_module_names:
+                found = {canonicalize_name(home) for home in homes.get(name, [])}
+                ours = name in ("liveness_core", "liveness_service", "liveness_training")
+                assert ours or found & declared, f"{file.relative_to(ROOT)} imports {name}"
 
+
+def test_every_dependency_is_pinned():
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
