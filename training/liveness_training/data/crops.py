@@ -7,6 +7,7 @@ tight to wide: selfies that fill the picture shrink the crop, so the network mus
 import hashlib
 import json
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,16 +32,58 @@ _VIEW_MARGINS = (1.1, 3.3)
 _CHUNK = 256
 
 
+class StackedCrops:
+    """The crops of several folders, addressed as if they were one array; each stays memory-mapped."""
+
+    def __init__(self, parts_MVSS3: Sequence[NDArray[np.uint8]]) -> None:
+        self._parts = list(parts_MVSS3)
+        self._ends = np.cumsum([len(part) for part in self._parts])
+        views = min(part.shape[1] for part in self._parts)
+        self.shape = (int(self._ends[-1]), views, *self._parts[0].shape[2:])
+
+    def __getitem__(self, key: tuple[int | Sequence[int], int]) -> NDArray[np.uint8]:
+        """The crop of a row in a view, shape (S, S, 3), or those of several rows, (M, S, S, 3)."""
+        rows, view = key
+        if isinstance(rows, int | np.integer):
+            part = int(np.searchsorted(self._ends, rows, side="right"))
+            start = int(self._ends[part - 1]) if part else 0
+            return np.asarray(self._parts[part][int(rows) - start, view])
+        if not len(rows):
+            return np.empty((0, *self.shape[2:]), np.uint8)
+        return np.stack([self[int(row), view] for row in rows])
+
+
 @dataclass(frozen=True, slots=True)
 class CropSet:
-    """The crops of one data folder."""
+    """The crops of one or more data folders."""
 
     samples: tuple[Sample, ...]
     """The pictures in which a face was found, in the order of the crops."""
     missed: tuple[Sample, ...]
     """The pictures in which none was found; they count as non-responses, never as right."""
-    crops_MVSS3: NDArray[np.uint8]
-    """Memory-mapped; view 0 is the service's."""
+    crops_MVSS3: NDArray[np.uint8] | StackedCrops
+    """Indexed by row and view; memory-mapped; view 0 is the service's."""
+
+
+def combine(sets: Sequence[CropSet]) -> CropSet:
+    """Several crop sets as one.
+
+    Raises:
+        DataError: two of them hold the same picture of the same domain, or their crops differ in size.
+    """
+    samples = [sample for each in sets for sample in (*each.samples, *each.missed)]
+    twice = [key for key, count in Counter(sample.key for sample in samples).items() if count > 1]
+    if twice:
+        raise DataError(f"{twice[0]} is in two of the data folders: a picture could land in two splits")
+    if len({each.crops_MVSS3.shape[2:] for each in sets}) > 1:
+        raise DataError("the data folders were prepared with different crop sizes: prepare them with one")
+    if len(sets) == 1:
+        return sets[0]
+    return CropSet(
+        samples=tuple(sample for each in sets for sample in each.samples),
+        missed=tuple(sample for each in sets for sample in each.missed),
+        crops_MVSS3=StackedCrops([np.asarray(each.crops_MVSS3) for each in sets]),
+    )
 
 
 def prepare(

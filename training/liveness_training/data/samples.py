@@ -16,11 +16,15 @@ import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from liveness_training.errors import TrainingError
 
 _COLUMNS = ("path", "domain", "label", "attack", "subject", "sequence")
 _LABELS = ("live", "spoof")
+
+Split = Literal["train", "dev", "test"]
+"""Whether a person is trained on, sets thresholds, or is reported on."""
 
 
 class DataError(TrainingError):
@@ -43,6 +47,25 @@ class Sample:
     """Who is shown; unique within the domain."""
     sequence: str
     """Recording that the picture is a frame of; empty where unknown."""
+    split: Split | None = None
+    """The data set's own split; None where it has none."""
+    detail: str = ""
+    """What is known of the attack beyond its species, e.g. the instrument; empty where nothing is."""
+    place: int | None = None
+    """Which of the T frames that are taken of a video; None for a picture, and for a video not yet taken apart."""
+    turn_deg: int = 0
+    """By how much a frame is to be turned clockwise to be upright, beyond what the file itself says: 0, 90, 180, 270."""
+
+    @property
+    def key(self) -> str:
+        """Unique among all samples of a run."""
+        return f"{self.domain}/{self.path}" + ("" if self.place is None else f"#{self.place}")
+
+    @property
+    def recording(self) -> str:
+        """Unique name of the recording that it belongs to; a picture without a sequence is one of its own."""
+        # The label too: some data sets name a live recording and the attack made from it alike.
+        return f"{self.domain}/{self.species}/{self.sequence or self.path}"
 
 
 def read_index(root: Path) -> list[Sample]:
