@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from liveness_training.data.samples import DataError, Sample
+from liveness_training.data.samples import DataError, Sample, Split
 
-Split = Literal["train", "dev", "test"]
-
-_OFFICIAL: dict[str, Split] = {"train": "train", "devel": "dev", "dev": "dev", "test": "test"}
+TrainPeople = Literal["train", "all"]
 _DEV_SHARE = 0.15
 _TEST_SHARE = 0.30
 
@@ -32,7 +30,9 @@ class Protocol:
     dev: tuple[int, ...]
     """Thresholds and temperature are chosen on these."""
     reports: dict[str, Part]
-    """Name -> part: `test` (people never trained on, all trained domains), `test/DOMAIN`, `held_out/DOMAIN` (whole)."""
+    """Name -> part: `test` (people never trained on, all sources), `test/DOMAIN`, `held_out/DOMAIN` (whole)."""
+    sources: tuple[str, ...]
+    """Domains that are trained on, in the order of their domain labels."""
 
     @property
     def evaluated(self) -> list[int]:
@@ -40,8 +40,18 @@ class Protocol:
         return sorted({*self.dev, *(row for part in self.reports.values() for row in part.rows)})
 
 
-def make_protocol(found: Sequence[Sample], missed: Sequence[Sample], hold_out: str | None) -> Protocol:
+def make_protocol(
+    found: Sequence[Sample],
+    missed: Sequence[Sample],
+    hold_out: Sequence[str] = (),
+    *,
+    sources: Sequence[str] = (),
+    people: TrainPeople = "train",
+) -> Protocol:
     """Assign samples to training, development and reports.
+
+    Leave-one-domain-out: `hold_out` names the target, the sources are the rest. Limited-source: `sources` names the few
+    that are trained on as well. Intra-set: `sources` names one domain and `hold_out` none.
 
     Domains without attacks serve none of them, nor do those without live pictures: their camera would come to mean one
     of the two.
@@ -49,21 +59,30 @@ def make_protocol(found: Sequence[Sample], missed: Sequence[Sample], hold_out: s
     Args:
         found: samples in which a face was found.
         missed: the others.
-        hold_out: domain that is only reported on; None for none.
+        hold_out: domains that are only reported on, whole.
+        sources: domains to train on; all others but the held-out ones where it is empty.
+        people: of the sources. `train` trains on their training people and reports on their test people; `all` trains
+            on both, as the cross-domain literature does, and then has nothing to report for the sources. Thresholds
+            come from development people in either case.
 
     Raises:
-        DataError: the held-out domain is not there, or nothing is left to train on or to set thresholds on.
+        DataError: a domain is not there or is both source and target, or nothing is left to train on or to set
+            thresholds on.
     """
     samples = [*found, *missed]
     complete = {sample.domain for sample in samples if sample.live} & {
         sample.domain for sample in samples if not sample.live
     }
-    if hold_out is not None and hold_out not in complete:
-        known = ", ".join(sorted(complete))
-        raise DataError(f"hold_out: no domain with live pictures and attacks is named {hold_out!r}, only {known}")
-    splits = {sample.path: split for sample, split in zip(samples, assign_splits(samples), strict=True)}
+    for field, names in (("hold_out", hold_out), ("sources", sources)):
+        for name in names:
+            if name not in complete:
+                known = ", ".join(sorted(complete))
+                raise DataError(f"{field}: no domain with live pictures and attacks is named {name!r}, only {known}")
+    if both := sorted({*hold_out} & {*sources}):
+        raise DataError(f"sources: {both[0]} is held out as well; a domain is one or the other")
+    splits = {sample.key: split for sample, split in zip(samples, assign_splits(samples), strict=True)}
     _refuse_shared_people(samples, splits)
-    trained = complete - {hold_out}
+    trained = {*sources} or complete - {*hold_out}
 
     def rows(wanted: Callable[[Sample], bool]) -> tuple[int, ...]:
         return tuple(row for row, sample in enumerate(found) if wanted(sample))
@@ -71,18 +90,24 @@ def make_protocol(found: Sequence[Sample], missed: Sequence[Sample], hold_out: s
     def part(wanted: Callable[[Sample], bool]) -> Part:
         return Part(rows(wanted), tuple(sample for sample in missed if wanted(sample)))
 
-    def in_test(sample: Sample) -> bool:
-        return sample.domain in trained and splits[sample.path] == "test"
+    def in_split(sample: Sample, split: Split) -> bool:
+        return sample.domain in trained and splits[sample.key] == split
 
-    reports = {"test": part(in_test)}
-    for domain in sorted(trained):
-        reports[f"test/{domain}"] = part(lambda sample, domain=domain: in_test(sample) and sample.domain == domain)
-    if hold_out is not None:
-        reports[f"held_out/{hold_out}"] = part(lambda sample: sample.domain == hold_out)
+    reports = {}
+    if people == "train":
+        reports["test"] = part(lambda sample: in_split(sample, "test"))
+        for domain in sorted(trained):
+            reports[f"test/{domain}"] = part(
+                lambda sample, domain=domain: in_split(sample, "test") and sample.domain == domain
+            )
+    for domain in sorted({*hold_out}):
+        reports[f"held_out/{domain}"] = part(lambda sample, domain=domain: sample.domain == domain)
+    trained_splits: tuple[Split, ...] = ("train",) if people == "train" else ("train", "test")
     protocol = Protocol(
-        train=rows(lambda sample: sample.domain in trained and splits[sample.path] == "train"),
-        dev=rows(lambda sample: sample.domain in trained and splits[sample.path] == "dev"),
+        train=rows(lambda sample: any(in_split(sample, split) for split in trained_splits)),
+        dev=rows(lambda sample: in_split(sample, "dev")),
         reports=reports,
+        sources=tuple(sorted(trained)),
     )
     for name, chosen in (("training", protocol.train), ("development", protocol.dev)):
         if len({found[row].live for row in chosen}) < 2:
@@ -93,7 +118,7 @@ def make_protocol(found: Sequence[Sample], missed: Sequence[Sample], hold_out: s
 def _refuse_shared_people(samples: Sequence[Sample], splits: Mapping[str, Split]) -> None:
     home: dict[tuple[str, str], Split] = {}
     for sample in samples:
-        split = splits[sample.path]
+        split = splits[sample.key]
         first = home.setdefault((sample.domain, sample.subject), split)
         if first != split:
             raise DataError(
@@ -105,30 +130,24 @@ def _refuse_shared_people(samples: Sequence[Sample], splits: Mapping[str, Split]
 def assign_splits(samples: Sequence[Sample]) -> list[Split]:
     """The split of each sample.
 
-    A domain whose second folder is `train`, `devel`/`dev` or `test` keeps its official splits; where it has no official
-    development set, people are taken from its training set for one. Every other domain is split by person: 55 % of the
-    people train, 15 % development, 30 % test. People are drawn by a hash of domain and subject, so that a split does
-    not move when pictures are added.
+    A sample that comes with a split keeps it; where a domain has official splits but no development set, people are
+    taken from its training set for one. Every other domain is split by person: 55 % of the people train, 15 %
+    development, 30 % test. People are drawn by a hash of domain and subject, so that a split does not move when
+    pictures are added.
     """
-    official = [_OFFICIAL.get(_second_folder(sample)) for sample in samples]
-    has_dev = {sample.domain for sample, split in zip(samples, official, strict=True) if split == "dev"}
-    return [_split(sample, split, sample.domain in has_dev) for sample, split in zip(samples, official, strict=True)]
+    has_dev = {sample.domain for sample in samples if sample.split == "dev"}
+    return [_split(sample, sample.domain in has_dev) for sample in samples]
 
 
-def _second_folder(sample: Sample) -> str:
-    parts = sample.path.split("/")
-    return parts[1] if len(parts) > 2 else ""
-
-
-def _split(sample: Sample, official: Split | None, domain_has_dev: bool) -> Split:
+def _split(sample: Sample, domain_has_dev: bool) -> Split:
     draw = _draw(sample)
-    if official is None:
+    if sample.split is None:
         if draw < _DEV_SHARE:
             return "dev"
         return "test" if draw < _DEV_SHARE + _TEST_SHARE else "train"
-    if official == "train" and not domain_has_dev and draw < _DEV_SHARE:
+    if sample.split == "train" and not domain_has_dev and draw < _DEV_SHARE:
         return "dev"
-    return official
+    return sample.split
 
 
 def _draw(sample: Sample) -> float:

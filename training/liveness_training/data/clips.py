@@ -41,8 +41,8 @@ def clips_of(crops: CropSet, rows: Sequence[int], spec: ClipSpec, short: ShortCl
         recordings[crops.samples[row].recording].append(row)
     distinct = _distinct_frames(crops, recordings, spec) if short == "stretch" else {}
     clips = []
-    for _, frames in sorted(recordings.items()):
-        frames = sorted(frames, key=lambda row: (crops.samples[row].place or 0, row))
+    for _, found in sorted(recordings.items()):
+        frames = sorted(found, key=lambda row: (crops.samples[row].place or 0, row))
         sample = crops.samples[frames[0]]
         wanted = distinct.get(sample.domain, spec.frames)
         if wanted < 2 or len(frames) < wanted:

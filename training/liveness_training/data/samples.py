@@ -26,6 +26,8 @@ _LABELS = ("live", "spoof")
 Split = Literal["train", "dev", "test"]
 """Whether a person is trained on, sets thresholds, or is reported on."""
 
+_OFFICIAL: dict[str, Split] = {"train": "train", "devel": "dev", "dev": "dev", "test": "test"}
+
 
 class DataError(TrainingError):
     """The data are not as their format says; the message names the file and the row."""
@@ -54,7 +56,7 @@ class Sample:
     place: int | None = None
     """Which of the T frames that are taken of a video; None for a picture, and for a video not yet taken apart."""
     turn_deg: int = 0
-    """By how much a frame is to be turned clockwise to be upright, beyond what the file itself says: 0, 90, 180, 270."""
+    """By how much a frame is turned clockwise to be upright, beyond what the file itself says: 0, 90, 180 or 270."""
 
     @property
     def key(self) -> str:
@@ -106,5 +108,19 @@ def _sample(row: dict[str, str], path: Path, number: int) -> Sample:
         raise DataError(f"{where}: label {row['label']!r} and attack {row['attack']!r} contradict each other")
     if not row["path"] or not row["domain"]:
         raise DataError(f"{where}: path and domain must not be empty")
-    # Each picture of unknown people is a person of its own: they can only be split by picture.
-    return Sample(row["path"], row["domain"], live, row["attack"], row["subject"] or row["path"], row["sequence"])
+    return Sample(
+        row["path"],
+        row["domain"],
+        live,
+        row["attack"],
+        # Each picture of unknown people is a person of its own: they can only be split by picture.
+        row["subject"] or row["path"],
+        row["sequence"],
+        _split_of(row["path"]),
+    )
+
+
+def _split_of(path: str) -> Split | None:
+    """The official split that the second folder of a path names."""
+    parts = path.split("/")
+    return _OFFICIAL.get(parts[1]) if len(parts) > 2 else None
