@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 # N images, D = 1280 embedding, h x w last feature map (7 x 7 for 224 x 224)
@@ -80,30 +79,3 @@ def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int, groups: i
     else:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU6())
-
-
-class LivenessClassifier(nn.Linear):
-    """Maps embedding (N, D) to logits (N, 2), order [live, spoof]."""
-
-    def __init__(self, embedding_dim: int) -> None:
-        super().__init__(embedding_dim, 2)
-
-
-class ImageNetwork(nn.Module):
-    """Encoder and live/spoof classifier: image (N, 3, S, S) to logits (N, 2)."""
-
-    def __init__(self, encoder: MobileNetV2Encoder, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = LivenessClassifier(encoder.embedding_dim)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Compute the logits."""
-        embedding_ND, _ = self.encoder(image)
-        return self.classifier(self.dropout(embedding_ND))
-
-
-def channels_last(module: nn.Module) -> nn.Module:
-    """The same module with its weights in the memory layout that CPUs and GPUs convolve fastest."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it

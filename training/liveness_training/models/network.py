@@ -1,0 +1,53 @@
+"""Encoder and classifier: what a photo is scored by."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder, Padding
+from liveness_training.models.resnet import ResNetEncoder
+
+# N images, D embedding
+
+EncoderName = Literal["mobilenet_v2", "resnet18", "resnet34", "resnet50"]
+Encoder = MobileNetV2Encoder | ResNetEncoder
+
+
+def create_encoder(name: EncoderName, padding: Padding = "torchvision") -> Encoder:
+    """An encoder with random weights.
+
+    Args:
+        name: which one.
+        padding: of MobileNetV2's convolutions of stride 2; ResNets have torchvision's alone.
+    """
+    if name == "mobilenet_v2":
+        return MobileNetV2Encoder(padding)
+    return ResNetEncoder(int(name.removeprefix("resnet")))
+
+
+class LivenessClassifier(nn.Linear):
+    """Maps embedding (N, D) to logits (N, 2), order [live, spoof]."""
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__(embedding_dim, 2)
+
+
+class ImageNetwork(nn.Module):
+    """Encoder and live/spoof classifier: image (N, 3, S, S) to logits (N, 2)."""
+
+    def __init__(self, encoder: Encoder, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = LivenessClassifier(encoder.embedding_dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute the logits."""
+        embedding_ND, _ = self.encoder(image)
+        return self.classifier(self.dropout(embedding_ND))
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The same module with its weights in the memory layout that CPUs and GPUs convolve fastest."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it

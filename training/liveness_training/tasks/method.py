@@ -1,0 +1,144 @@
+"""The paper's method: the energies of its image-based and video-based networks, Eq. (1) and Eq. (2).
+
+One encoder is shared. A batch of images gives Eq. (1), a batch of clips Eq. (2); the loop alternates between them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from liveness_training.config import TrainConfig
+from liveness_training.models.discriminators import (
+    ClassConditionalDiscriminator,
+    DomainDiscriminator,
+    correct_domains,
+    domain_energy,
+)
+from liveness_training.models.gradient_reversal import GradientReversal
+from liveness_training.models.network import Encoder, ImageNetwork
+from liveness_training.models.temporal import TemporalHead
+
+# N images or clips, T frames of a clip, S crop size, D embedding, H hidden state
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images or clips with their labels."""
+
+    image: Tensor
+    """(N, 3, S, S) for images, (N, T, 3, S, S) for clips."""
+    label: Tensor
+    """(N,), 0 live and 1 spoof."""
+    domain: Tensor
+    """(N,), place of the domain among the sources."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def part(self, start: int, end: int) -> "Batch":
+        """Some of its images or clips."""
+        return Batch(self.image[start:end], self.label[start:end], self.domain[start:end])
+
+    def to(self, device: torch.device) -> "Batch":
+        """On a device, images in the memory layout that convolves fastest."""
+        image = self.image.to(device, non_blocking=True)
+        if image.ndim == 4:
+            image = image.to(memory_format=torch.channels_last)
+        return Batch(image, self.label.to(device, non_blocking=True), self.domain.to(device, non_blocking=True))
+
+
+class _DomainEnergies(nn.Module):
+    """GRL and the domain discriminators behind it, for images (D_IB) or for clips (D_VB)."""
+
+    def __init__(self, feature_dim: int, domains: int, config: TrainConfig, *, plain: bool, conditional: bool) -> None:
+        super().__init__()
+        self.reversal = GradientReversal(config.grl_factor, config.grl_schedule, config.steps)
+        sizes = (feature_dim, domains, config.discriminator_width, config.discriminator_dropout)
+        self.dis = DomainDiscriminator(*sizes) if plain else None
+        self.ccdd = ClassConditionalDiscriminator(*sizes) if conditional else None
+
+    def forward(self, feature_ND: Tensor, label_N: Tensor, domain_N: Tensor) -> dict[str, Tensor]:
+        """The energies by name, summed over the batch, and how many domains were told right."""
+        reversed_ND = self.reversal(feature_ND)
+        energies = {}
+        if self.dis is not None:
+            scores_NK = self.dis(reversed_ND)
+            energies["dis"] = domain_energy(scores_NK, domain_N)
+            energies["dis_correct"] = correct_domains(scores_NK, domain_N)
+        if self.ccdd is not None:
+            live, spoof = self.ccdd(reversed_ND, label_N)
+            of_live, of_spoof = domain_N[label_N == 0], domain_N[label_N == 1]
+            energies["live_domain"] = domain_energy(live, of_live)
+            energies["spoof_domain"] = domain_energy(spoof, of_spoof)
+            energies["ccdd_correct"] = correct_domains(live, of_live) + correct_domains(spoof, of_spoof)
+        return energies
+
+
+class LivenessTask(nn.Module):
+    """Every network of a run; a forward pass turns a batch into its energy.
+
+    Images, Eq. (1): E = Σ_i L_c(θe, θc) + λ_IB (Σ_{b=0} L_l(θe, θf, θl) + Σ_{b=1} L_s(θe, θf, θs)); L_c is the
+    live/spoof cross-entropy, L_l and L_s the domain cross-entropies of the live and the spoof head. With Dis, λ_IB Σ_i
+    L_d is added. The encoder descends L_c and, through the GRL, ascends the domain terms at 0.2 times their gradient,
+    while the discriminators descend them.
+
+    Clips, Eq. (2): the same of the LSTM's last state, with λ_VB.
+
+    Args:
+        encoder: shared by both.
+        domains: K, the number of sources.
+        config: which parts there are, their sizes and weights.
+
+    Shape:
+        image (N, 3, S, S) for images, (N, T, 3, S, S) for clips; label and domain (N,).
+    """
+
+    def __init__(self, encoder: Encoder, domains: int, config: TrainConfig) -> None:
+        super().__init__()
+        self.network = ImageNetwork(encoder, config.dropout)
+        size = encoder.embedding_dim
+        self.image_domains: _DomainEnergies | None = None
+        self.temporal: TemporalHead | None = None
+        self.clip_domains: _DomainEnergies | None = None
+        if config.dis or config.dib:
+            self.image_domains = _DomainEnergies(size, domains, config, plain=config.dis, conditional=config.dib)
+        if config.lstm:
+            self.temporal = TemporalHead(size, config.lstm_hidden, config.dropout)
+        if config.dvb:
+            self.clip_domains = _DomainEnergies(config.lstm_hidden, domains, config, plain=False, conditional=True)
+        self._weights = {4: config.lambda_ib, 5: config.lambda_vb}
+        self._smoothing = config.label_smoothing
+
+    def forward(self, image: Tensor, label: Tensor, domain: Tensor) -> dict[str, Tensor]:
+        """`loss` is E, the sum over the batch as in the paper; the loop decides whether to divide it.
+
+        The other entries are for the log: sums as well, those named `*correct` counts.
+        """
+        if image.ndim == 4:
+            feature_ND, _ = self.network.encoder(image)
+            logits_N2 = self.network.classifier(self.network.dropout(feature_ND))
+            discriminators = self.image_domains
+        else:
+            if self.temporal is None:
+                raise ValueError("a batch of clips needs a temporal head: set lstm")
+            embedding_MD, _ = self.network.encoder(image.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+            feature_ND = self.temporal.summarise(embedding_MD.unflatten(0, image.shape[:2]))
+            logits_N2 = self.temporal.classifier(self.temporal.dropout(feature_ND))
+            discriminators = self.clip_domains
+        logits_N2 = logits_N2.float()
+        loss = nn.functional.cross_entropy(logits_N2, label, reduction="sum", label_smoothing=self._smoothing)
+        losses = {"class": loss.detach(), "correct": (logits_N2.argmax(1) == label).sum()}
+        if discriminators is not None:
+            terms = discriminators(feature_ND, label, domain)
+            for name, value in terms.items():
+                if not name.endswith("correct"):
+                    loss = loss + self._weights[image.ndim] * value
+                losses[name] = value.detach()
+        return {"loss": loss, **losses}
+
+    def advance(self) -> None:
+        """Tell that an iteration is over: the reversal's ramp goes on."""
+        for each in (self.image_domains, self.clip_domains):
+            if each is not None:
+                each.reversal.advance()
