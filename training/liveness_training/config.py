@@ -86,7 +86,7 @@ class TrainConfig(BaseModel):
     clips_per_domain: int = Field(default=2, ge=1)
     """Clips of each source that has clips in a VB batch; 2 in the paper."""
     augmentation: Literal["full", "flip", "none"] = "full"
-    """`full`: cut, turn, colour, resolution, noise, compression, occlusion; `flip`: mirror only. The paper names none."""
+    """`full`: cut, turn, colour, resolution, noise, compression, occlusion; `flip`: mirror. The paper names none."""
     service_view_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the crops cut at the service's margin; the others are cut at random ones."""
 

@@ -1,33 +1,44 @@
 """A run: crops in, a folder with weights, settings, log and figures out."""
 
 import json
-import platform
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
-from liveness_core.scoring import live_probability
+from liveness_training import checkpoint
 from liveness_training.config import TrainConfig
-from liveness_training.data.batches import BalancedBatches, TrainingCrops, service_images
+from liveness_training.data.batches import (
+    BalancedBatches,
+    Item,
+    TrainingCrops,
+    clip_items,
+    image_items,
+    service_images,
+)
+from liveness_training.data.clips import clips_of
 from liveness_training.data.crops import CropSet
-from liveness_training.evaluation.metrics import eer
-from liveness_training.evaluation.report import run_report, scored_rows
-from liveness_training.loop import fit
-from liveness_training.models.init import load_folded_weights
-from liveness_training.models.mobilenet_v2 import ImageNetwork, MobileNetV2Encoder, channels_last
+from liveness_training.distributed import World, joined, with_global_batch_norms
+from liveness_training.environment import git_commit, libraries, machine
+from liveness_training.evaluation.report import Report, run_report
+from liveness_training.evaluation.scores import write_scores
+from liveness_training.evaluation.scoring import embed, score_clips, score_frames
+from liveness_training.loop import Trainer
+from liveness_training.models.init import load_initial_weights
+from liveness_training.models.network import channels_last, create_encoder
+from liveness_training.progress import IMAGES, Progress
 from liveness_training.protocols import Protocol, make_protocol
-from liveness_training.tasks.binary import BinaryTask, logits
+from liveness_training.run_folder import CHECKPOINTS, METRICS, SCORES, SETTINGS, WEIGHTS, RunError, RunFolder
+from liveness_training.tasks.method import Batch, LivenessTask
 
-_BATCH = 64
+_INIT_IMAGES = 96
+# How a run is carried out, which may differ between a run and its continuation.
+_PRACTICAL = {"device", "workers", "compile", "accumulation", "checkpoint_every"}
 
 
 def train(
@@ -37,92 +48,170 @@ def train(
     *,
     preprocess: PreprocessSpec,
     detector: DetectorSpec,
+    init: Path | None = None,
+    resume: bool = False,
+    log_every: int = 10,
+) -> Report:
+    """Train, evaluate, and write the run's folder; returns its figures.
+
+    Under torchrun every process calls it, with the same arguments; the first one writes.
+
+    Args:
+        crops: what is trained and reported on.
+        config: the settings.
+        folder: of the run.
+        preprocess: size, colours and scale of the crops.
+        detector: which found the faces; goes into the bundle.
+        init: file of an encoder's weights to start from; None starts from random ones.
+        resume: go on from the latest checkpoint of a run with the same settings.
+        log_every: iterations between two lines of the log.
+
+    Raises:
+        RunError: the folder holds a run and `resume` is not set, or that run has other settings.
+        TrainingError: the data, the weights or the device do not fit the settings.
+    """
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        raise RunError("precision is fp16, which needs a GPU: set precision=bf16 or fp32")
+    with joined(config.device) as world:
+        if world.first:
+            _claim(folder, config, preprocess, detector, init, resume)
+        torch.manual_seed(config.seed)
+        protocol = make_protocol(
+            crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people
+        )
+        task = _task(crops, config, protocol, preprocess, init)
+        trainer = Trainer(with_global_batch_norms(task, world), config, world)
+        checkpoints = folder / CHECKPOINTS
+        if resume and (state := checkpoint.latest(checkpoints)) is not None:
+            trainer.load_state_dict(state)
+        streams = _streams(crops, config, protocol, preprocess, trainer.step, world)
+        with Progress(folder if world.first else None, config.steps, trainer.step, log_every) as progress:
+            trainer.fit(streams, progress, checkpoints)
+        if not world.first:
+            return {}
+        averaged = trainer.average.module
+        assert isinstance(averaged, LivenessTask)
+        weights = {"network": averaged.network.state_dict()}
+        if averaged.temporal is not None:
+            weights["temporal"] = averaged.temporal.state_dict()
+        torch.save(weights, folder / WEIGHTS)
+        return evaluate(RunFolder.read(folder), crops, world.device)
+
+
+def evaluate(run: RunFolder, crops: CropSet, device: torch.device | None = None) -> Report:
+    """Write and return a run's figures: `metrics.json`, and the scores that they come from."""
+    protocol = run.protocol(crops)
+    network = run.network().to(device)
+    rows = protocol.evaluated
+    embeddings = embed(network, crops, rows, run.preprocess)
+    scores = score_frames(network, embeddings)
+    clip_scores = None
+    if (head := run.temporal()) is not None:
+        # Clips part by part, so that none has frames of two.
+        parts = [protocol.dev, *(part.rows for part in protocol.reports.values())]
+        clips = {clip: None for part in parts for clip in run.clips(crops, part)}
+        clip_scores = score_clips(head.to(device), embeddings, list(clips))
+    report = run_report(scores, crops, protocol, clip_scores=clip_scores)
+    write_scores(run.path / SCORES, scores, crops, protocol, clip_scores)
+    (run.path / METRICS).write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _claim(
+    folder: Path,
+    config: TrainConfig,
+    preprocess: PreprocessSpec,
+    detector: DetectorSpec,
     init: Path | None,
-    workers: int = 2,
-) -> dict[str, dict[str, float]]:
-    """Train, evaluate, and write the run's folder; returns its figures."""
+    resume: bool,
+) -> None:
+    """Make the run's folder, or find in it the run to go on with."""
+    if (folder / SETTINGS).exists():
+        if not resume:
+            raise RunError(f"{folder} holds a run: --resume goes on with it; else choose another folder")
+        before = RunFolder.read(folder)
+        kept, asked = (
+            each.model_dump(exclude=_PRACTICAL) | {"preprocess": spec}
+            for each, spec in ((before.config, before.preprocess), (config, preprocess))
+        )
+        if changed := sorted(name for name in asked if asked[name] != kept[name]):
+            raise RunError(
+                f"{folder} holds a run with another value of {', '.join(changed)}: "
+                "resume it with its own settings, or choose another folder"
+            )
+        return
     folder.mkdir(parents=True, exist_ok=True)
     # Written first: the commit is that of the code that was started, not of what the checkout became meanwhile.
     settings = {
         "config": config.model_dump(),
         "preprocess": preprocess.model_dump(),
         "detector": detector.model_dump(),
+        "init": None if init is None else init.name,
         "git_commit": git_commit(),
         "libraries": libraries(),
+        "machine": machine(),
     }
-    (folder / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
-    torch.manual_seed(config.seed)
-    protocol = make_protocol(crops.samples, crops.missed, config.hold_out)
-    encoder = MobileNetV2Encoder(config.padding)
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _task(
+    crops: CropSet, config: TrainConfig, protocol: Protocol, preprocess: PreprocessSpec, init: Path | None
+) -> LivenessTask:
+    encoder = create_encoder(config.encoder, config.padding)
     if init is not None:
         random = np.random.default_rng(config.seed)
-        some = random.choice(protocol.train, size=min(96, len(protocol.train)), replace=False)
-        load_folded_weights(encoder, init, torch.from_numpy(preprocess.to_tensor(list(service_images(crops, some)))))
-    task = channels_last(BinaryTask(ImageNetwork(encoder, config.dropout), config.label_smoothing))
-    sampler = BalancedBatches(crops, protocol.train, batch_size=config.batch_size, steps=config.steps, seed=config.seed)
+        some = random.choice(protocol.train, size=min(_INIT_IMAGES, len(protocol.train)), replace=False).tolist()
+        load_initial_weights(encoder, init, torch.from_numpy(preprocess.to_tensor(list(service_images(crops, some)))))
+    task = channels_last(LivenessTask(encoder, len(protocol.sources), config))
+    assert isinstance(task, LivenessTask)
+    return task
+
+
+def _streams(
+    crops: CropSet, config: TrainConfig, protocol: Protocol, preprocess: PreprocessSpec, start: int, world: World
+) -> dict[str, Iterable[Batch]]:
+    """The batches of images, and with a temporal head those of clips, from iteration `start` on."""
     # Set here and inherited: in a forked worker the call would wait for OpenCV's threads, which a fork does not copy.
     cv2.setNumThreads(1)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        TrainingCrops(crops, preprocess, config.seed, config.service_view_share),  # type: ignore[arg-type]  # the batch
-        batch_sampler=sampler,
-        num_workers=workers,
+    dataset = TrainingCrops(
+        crops,
+        preprocess,
+        protocol.sources,
+        seed=config.seed,
+        service_view_share=config.service_view_share,
+        augmentation=config.augmentation,
     )
-    averaged = fit(task, loader, config, folder / "log.jsonl")
-    network = averaged.network
-    assert isinstance(network, ImageNetwork)
-    torch.save(network.state_dict(), folder / "weights.pt")
-    return evaluate(network, crops, protocol, folder, preprocess)
-
-
-def evaluate(
-    network: ImageNetwork, crops: CropSet, protocol: Protocol, folder: Path, preprocess: PreprocessSpec
-) -> dict[str, dict[str, float]]:
-    """Write and return a network's figures, at the EER threshold of the development people."""
-    scores = score_rows(network, crops, protocol.evaluated, preprocess)
-    _, threshold = eer(scored_rows(scores, crops, protocol.dev))
-    report = run_report(scores, crops, protocol, threshold)
-    (folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
-    return report
-
-
-def score_rows(
-    network: ImageNetwork, crops: CropSet, rows: Sequence[int], preprocess: PreprocessSpec
-) -> dict[int, float]:
-    """Row -> score of the service's crop, in fp32 and at temperature 1."""
-    scores: dict[int, float] = {}
-    for batch in _chunks(rows):
-        image = torch.from_numpy(preprocess.to_tensor(list(service_images(crops, batch))))
-        values = live_probability(logits(network, image.to(memory_format=torch.channels_last)).numpy(), 1.0)
-        scores.update(zip(batch, (float(value) for value in values), strict=True))
-    return scores
-
-
-def _chunks(rows: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(rows), _BATCH):
-        yield rows[start : start + _BATCH]
-
-
-def git_commit() -> str:
-    """Commit of the code that runs, with `-dirty` where it was changed; `unknown` outside a checkout."""
-    try:
-        shown = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 (git as the user has it)
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
+    items = {IMAGES: (image_items(crops, protocol.train), config.images_per_domain)}
+    if config.lstm:
+        clips = clips_of(crops, protocol.train, config.clip, config.short_clips)
+        items["clip"] = (clip_items(clips), config.clips_per_domain)
+    streams: dict[str, Iterable[Batch]] = {}
+    for place, (name, (stream, per_domain)) in enumerate(items.items()):
+        sampler = BalancedBatches(
+            stream,
+            per_domain=per_domain,
+            steps=config.steps,
+            seed=config.seed,
+            start=start,
+            part=world.part,
+            stream=place + 1,
         )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return shown.stdout.strip()
+        loader: DataLoader[Item] = DataLoader(
+            dataset,
+            batch_sampler=sampler,  # type: ignore[arg-type]  # the keys are rows and draws, not numbers
+            num_workers=config.workers,
+            pin_memory=world.device.type == "cuda",
+        )
+        streams[name] = _Batches(loader)
+    return streams
 
 
-def libraries() -> dict[str, str]:
-    """Versions that a run depends on."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "onnxruntime": onnxruntime.__version__,
-    }
+class _Batches:
+    """A loader's tensors as batches."""
+
+    def __init__(self, loader: DataLoader[Item]) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        for image, label, domain in self._loader:
+            yield Batch(image, label, domain)

@@ -1,18 +1,31 @@
 """What a training run leaves on disk, read back."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
+from liveness_training.data.clips import Clip, clips_of
+from liveness_training.data.crops import CropSet
 from liveness_training.errors import TrainingError
 from liveness_training.evaluation.report import Report
-from liveness_training.models.mobilenet_v2 import ImageNetwork, MobileNetV2Encoder
+from liveness_training.models.network import ImageNetwork, create_encoder
+from liveness_training.models.temporal import TemporalHead
+from liveness_training.protocols import Protocol, make_protocol
+
+SETTINGS = "run.json"
+WEIGHTS = "weights.pt"
+METRICS = "metrics.json"
+SCORES = "scores.csv"
+CHECKPOINTS = "checkpoints"
 
 
 class RunError(TrainingError):
@@ -34,16 +47,19 @@ class RunFolder:
         """Read `run.json`.
 
         Raises:
-            RunError: it is missing.
+            RunError: it is missing, or of another version of this software.
         """
-        settings = _read_json(path / "run.json")
-        return cls(
-            path,
-            TrainConfig.model_validate(settings["config"]),
-            PreprocessSpec.model_validate(settings["preprocess"]),
-            DetectorSpec.model_validate(settings["detector"]),
-            settings["git_commit"],
-        )
+        settings = _read_json(path / SETTINGS)
+        try:
+            return cls(
+                path,
+                TrainConfig.model_validate(settings["config"]),
+                PreprocessSpec.model_validate(settings["preprocess"]),
+                DetectorSpec.model_validate(settings["detector"]),
+                settings["git_commit"],
+            )
+        except (ValidationError, KeyError, TypeError) as error:
+            raise RunError(f"{path / SETTINGS} does not belong to this version of the software: {error}") from error
 
     def metrics(self) -> Report:
         """Its figures.
@@ -51,14 +67,49 @@ class RunFolder:
         Raises:
             RunError: the run has not ended.
         """
-        report: Report = _read_json(self.path / "metrics.json")
+        report: Report = _read_json(self.path / METRICS)
         return report
 
+    @property
+    def clip(self) -> ClipSpec:
+        """Which frames of a clip it was trained on."""
+        return self.config.clip
+
     def network(self) -> ImageNetwork:
-        """The trained network, in evaluation mode."""
-        network = ImageNetwork(MobileNetV2Encoder(self.config.padding))
-        network.load_state_dict(torch.load(self.path / "weights.pt", weights_only=True))
+        """The trained encoder and classifier, in evaluation mode.
+
+        Raises:
+            RunError: the run has not ended.
+        """
+        network = ImageNetwork(create_encoder(self.config.encoder, self.config.padding))
+        network.load_state_dict(self._weights()["network"])
         return network.eval()
+
+    def temporal(self) -> TemporalHead | None:
+        """The trained temporal head, in evaluation mode; None where the run had none."""
+        if not self.config.lstm:
+            return None
+        encoder = create_encoder(self.config.encoder, self.config.padding)
+        head = TemporalHead(encoder.embedding_dim, self.config.lstm_hidden)
+        head.load_state_dict(self._weights()["temporal"])
+        return head.eval()
+
+    def protocol(self, crops: CropSet) -> Protocol:
+        """Who it was trained on, and who it is reported on."""
+        config = self.config
+        return make_protocol(crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people)
+
+    def clips(self, crops: CropSet, rows: Sequence[int]) -> list[Clip]:
+        """The clips among some rows, as the temporal head takes them."""
+        return clips_of(crops, rows, self.clip, self.config.short_clips)
+
+    def _weights(self) -> dict[str, Any]:
+        path = self.path / WEIGHTS
+        try:
+            weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing: has this run ended?") from error
+        return weights
 
 
 def _read_json(path: Path) -> Any:

@@ -1,7 +1,12 @@
-"""Drawing balanced, augmented batches of crops."""
+"""Drawing balanced, augmented batches of images and of clips.
+
+The draw of an iteration depends on the seed and the iteration alone: not on the number of workers, not on how many
+processes share a batch, not on whether the run was interrupted before.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,74 +15,159 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from liveness_core.preprocess import PreprocessSpec
+from liveness_core.types import Picture
 from liveness_training.data.augment import augment
+from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
+from liveness_training.data.samples import DataError, Sample
 
-Item = tuple[Tensor, int]
-"""image_3SS and label (0 live, 1 spoof)."""
+# S crop size, T frames of a clip
+
+Item = tuple[Tensor, int, int]
+"""image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources."""
+Key = tuple[tuple[int, ...], int]
+"""Rows (one for an image, T for a clip) and the number of the draw, which seeds its augmentation."""
+Augmentation = Literal["full", "flip", "none"]
 
 
 class TrainingCrops(Dataset[Item]):
-    """Augmented crops; the draw of a step depends on the seed and the step alone."""
+    """Augmented images or clips. All frames of a clip are changed alike: one camera took them."""
 
-    def __init__(self, crops: CropSet, preprocess: PreprocessSpec, seed: int, service_view_share: float) -> None:
+    def __init__(
+        self,
+        crops: CropSet,
+        preprocess: PreprocessSpec,
+        sources: Sequence[str],
+        *,
+        seed: int,
+        service_view_share: float,
+        augmentation: Augmentation = "full",
+    ) -> None:
         self._crops = crops
         self._preprocess = preprocess
+        self._places = {domain: place for place, domain in enumerate(sources)}
         self._seed = seed
         self._service_view_share = service_view_share
+        self._change: Callable[[Picture, np.random.Generator], Picture] = {
+            "full": augment,
+            "flip": _flip,
+            "none": _leave,
+        }[augmentation]
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """The crop `row` as drawn at place `draw` of the run."""
-        row, draw = key
+    def __getitem__(self, key: Key) -> Item:
+        """The rows as drawn."""
+        rows, draw = key
         random = np.random.default_rng([self._seed, draw])
         views = self._crops.crops_MVSS3.shape[1]
         view = 0 if views == 1 or random.random() < self._service_view_share else int(random.integers(1, views))
-        crop = augment(np.asarray(self._crops.crops_MVSS3[row, view]), random)
-        image_3SS = torch.from_numpy(self._preprocess.to_tensor([crop])[0])
-        return image_3SS, int(not self._crops.samples[row].live)
+        change_seed = int(random.integers(2**63))
+        crops = [
+            self._change(np.asarray(self._crops.crops_MVSS3[row, view]), np.random.default_rng(change_seed))
+            for row in rows
+        ]
+        images_T3SS = torch.from_numpy(self._preprocess.to_tensor(crops))
+        sample = self._crops.samples[rows[0]]
+        image = images_T3SS[0] if len(rows) == 1 else images_T3SS
+        return image, int(not sample.live), self._places[sample.domain]
 
 
-class BalancedBatches(Sampler[list[tuple[int, int]]]):
+def _flip(crop: Picture, random: np.random.Generator) -> Picture:
+    return np.ascontiguousarray(crop[:, ::-1]) if random.random() < 0.5 else crop
+
+
+def _leave(crop: Picture, _random: np.random.Generator) -> Picture:
+    return crop
+
+
+class BalancedBatches(Sampler[list[Key]]):
     """Batches that hold every domain and both of its labels, and within a label every species, equally often.
 
-    A domain is drawn, then a label, then a species, then a recording, then a picture, each uniformly: neither a large
-    data set nor a long recording outweighs the rest, and no domain's mix of labels gives the label away.
+    Domains and their labels take turns; then a species, a recording and one of its images or clips are drawn, each
+    uniformly: neither a large data set nor a long recording outweighs the rest, and no domain's mix of labels gives the
+    label away.
+
+    Args:
+        items: rows of each image or clip, with the sample that says what it is.
+        per_domain: images or clips of each domain in a batch.
+        steps: number of the last iteration.
+        seed: of the draw.
+        start: iteration to begin with; those before it are as if they had been drawn.
+        part: (rank, size) of the processes that share each batch; this one gets its part of it.
+        stream: tells the draws of images from those of clips.
     """
 
-    def __init__(self, crops: CropSet, rows: Sequence[int], *, batch_size: int, steps: int, seed: int) -> None:
-        tree: dict[str, dict[bool, dict[str, dict[str, list[int]]]]] = defaultdict(
+    def __init__(
+        self,
+        items: Sequence[tuple[tuple[int, ...], Sample]],
+        *,
+        per_domain: int,
+        steps: int,
+        seed: int,
+        start: int = 0,
+        part: tuple[int, int] = (0, 1),
+        stream: int = 1,
+    ) -> None:
+        Rows = tuple[int, ...]
+        tree: dict[str, dict[bool, dict[str, dict[str, list[Rows]]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         )
-        for row in rows:
-            sample = crops.samples[row]
-            tree[sample.domain][sample.live][sample.species][sample.sequence or sample.path].append(row)
+        for rows, sample in items:
+            tree[sample.domain][sample.live][sample.species][sample.recording].append(rows)
         self._domains = [
             [
-                [list(sequences.values()) for _, sequences in sorted(species.items())]
+                [list(recordings.values()) for _, recordings in sorted(species.items())]
                 for _, species in sorted(labels.items())
             ]
             for _, labels in sorted(tree.items())
         ]
-        self._batch_size = batch_size
+        self.batch_size = per_domain * len(self._domains)
         self._steps = steps
         self._seed = seed
+        self._start = start
+        rank, size = part
+        self._slice = slice(rank * self.batch_size // size, (rank + 1) * self.batch_size // size)
+        self._stream = stream
 
     def __len__(self) -> int:
-        return self._steps
+        return self._steps - self._start
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self._steps):
-            random = np.random.default_rng([self._seed, 1, step])
-            first = step * self._batch_size
-            yield [(self._draw(place, random), first + place) for place in range(self._batch_size)]
+    def __iter__(self) -> Iterator[list[Key]]:
+        for step in range(self._start, self._steps):
+            random = np.random.default_rng([self._seed, self._stream, step])
+            first = (self._stream << 48) + step * self.batch_size
+            batch = [(self._draw(place, random), first + place) for place in range(self.batch_size)]
+            yield batch[self._slice]
 
-    def _draw(self, place: int, random: np.random.Generator) -> int:
+    def _draw(self, place: int, random: np.random.Generator) -> tuple[int, ...]:
         # Domains take turns, and so do the labels within a domain: exact balance where the batch size allows it.
         labels = self._domains[place % len(self._domains)]
         species = labels[place // len(self._domains) % len(labels)]
-        sequences = species[random.integers(len(species))]
-        rows = sequences[random.integers(len(sequences))]
-        return rows[random.integers(len(rows))]
+        recordings = species[random.integers(len(species))]
+        items = recordings[random.integers(len(recordings))]
+        return items[random.integers(len(items))]
+
+
+def image_items(crops: CropSet, rows: Sequence[int]) -> list[tuple[tuple[int, ...], Sample]]:
+    """Each row as an image to draw."""
+    return [((row,), crops.samples[row]) for row in rows]
+
+
+def clip_items(clips: Sequence[Clip]) -> list[tuple[tuple[int, ...], Sample]]:
+    """Each clip as one to draw; domains whose clips are all live, or all attacks, are left out.
+
+    Raises:
+        DataError: no domain is left.
+    """
+    labels: Mapping[str, set[bool]] = defaultdict(set)
+    for clip in clips:
+        labels[clip.sample.domain].add(clip.sample.live)
+    usable = [(clip.rows, clip.sample) for clip in clips if len(labels[clip.sample.domain]) == 2]
+    if not usable:
+        raise DataError(
+            "lstm: no source has both live recordings and attacks of enough frames; check `sequence` in the index, "
+            "or set short_clips=stretch"
+        )
+    return usable
 
 
 def service_images(crops: CropSet, rows: Sequence[int]) -> NDArray[np.uint8]:

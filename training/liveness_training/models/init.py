@@ -8,33 +8,71 @@ import torch
 from torch import Tensor, nn
 
 from liveness_training.errors import TrainingError
-from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
+from liveness_training.models.network import Encoder
+
+_LAST_LAYERS = ("fc.", "classifier.")
 
 
 class InitError(TrainingError):
     """The weights in a file do not fit the encoder; the message says which."""
 
 
-def load_folded_weights(encoder: MobileNetV2Encoder, path: Path, images: Tensor) -> None:
+def load_initial_weights(encoder: Encoder, path: Path, images: Tensor) -> None:
+    """Load an encoder's weights, every one of them.
+
+    Args:
+        encoder: which gets them.
+        path: `.pth` or `.pt` with a state dict under torchvision's names (its last layer, `fc.*` or `classifier.*`, is
+            left out), or `.npz` with the same keys, or `.npz` with batch norms folded into the convolutions (a `weight`
+            and a `bias` each), which are put back.
+        images: image_N3SS, preprocessed, a few dozen and typical; needed for folded weights.
+
+    Raises:
+        InitError: the file cannot be read, a key is missing or unknown, or a shape differs.
+    """
+    weights = _read(path)
+    if any(key.endswith("running_mean") for key in weights):
+        _load_state(encoder, weights, path)
+    else:
+        _load_folded(encoder, weights, path, images)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix == ".npz":
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except Exception as error:  # NumPy, zipfile and zlib each raise their own
+            raise InitError(f"{path} cannot be read as an npz archive of weights: {error}") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zipfile and torch each raise their own
+        raise InitError(f"{path} cannot be read as weights of PyTorch: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InitError(f"{path} does not hold a state dict (name -> tensor): save model.state_dict()")
+    return {key: value.numpy() for key, value in content.items()}
+
+
+def _load_state(encoder: Encoder, weights: dict[str, Any], path: Path) -> None:
+    given = {key: value for key, value in weights.items() if not key.startswith(_LAST_LAYERS)}
+    own = encoder.state_dict()
+    # Older files lack the counters, which only matter to batch norms without momentum.
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    if missing or (unknown := [key for key in given if key not in own]):
+        fault = f"has no {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the encoder has not"
+        raise InitError(f"{path} {fault}: is it of the encoder that the settings name?")
+    state = {key: _take(given, key, value.shape, path) for key, value in own.items() if key in given}
+    for key, value in own.items():
+        value.copy_(state[key].to(value.dtype) if key in state else value)
+
+
+def _load_folded(encoder: Encoder, weights: dict[str, Any], path: Path, images: Tensor) -> None:
     """Load weights whose batch normalisation was folded into the convolutions, and put batch norms back.
 
     A folded convolution gives W x + b. Here it gives W x, and the batch norm after it, with running mean μ and variance
     v of W x on `images`, weight √(v + ε) and bias b + μ, changes nothing but adds b. Training then goes on with a
     network that computes what the file's did.
-
-    Args:
-        encoder: one whose padding is the file's.
-        path: an `.npz` with a `weight` and a `bias` for each convolution, keys as in torchvision's state dict.
-        images: image_N3SS, preprocessed, a few dozen and typical.
-
-    Raises:
-        InitError: a key is missing or a shape differs.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            weights = {key: archive[key] for key in archive.files}
-    except Exception as error:  # NumPy, zipfile and zlib each raise their own
-        raise InitError(f"{path} cannot be read as an npz archive of weights: {error}") from error
     biases = {}
     for name, module in encoder.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -58,7 +96,7 @@ def _norms(encoder: nn.Module) -> list[nn.BatchNorm2d]:
 
 def _take(weights: dict[str, Any], key: str, shape: tuple[int, ...], path: Path) -> Tensor:
     if key not in weights:
-        raise InitError(f"{path} has no {key!r}: is it a MobileNetV2 with folded batch norms?")
+        raise InitError(f"{path} has no {key!r}: is it of the encoder that the settings name?")
     if weights[key].shape != tuple(shape):
         raise InitError(f"{path}: {key} has shape {weights[key].shape}, expected {tuple(shape)}")
     return torch.from_numpy(np.ascontiguousarray(weights[key], np.float32))

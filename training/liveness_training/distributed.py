@@ -1,0 +1,112 @@
+"""Several processes that train one network: torchrun's variables in, process group and parts of batches out."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as differentiable
+from torch import Tensor, nn
+
+from liveness_training.errors import TrainingError
+
+# N images, C channels
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Which of the processes this is."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that logs, evaluates and writes."""
+        return self.rank == 0
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Rank and size."""
+        return self.rank, self.size
+
+    def total(self, values: Tensor) -> Tensor:
+        """The values summed over all processes."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """The world as torchrun describes it, or one process alone without torchrun.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`; each process takes the GPU of its local rank.
+
+    Raises:
+        TrainingError: `cuda` is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device is cuda, but PyTorch finds no GPU: check the driver, or set device=cpu")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(chosen)
+    if size == 1:
+        yield World(device=chosen)
+        return
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield World(dist.get_rank(), size, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics are those of the whole batch, on whatever device; state as `nn.BatchNorm2d`.
+
+    `nn.SyncBatchNorm` does the same, but on GPUs alone.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        """Normalise (N, C, h, w)."""
+        if not self.training:
+            return super().forward(input)
+        x_NChw = input.float()
+        count = torch.tensor(float(x_NChw.numel() // x_NChw.shape[1]), device=x_NChw.device)
+        dist.all_reduce(count)
+        mean_C: Tensor = differentiable.all_reduce(x_NChw.sum((0, 2, 3))) / count
+        centred_NChw = x_NChw - mean_C.view(1, -1, 1, 1)
+        variance_C: Tensor = differentiable.all_reduce(centred_NChw.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean_C, self.momentum)
+            self.running_var.lerp_(variance_C * count / (count - 1), self.momentum)
+        scale_C = self.weight * (variance_C + self.eps).rsqrt()
+        result = centred_NChw * scale_C.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return result.to(input.dtype)
+
+
+def with_global_batch_norms(module: nn.Module, world: World) -> nn.Module:
+    """The module with batch norms that see the batches of all processes; as it is for one process."""
+    if world.size == 1:
+        return module
+    if world.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                norm = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum or 0.1)
+                norm.load_state_dict(child.state_dict())
+                setattr(parent, name, norm)
+    return module
