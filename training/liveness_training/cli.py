@@ -1,10 +1,11 @@
 """`liveness-train`: from labelled faces to a bundle."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -13,10 +14,36 @@ from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.errors import TrainingError
 
+if TYPE_CHECKING:  # torch takes seconds to import, which `--help` need not wait for
+    from liveness_training.data.crops import CropSet
+    from liveness_training.run_folder import RunFolder
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-Data = Annotated[Path, typer.Argument(help="Folder with index.csv and the pictures that it names.")]
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="FOLDER with an index.csv, or NAME=FOLDER of a data set as its owners give it, e.g. oulu_npu=/data/oulu, "
+        "oulu_npu:1=… for one of its protocols.",
+    ),
+]
+DataAgain = Annotated[
+    list[str] | None, typer.Option("--data", help="The run's data, where they are not where they were at training.")
+]
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 Cache = Annotated[Path, typer.Option(help="Folder for the crops.")]
+Size = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
+Margin = Annotated[float, typer.Option(help="Side of the crops over the size of the face.")]
+Workers = Annotated[int, typer.Option(help="Processes that cut crops.")]
+Config = Annotated[
+    str | None, typer.Option(help="YAML file, or `paper` for the paper's settings; the default recipe without.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, wins over --config; may be repeated.")]
+HoldOut = Annotated[
+    list[str] | None, typer.Option(help="Domain to keep out of training and report on; may be repeated.")
+]
+Init = Annotated[Path | None, typer.Option(help="Weights to start from (.pth or .npz); from scratch without.")]
 
 
 class ExportedPrecision(StrEnum):
@@ -24,6 +51,11 @@ class ExportedPrecision(StrEnum):
 
     INT8 = "int8"
     FP32 = "fp32"
+
+
+@app.callback()
+def _configure() -> None:
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
 
 
 @contextmanager
@@ -34,91 +66,184 @@ def _explained() -> Iterator[None]:
     except (TrainingError, ValidationError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        typer.echo("interrupted; the same command goes on (training: with --resume)", err=True)
+        raise typer.Exit(130) from error
+
+
+def _crops(
+    data: Sequence[str], cache: Path, preprocess: PreprocessSpec, detector: DetectorSpec, workers: int
+) -> "CropSet":
+    from liveness_training.data.crops import prepare_all
+    from liveness_training.data.datasets import parse_source
+
+    sources = [parse_source(text) for text in data]
+    return prepare_all(sources, cache, preprocess=preprocess, detector=detector, workers=workers)
+
+
+def _crops_of_run(folder: "RunFolder", data: Sequence[str] | None, cache: Path | None, workers: int) -> "CropSet":
+    return _crops(data or folder.data, cache or folder.cache, folder.preprocess, folder.detector, workers)
 
 
 @app.command()
-def prepare(data: Data, cache: Cache = Path("cache"), workers: int = 2) -> None:
-    """Find the faces and cut their crops, once; training then reads them."""
-    from liveness_training.data.crops import prepare as cut
+def prepare(
+    data: Data,
+    cache: Cache = Path("cache"),
+    size: Size = 224,
+    margin: Margin = 2.7,
+    workers: Workers = 2,
+) -> None:
+    """Find the faces and cut their crops, once; training then reads them. Can be interrupted and continued."""
+    from liveness_training.data.crops import found_report
 
     with _explained():
-        crops = cut(data, cache, preprocess=PreprocessSpec(), detector=DetectorSpec(), workers=workers)
-    typer.echo(f"{len(crops.samples)} faces; in {len(crops.missed)} pictures none was found")
-    for domain in sorted({sample.domain for sample in crops.missed}):
-        typer.echo(f"  {domain}: none in {sum(sample.domain == domain for sample in crops.missed)}")
+        crops = _crops(data, cache, PreprocessSpec(size=size, margin=margin), DetectorSpec(), workers)
+    typer.echo(found_report(crops))
 
 
 @app.command()
 def train(
     data: Data,
     run: Annotated[Path, typer.Option(help="Folder of the run; made where it does not exist.")],
-    init: Annotated[Path | None, typer.Option(help="Weights to start from (.npz); from scratch without.")] = None,
+    config: Config = None,
+    set_: Set = None,
+    hold_out: HoldOut = None,
+    init: Init = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     cache: Cache = Path("cache"),
-    hold_out: Annotated[str | None, typer.Option(help="Domain to keep out of training and report on.")] = None,
-    steps: int = 500,
-    batch_size: int = 48,
-    seed: int = 1,
-    workers: int = 2,
+    size: Size = 224,
+    margin: Margin = 2.7,
+    workers: Workers = 2,
 ) -> None:
-    """Train live against spoof and report AUC, EER and HTER."""
+    """Train, then report AUC, EER, HTER and the error rates of ISO/IEC 30107-3.
+
+    On several GPUs: `torchrun --nproc-per-node 4 -m liveness_training.cli train …`.
+    """
     from liveness_training import run as runs
-    from liveness_training.config import TrainConfig
-    from liveness_training.data.crops import prepare as cut
+    from liveness_training.config import load_config
     from liveness_training.evaluation.report import as_table
 
-    preprocess, detector = PreprocessSpec(), DetectorSpec()
+    preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
+    overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
     with _explained():
-        config = TrainConfig(hold_out=hold_out, steps=steps, batch_size=batch_size, seed=seed)
-        crops = cut(data, cache, preprocess=preprocess, detector=detector, workers=workers)
-        report = runs.train(crops, config, run, preprocess=preprocess, detector=detector, init=init, workers=workers)
-    typer.echo(as_table(report))
+        settings = load_config(config, overrides)
+        crops = _crops(data, cache, preprocess, detector, workers)
+        report = runs.train(
+            crops,
+            settings,
+            run,
+            preprocess=preprocess,
+            detector=detector,
+            init=init,
+            resume=resume,
+            data=data,
+            cache=cache,
+        )
+    if report:  # the other processes of torchrun have none
+        typer.echo(as_table(report))
 
 
 @app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    data: Annotated[Path, typer.Option(help="The data that the run was trained on.")],
-    cache: Cache = Path("cache"),
-    workers: int = 2,
-) -> None:
+def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
     """Compute a run's figures again, as its training did in the end."""
-    from liveness_training.data.crops import prepare as cut
+    from liveness_training import run as runs
     from liveness_training.evaluation.report import as_table
-    from liveness_training.protocols import make_protocol
-    from liveness_training.run import evaluate as figures
     from liveness_training.run_folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
-        crops = cut(data, cache, preprocess=folder.preprocess, detector=folder.detector, workers=workers)
-        protocol = make_protocol(crops.samples, crops.missed, folder.config.hold_out)
-        report = figures(folder.network(), crops, protocol, run, folder.preprocess)
+        report = runs.evaluate(folder, _crops_of_run(folder, data, cache, workers))
     typer.echo(as_table(report))
 
 
 @app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; its name is the bundle's.")],
-    data: Annotated[Path, typer.Option(help="The data that the run was trained on.")],
+def report(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
+    """Write a run's report.html: curves, histograms, thresholds, features and activation maps on one page."""
+    from liveness_training.evaluation.html_report import report_run
+    from liveness_training.run_folder import RunFolder
+
+    with _explained():
+        folder = RunFolder.read(run)
+        page = report_run(folder, _crops_of_run(folder, data, cache, workers))
+    typer.echo(f"written: {page}")
+
+
+@app.command()
+def ablate(
+    data: Data,
+    table: Annotated[int, typer.Option(help="Of the paper: 3 (components) or 4 (discriminators).")],
+    runs: Annotated[Path, typer.Option(help="Folder for the runs; those that are there are not made again.")],
+    config: Config = "paper",
+    set_: Set = None,
+    hold_out: HoldOut = None,
+    row: Annotated[list[str] | None, typer.Option(help="Only this row, e.g. 'ResNet + DIB'; may be repeated.")] = None,
+    init: Init = None,
     cache: Cache = Path("cache"),
+    size: Size = 224,
+    margin: Margin = 2.7,
+    workers: Workers = 2,
+) -> None:
+    """Train the rows of the paper's table 3 or 4 over all its protocols and print its figures beside ours."""
+    from liveness_training import ablation
+    from liveness_training import run as trained
+    from liveness_training.config import TrainConfig, load_config
+    from liveness_training.data.crops import CropSet
+    from liveness_training.evaluation.report import Report
+
+    if table not in ablation.TABLES:
+        raise typer.BadParameter("3 or 4", param_hint="--table")
+    chosen = ablation.TABLES[table]
+    known = {each.name: each for each in chosen.rows}
+    if unknown := [name for name in row or [] if name not in known]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--row")
+    rows = [known[name] for name in row or known]
+    preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
+
+    def run_one(crops: CropSet, settings: TrainConfig, folder: Path) -> Report:
+        typer.echo(f"{folder}", err=True)
+        return trained.train(
+            crops,
+            settings,
+            folder,
+            preprocess=preprocess,
+            detector=detector,
+            init=init,
+            resume=(folder / "run.json").exists(),
+            data=data,
+            cache=cache,
+        )
+
+    with _explained():
+        base = load_config(config, set_ or [])
+        crops = _crops(data, cache, preprocess, detector, workers)
+        domains = {sample.domain for sample in crops.samples if not sample.live}
+        protocols = ablation.protocols_of(chosen, domains, hold_out or [])
+        results = ablation.run_rows(rows, protocols, base, crops, runs, run_one)
+    typer.echo(ablation.as_markdown(chosen, rows, results))
+
+
+@app.command()
+def export(
+    run: Run,
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; its name is the bundle's.")],
+    data: DataAgain = None,
+    cache: Path | None = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
     precision: Annotated[
         list[ExportedPrecision] | None, typer.Option(help="One or both; the first is the default.")
     ] = None,
     held_out: Annotated[list[Path] | None, typer.Option(help="Run of the same recipe that kept a domain out.")] = None,
     licence: Annotated[list[str] | None, typer.Option(help="DOMAIN=TERMS, for each domain.")] = None,
-    workers: int = 2,
+    workers: Workers = 2,
 ) -> None:
     """Make a run into a bundle that the service loads."""
-    from liveness_training.data.crops import prepare as cut
     from liveness_training.evaluation.report import as_table
     from liveness_training.export import export_bundle
     from liveness_training.run_folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
-        crops = cut(data, cache, preprocess=folder.preprocess, detector=folder.detector, workers=workers)
+        crops = _crops_of_run(folder, data, cache, workers)
         manifest = export_bundle(
             folder,
             crops,

@@ -1,8 +1,9 @@
 """A run: crops in, a folder with weights, settings, log and figures out."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,6 +51,8 @@ def train(
     detector: DetectorSpec,
     init: Path | None = None,
     resume: bool = False,
+    data: Sequence[str] = (),
+    cache: Path = Path("cache"),
     log_every: int = 10,
 ) -> Report:
     """Train, evaluate, and write the run's folder; returns its figures.
@@ -64,6 +67,8 @@ def train(
         detector: which found the faces; goes into the bundle.
         init: file of an encoder's weights to start from; None starts from random ones.
         resume: go on from the latest checkpoint of a run with the same settings.
+        data: what `crops` come from, as the command line names it; kept so that later commands find it.
+        cache: where the crops are.
         log_every: iterations between two lines of the log.
 
     Raises:
@@ -74,7 +79,18 @@ def train(
         raise RunError("precision is fp16, which needs a GPU: set precision=bf16 or fp32")
     with joined(config.device) as world:
         if world.first:
-            _claim(folder, config, preprocess, detector, init, resume)
+            settings = {
+                "config": config.model_dump(),
+                "preprocess": preprocess.model_dump(),
+                "detector": detector.model_dump(),
+                "init": None if init is None else init.name,
+                "data": list(data),
+                "cache": str(cache),
+                "git_commit": git_commit(),
+                "libraries": libraries(),
+                "machine": machine(),
+            }
+            _claim(folder, settings, resume)
         torch.manual_seed(config.seed)
         protocol = make_protocol(
             crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people
@@ -117,41 +133,28 @@ def evaluate(run: RunFolder, crops: CropSet, device: torch.device | None = None)
     return report
 
 
-def _claim(
-    folder: Path,
-    config: TrainConfig,
-    preprocess: PreprocessSpec,
-    detector: DetectorSpec,
-    init: Path | None,
-    resume: bool,
-) -> None:
+def _claim(folder: Path, settings: Mapping[str, Any], resume: bool) -> None:
     """Make the run's folder, or find in it the run to go on with."""
-    if (folder / SETTINGS).exists():
-        if not resume:
-            raise RunError(f"{folder} holds a run: --resume goes on with it; else choose another folder")
-        before = RunFolder.read(folder)
-        kept, asked = (
-            each.model_dump(exclude=_PRACTICAL) | {"preprocess": spec}
-            for each, spec in ((before.config, before.preprocess), (config, preprocess))
-        )
-        if changed := sorted(name for name in asked if asked[name] != kept[name]):
-            raise RunError(
-                f"{folder} holds a run with another value of {', '.join(changed)}: "
-                "resume it with its own settings, or choose another folder"
-            )
+    path = folder / SETTINGS
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Written first: the commit is that of the code that was started, not of what the checkout became meanwhile.
+        path.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    # Written first: the commit is that of the code that was started, not of what the checkout became meanwhile.
-    settings = {
-        "config": config.model_dump(),
-        "preprocess": preprocess.model_dump(),
-        "detector": detector.model_dump(),
-        "init": None if init is None else init.name,
-        "git_commit": git_commit(),
-        "libraries": libraries(),
-        "machine": machine(),
-    }
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+    if not resume:
+        raise RunError(f"{folder} holds a run: --resume goes on with it; else choose another folder")
+    asked, kept = (_what_decides(each) for each in (json.loads(json.dumps(settings)), json.loads(path.read_text())))
+    if changed := sorted(name for name in asked if asked[name] != kept.get(name)):
+        raise RunError(
+            f"{folder} holds a run with another value of {', '.join(changed)}: "
+            "resume it with its own settings, or choose another folder"
+        )
+
+
+def _what_decides(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's result depends on."""
+    config = {name: value for name, value in settings["config"].items() if name not in _PRACTICAL}
+    return config | {name: settings.get(name) for name in ("preprocess", "detector", "init")}
 
 
 def _task(

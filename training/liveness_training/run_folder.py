@@ -41,6 +41,10 @@ class RunFolder:
     preprocess: PreprocessSpec
     detector: DetectorSpec
     git_commit: str
+    data: tuple[str, ...]
+    """The data that it was trained on, as the command line names them."""
+    cache: Path
+    """Folder of their crops."""
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":
@@ -57,6 +61,8 @@ class RunFolder:
                 PreprocessSpec.model_validate(settings["preprocess"]),
                 DetectorSpec.model_validate(settings["detector"]),
                 settings["git_commit"],
+                tuple(settings["data"]),
+                Path(settings["cache"]),
             )
         except (ValidationError, KeyError, TypeError) as error:
             raise RunError(f"{path / SETTINGS} does not belong to this version of the software: {error}") from error
