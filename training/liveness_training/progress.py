@@ -42,7 +42,11 @@ class Progress:
             self._file = (self._folder / "log.jsonl").open("a", encoding="utf-8")
             self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start or None)
         self._bar = tqdm(
-            total=self._steps, initial=self._start, unit="step", desc="training", disable=self._folder is None
+            total=self._steps,
+            initial=self._start,
+            unit="step",
+            desc="training",
+            disable=True if self._folder is None else None,  # None: only on a terminal, not in a log
         )
         return self
 
