@@ -1,27 +1,36 @@
-"""One labelled picture, and the reader of `index.csv`, the format for data of one's own.
+"""One labelled picture or video, and the reader of `index.csv`, the format for data of one's own.
 
-How to point it at data: a folder with an `index.csv` that has a header and a row per picture,
+How to point it at data: a folder with an `index.csv` that has a header and a row per picture or video,
 
     path,domain,label,attack,subject,sequence
     alice/1.jpg,office,live,live,alice,visit1
     alice/print1.jpg,office,spoof,print,alice,attack1
+    alice/replay.mp4,office,spoof,replay,alice,
 
-`path` is relative to the folder. `domain` is the capture set-up (camera, place); training balances over it. `label` is
-`live` or `spoof`. `attack` is the PAI species (`print`, `replay` …), `live` for bona fide pictures. `subject` keeps
-one person's pictures on one side of every split; where it is empty the picture counts as a person of its own.
-`sequence` groups the frames of one recording and may be empty.
+`path` is relative to the folder; if it ends in one of `VIDEO_SUFFIXES` it is a video. `domain` is the capture set-up
+(camera, place); training balances over it. `label` is `live` or `spoof`. `attack` is the PAI species (`print`, `replay`
+…), `live` for bona fide pictures. `subject` keeps one person's pictures on one side of every split; where it is empty
+the picture counts as a person of its own. `sequence` groups the frames of one recording and may be empty.
+
+Two more columns may be there. `split` is `train`, `dev` (or `devel`) or `test`: whether the person is trained on, sets
+thresholds, or is reported on. Where the column or its field is empty, a second folder of one of these names says it
+(`office/train/alice/1.jpg`), and where nothing says it, people are drawn. `detail` is what is known of an attack beyond
+its species, e.g. the printer.
 """
 
 import csv
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from liveness_training.errors import TrainingError
 
 _COLUMNS = ("path", "domain", "label", "attack", "subject", "sequence")
 _LABELS = ("live", "spoof")
+
+VIDEO_SUFFIXES = frozenset({".mov", ".avi", ".mp4", ".webm", ".mkv", ".3gp", ".m4v"})
+"""How the name of a video ends, in lower case."""
 
 Split = Literal["train", "dev", "test"]
 """Whether a person is trained on, sets thresholds, or is reported on."""
@@ -35,10 +44,10 @@ class DataError(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture."""
+    """One labelled picture, a video, or one frame of a video."""
 
     path: str
-    """Relative to the folder of the index."""
+    """Relative to the folder of the data, with forward slashes."""
     domain: str
     """Capture set-up."""
     live: bool
@@ -56,7 +65,13 @@ class Sample:
     place: int | None = None
     """Which of the T frames that are taken of a video; None for a picture, and for a video not yet taken apart."""
     turn_deg: int = 0
-    """By how much a frame is turned clockwise to be upright, beyond what the file itself says: 0, 90, 180 or 270."""
+    """By how much a stored frame is to be turned clockwise to be upright: 0, 90, 180 or 270. It is for files that say
+    nothing themselves; a rotation in the file wins."""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether `path` is a video; a sample with a `place` is one frame of it."""
+        return PurePosixPath(self.path).suffix.lower() in VIDEO_SUFFIXES
 
     @property
     def key(self) -> str:
@@ -74,7 +89,7 @@ def read_index(root: Path) -> list[Sample]:
     """Read `root/index.csv`.
 
     Raises:
-        DataError: it is missing, has other columns, an unknown label, or a row that contradicts itself
+        DataError: it is missing, has other columns, an unknown label or split, or a row that contradicts itself
             or another one.
     """
     path = root / "index.csv"
@@ -108,6 +123,9 @@ def _sample(row: dict[str, str], path: Path, number: int) -> Sample:
         raise DataError(f"{where}: label {row['label']!r} and attack {row['attack']!r} contradict each other")
     if not row["path"] or not row["domain"]:
         raise DataError(f"{where}: path and domain must not be empty")
+    split = row.get("split") or ""
+    if split and split not in _OFFICIAL:
+        raise DataError(f"{where}: split is {split!r}, expected {', '.join(_OFFICIAL)} or nothing")
     return Sample(
         row["path"],
         row["domain"],
@@ -116,7 +134,8 @@ def _sample(row: dict[str, str], path: Path, number: int) -> Sample:
         # Each picture of unknown people is a person of its own: they can only be split by picture.
         row["subject"] or row["path"],
         row["sequence"],
-        _split_of(row["path"]),
+        _OFFICIAL[split] if split else _split_of(row["path"]),
+        row.get("detail") or "",
     )
 
 
