@@ -1,4 +1,4 @@
-"""From aligned crops to scores: encoder, classifier, temperature, softmax."""
+"""From aligned crops to scores of photos and of clips: encoder, classifier or temporal head, temperature, softmax."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from liveness_core.clips import ClipSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.runtime import TensorSession
 from liveness_core.types import Picture, Score
 
-# N images, S crop size, D embedding, h x w last feature map
+# N images, S crop size, D embedding, h x w last feature map, B clips, T frames of a clip
 
 LIVE, SPOOF = 0, 1
 """Columns of the classifier's logits (the paper's b = 0 and b = 1)."""
@@ -28,6 +29,16 @@ class CropScore:
     score: Score
     activation: NDArray[np.float32] | None
     """Class activation map of shape (h, w), logit of live minus logit of spoof at each place; None unless asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """What the networks say of one clip."""
+
+    score: Score
+    """The clip's, by the temporal head."""
+    frame_scores: tuple[Score, ...]
+    """T, each of one frame as of a photo, in order."""
 
 
 class Scorer:
@@ -62,13 +73,26 @@ class Scorer:
             return []
         wanted = ["embedding", "features"] if explain else ["embedding"]
         outputs = self._encoder.run({"image": self._preprocess.to_tensor(crops)}, wanted)
-        logits_N2 = self._logits(outputs[0])
-        # Asked of the logits: an overflow to infinity would become a score of exactly 0 or 1.
-        if not np.isfinite(logits_N2).all():
-            raise ScoreError("the network's output is not a finite number")
-        scores_N = live_probability(logits_N2, self._temperature)
+        scores_N = self.score_embeddings(outputs[0])
         maps = self._activation_maps(outputs[1]) if explain else [None] * len(crops)
         return [CropScore(Score(float(score)), map_hw) for score, map_hw in zip(scores_N, maps, strict=True)]
+
+    def embed(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
+        """The encoder's embeddings of crops, at least one, as one batch: shape (N, D).
+
+        Raises:
+            NetworkError: the runtime failed.
+        """
+        return self._encoder.run({"image": self._preprocess.to_tensor(crops)}, ["embedding"])[0]
+
+    def score_embeddings(self, embedding_ND: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The scores, shape (N,), of crops that are embedded already.
+
+        Raises:
+            ScoreError: a logit is not a finite number.
+            NetworkError: the runtime failed.
+        """
+        return _finite_scores(self._logits(embedding_ND), self._temperature)
 
     def _logits(self, embedding_ND: NDArray[Any]) -> NDArray[np.float32]:
         return self._classifier.run({"embedding": embedding_ND}, ["logits"])[0]
@@ -80,7 +104,58 @@ class Scorer:
         return list((logits[:, LIVE] - logits[:, SPOOF]).reshape(count, height, width))
 
 
+class ClipScorer:
+    """Scores clips, on the embeddings of the encoder that scores photos. Safe to call from several threads at once."""
+
+    def __init__(self, scorer: Scorer, temporal: TensorSession, clip: ClipSpec, temperature: float) -> None:
+        self._scorer = scorer
+        self._temporal = temporal
+        self._temperature = temperature
+        self.clip = clip
+        """Which frames of a clip it wants."""
+
+    def score(self, clips: Sequence[Sequence[Picture]]) -> list[ClipScore]:
+        """Score clips as one batch; the encoder runs once, on all their frames.
+
+        Args:
+            clips: T RGB crops of shape (S, S, 3) each, in the order of time, cut by `alignment.align`.
+
+        Raises:
+            ValueError: a clip has another number of frames.
+            ScoreError: a logit, of a clip or of a frame, is not a finite number.
+            NetworkError: the runtime failed.
+        """
+        if not clips:
+            return []
+        frames = self.clip.frames
+        if wrong := [len(clip) for clip in clips if len(clip) != frames]:
+            raise ValueError(f"a clip has {wrong[0]} frames, expected {frames}")
+        embedding_ND = self._scorer.embed([crop for clip in clips for crop in clip])
+        frame_scores_BT = self._scorer.score_embeddings(embedding_ND).reshape(len(clips), frames)
+        scores_B = self.score_embeddings(embedding_ND.reshape(len(clips), frames, -1))
+        return [
+            ClipScore(Score(float(score)), tuple(Score(float(each)) for each in frame_scores))
+            for score, frame_scores in zip(scores_B, frame_scores_BT, strict=True)
+        ]
+
+    def score_embeddings(self, embeddings_BTD: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The scores, shape (B,), of clips whose frames are embedded already.
+
+        Raises:
+            ScoreError: a logit is not a finite number.
+            NetworkError: the runtime failed.
+        """
+        return _finite_scores(self._temporal.run({"embeddings": embeddings_BTD}, ["logits"])[0], self._temperature)
+
+
 def live_probability(logits_N2: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     """Softmax of the temperature-scaled logits, probability of live, shape (N,)."""
     difference = (logits_N2[:, SPOOF].astype(np.float64) - logits_N2[:, LIVE]) / temperature
     return 1.0 / (1.0 + np.exp(np.clip(difference, -700, 700)))
+
+
+def _finite_scores(logits_N2: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    # Asked of the logits: an overflow to infinity would become a score of exactly 0 or 1.
+    if not np.isfinite(logits_N2).all():
+        raise ScoreError("the network's output is not a finite number")
+    return live_probability(logits_N2, temperature)

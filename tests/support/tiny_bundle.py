@@ -15,28 +15,34 @@ from liveness_core.bundle import (
     NetworkFile,
     OperatingPoint,
     Provenance,
+    TemporalHead,
     TensorSpec,
     Variant,
     save_bundle,
 )
+from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.runtime import OrtSession
-from liveness_core.scoring import Scorer
+from liveness_core.scoring import ClipScorer, Scorer
 
 DEPTH = 4
 SIZE = 224
 PATCH = 32
+FRAMES = 8
 
 
-def make_tiny_bundle(path: Path, *, bias: float = 0.0, gain: float = 1.0, **changes: Any) -> Manifest:
+def make_tiny_bundle(
+    path: Path, *, bias: float = 0.0, gain: float = 1.0, temporal: bool = False, **changes: Any
+) -> Manifest:
     """Write a bundle whose score is sigmoid(bias + gain x mean of the normalised crop, in [-1, 1]).
 
     Args:
         path: its folder.
         bias: far above 0 makes every crop live, far below 0 spoof.
         gain: how much brightness matters.
+        temporal: also scores clips: sigmoid(bias + gain x mean over the frames), of which later ones weigh more.
         changes: fields of the manifest that differ.
     """
     preprocess = changes.pop("preprocess", PreprocessSpec())
@@ -44,6 +50,14 @@ def make_tiny_bundle(path: Path, *, bias: float = 0.0, gain: float = 1.0, **chan
     crops = _golden_crops(preprocess.size)
     scorer = Scorer(OrtSession(encoder), OrtSession(classifier), preprocess, 1.0)
     golden = GoldenCases(crops, {"fp32": np.array([result.score for result in scorer.score(list(crops))])})
+    head_files = {}
+    if temporal:
+        head_files["temporal.onnx"] = temporal_bytes(bias, gain)
+        golden = _with_clips(golden, ClipScorer(scorer, OrtSession(head_files["temporal.onnx"]), ClipSpec(), 1.0))
+    operating_points = {
+        "eer": OperatingPoint(threshold=0.5, chosen_on="nothing, a test", apcer=0.1, bpcer=0.1),
+        "strict": OperatingPoint(threshold=0.9999, chosen_on="nothing, a test", apcer=0.01, bpcer=0.5),
+    }
     fields: dict[str, Any] = {
         "name": "tiny",
         "version": "1",
@@ -67,12 +81,10 @@ def make_tiny_bundle(path: Path, *, bias: float = 0.0, gain: float = 1.0, **chan
             outputs=(_spec("logits", None, 2),),
         ),
         "temperature": 1.0,
-        "operating_points": {
-            "eer": OperatingPoint(threshold=0.5, chosen_on="nothing, a test", apcer=0.1, bpcer=0.1),
-            "strict": OperatingPoint(threshold=0.9999, chosen_on="nothing, a test", apcer=0.01, bpcer=0.5),
-        },
+        "operating_points": operating_points,
         "default_operating_point": "eer",
-        "files": dict.fromkeys(("encoder.onnx", "classifier.onnx", "golden.npz"), "0" * 64),
+        "temporal": _head(operating_points) if temporal else None,
+        "files": dict.fromkeys(("encoder.onnx", "classifier.onnx", "golden.npz", *head_files), "0" * 64),
         "provenance": Provenance(
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
             git_commit="0" * 12,
@@ -88,6 +100,7 @@ def make_tiny_bundle(path: Path, *, bias: float = 0.0, gain: float = 1.0, **chan
         "encoder.onnx": encoder,
         "classifier.onnx": classifier,
         "golden.npz": golden.to_bytes(),
+        **head_files,
     }
     return save_bundle(path, Manifest(**{**fields, **changes}), files)
 
@@ -123,6 +136,41 @@ def classifier_bytes(bias: float, gain: float) -> bytes:
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([bias, 0], np.float32), "bias")],
     )
     return _serialised(graph)
+
+
+def temporal_bytes(bias: float, gain: float, *, frames: int = FRAMES, input_name: str = "embeddings") -> bytes:
+    """logit of live = bias + gain x mean over frames and depth, frame t of T weighing as t does; of spoof = 0."""
+    weight = np.zeros((frames, DEPTH, 2), np.float32)
+    weight[..., 0] = gain / DEPTH * (np.arange(1, frames + 1) / np.arange(1, frames + 1).sum())[:, None]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", [input_name], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
+        ],
+        "temporal",
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["B", frames, DEPTH])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", 2])],
+        [
+            numpy_helper.from_array(weight.reshape(-1, 2), "weight"),
+            numpy_helper.from_array(np.array([bias, 0], np.float32), "bias"),
+        ],
+    )
+    return _serialised(graph)
+
+
+def _head(operating_points: dict[str, OperatingPoint]) -> TemporalHead:
+    network = NetworkFile(
+        file="temporal.onnx",
+        inputs=(_spec("embeddings", None, FRAMES, DEPTH),),
+        outputs=(_spec("logits", None, 2),),
+    )
+    return TemporalHead(network=network, clip=ClipSpec(), temperature=1.0, operating_points=operating_points)
+
+
+def _with_clips(golden: GoldenCases, clip_scorer: ClipScorer) -> GoldenCases:
+    clips_JT = np.random.default_rng(1).integers(0, len(golden.crops_KSS3), (4, FRAMES))
+    scores = [result.score for result in clip_scorer.score([list(golden.crops_KSS3[clip]) for clip in clips_JT])]
+    return GoldenCases(golden.crops_KSS3, golden.scores_K, clips_JT, {"fp32": np.array(scores)})
 
 
 def _serialised(graph: onnx.GraphProto) -> bytes:

@@ -4,7 +4,16 @@ from liveness_core.bundle.errors import BundleError
 from liveness_core.bundle.golden import GoldenCases
 from liveness_core.bundle.load import Bundle, load_bundle
 from liveness_core.bundle.locate import default_bundle_path
-from liveness_core.bundle.manifest import Manifest, NetworkFile, OperatingPoint, Parity, Provenance, TensorSpec, Variant
+from liveness_core.bundle.manifest import (
+    Manifest,
+    NetworkFile,
+    OperatingPoint,
+    Parity,
+    Provenance,
+    TemporalHead,
+    TensorSpec,
+    Variant,
+)
 from liveness_core.bundle.save import save_bundle
 
 __all__ = [
@@ -16,6 +25,7 @@ __all__ = [
     "OperatingPoint",
     "Parity",
     "Provenance",
+    "TemporalHead",
     "TensorSpec",
     "Variant",
     "default_bundle_path",

@@ -4,14 +4,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from liveness_core.bundle.errors import BundleError
-from liveness_core.bundle.golden import GoldenCases
 from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, TensorSpec, Variant
+from liveness_core.bundle.self_test import self_test
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
-from liveness_core.scoring import ScoreError, Scorer
+from liveness_core.scoring import ClipScorer, Scorer
 
 MANIFEST_FILE = "bundle.json"
 
@@ -24,6 +23,8 @@ class Bundle:
     manifest: Manifest
     variant: Variant
     scorer: Scorer
+    clip_scorer: ClipScorer | None = None
+    """None where the bundle has no temporal head: it scores photos only."""
 
 
 def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOptions | None = None) -> Bundle:
@@ -49,8 +50,12 @@ def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOpt
     depth = next(output.shape[1] for output in encoder.outputs if output.name == "embedding")
     classifier = _open(manifest.classifier, contents, runtime, _classifier_contract(depth))
     scorer = Scorer(encoder, classifier, manifest.preprocess, manifest.temperature)
-    _self_test(scorer, manifest, variant, contents[manifest.golden])
-    return Bundle(path, manifest, variant, scorer)
+    clip_scorer = None
+    if (head := manifest.temporal) is not None:
+        temporal = _open(head.network, contents, runtime, _temporal_contract(head.clip.frames, depth))
+        clip_scorer = ClipScorer(scorer, temporal, head.clip, head.temperature)
+    self_test(manifest, variant, contents[manifest.golden], scorer, clip_scorer)
+    return Bundle(path, manifest, variant, scorer, clip_scorer)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -114,6 +119,13 @@ def _classifier_contract(depth: int | None) -> tuple[list[TensorSpec], list[Tens
     )
 
 
+def _temporal_contract(frames: int, depth: int | None) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    return (
+        [TensorSpec(name="embeddings", dtype="float32", shape=(None, frames, depth))],
+        [TensorSpec(name="logits", dtype="float32", shape=(None, 2))],
+    )
+
+
 def _open(
     network: NetworkFile,
     contents: dict[str, bytes],
@@ -155,24 +167,3 @@ def _fits(actual: tuple[int | None, ...], expected: tuple[int | None, ...]) -> b
 
 def _shown(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("N" if size is None else str(size) for size in shape) + ")"
-
-
-def _self_test(scorer: Scorer, manifest: Manifest, variant: Variant, content: bytes) -> None:
-    try:
-        golden = GoldenCases.from_bytes(content)
-    except ValueError as error:
-        raise BundleError(manifest.golden, str(error)) from error
-    expected_K = golden.scores_K.get(variant.precision)
-    if expected_K is None:
-        raise BundleError(manifest.golden, f"no scores for {variant.precision}: export the bundle again")
-    try:
-        actual_K = np.array([result.score for result in scorer.score(list(golden.crops_KSS3))])
-    except (NetworkError, ScoreError, ValueError) as error:
-        raise BundleError(variant.encoder.file, f"cannot score the golden cases: {error}") from error
-    drift = float(np.abs(actual_K - expected_K).max())
-    if not drift <= variant.golden_tolerance:
-        raise BundleError(
-            variant.encoder.file,
-            f"a golden score drifts by {drift:.4f}, allowed are {variant.golden_tolerance:.4f}: "
-            "this processor or ONNX Runtime computes it differently; try another precision or version",
-        )

@@ -5,8 +5,9 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
+from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
@@ -77,6 +78,18 @@ class OperatingPoint(_Part):
     """There."""
 
 
+class TemporalHead(_Part):
+    """The network that scores clips, on the embeddings that the encoder gives of their frames."""
+
+    network: NetworkFile
+    clip: ClipSpec
+    """Which frames of a clip it was trained on."""
+    temperature: float = Field(gt=0)
+    """Divides its logits before the softmax; its own, since it is another network than the classifier."""
+    operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
+    """Thresholds of clip scores, by the names that the image's operating points have."""
+
+
 class Provenance(_Part):
     """Where a bundle comes from."""
 
@@ -84,7 +97,7 @@ class Provenance(_Part):
     git_commit: str
     seed: int
     command: str
-    config: dict[str, str | int | float | bool | None]
+    config: dict[str, JsonValue]
     libraries: dict[str, str]
     data: tuple[str, ...]
     """Data sets, each with its licence."""
@@ -107,6 +120,8 @@ class Manifest(_Part):
     """Divides the logits before the softmax."""
     operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
     default_operating_point: Name
+    temporal: TemporalHead | None = None
+    """None where the bundle scores photos only."""
     golden: FileName = "golden.npz"
     files: dict[FileName, Sha256]
     """Every other file of the bundle."""
@@ -121,6 +136,12 @@ class Manifest(_Part):
         if self.default_operating_point not in self.operating_points:
             raise ValueError(f"default_operating_point {self.default_operating_point!r} is not an operating point")
         named = {self.golden, self.classifier.file, *(variant.encoder.file for variant in self.variants)}
+        if self.temporal is not None:
+            named.add(self.temporal.network.file)
+            if differing := sorted(self.temporal.operating_points.keys() ^ self.operating_points.keys()):
+                raise ValueError(
+                    f"temporal.operating_points: {', '.join(differing)} is among those of images or of clips only"
+                )
         if missing := sorted(named - set(self.files)):
             raise ValueError(f"files has no hash for {', '.join(missing)}")
         precisions = [variant.precision for variant in self.variants]
@@ -129,13 +150,18 @@ class Manifest(_Part):
         return self
 
     def digest(self) -> str:
-        """SHA-256 of the manifest without its own digest."""
-        content = self.model_dump(mode="json", exclude={"manifest_sha256"})
+        """SHA-256 of the manifest without its own digest.
+
+        Of the fields that were given, as they are in the file: a manifest written before an optional field existed
+        keeps its digest, and one to which the field was added, or from which it was taken, has another.
+        """
+        content = self.model_dump(mode="json", exclude={"manifest_sha256"}, exclude_unset=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def sealed(self) -> Self:
-        """A copy that carries its digest."""
-        return self.model_copy(update={"manifest_sha256": self.digest()})
+        """A copy with every field given, so that the digest it carries covers them all."""
+        whole = type(self).model_validate(self.model_dump())
+        return whole.model_copy(update={"manifest_sha256": whole.digest()})
 
     def variant(self, precision: str | None) -> Variant | None:
         """The variant of this precision, or the first one for None; None where there is no such variant."""

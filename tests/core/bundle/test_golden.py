@@ -23,6 +23,21 @@ def test_cases_survive_the_file():
         np.testing.assert_array_equal(again.scores_K[precision], scores)
 
 
+def test_clips_survive_the_file():
+    clips = np.array([[0, 1, 2, 0], [2, 2, 1, 0]])
+    cases = GoldenCases(CROPS, {"fp32": np.zeros(3)}, clips, {"fp32": np.array([0.25, 1 / 3])})
+    again = GoldenCases.from_bytes(cases.to_bytes())
+    np.testing.assert_array_equal(again.clips_JT, clips)
+    np.testing.assert_array_equal(again.clip_scores_J["fp32"], [0.25, 1 / 3])
+    assert list(again.scores_K) == ["fp32"]
+
+
+def test_file_without_clips_has_none():
+    again = GoldenCases.from_bytes(GoldenCases(CROPS, {"fp32": np.zeros(3)}).to_bytes())
+    assert again.clips_JT is None
+    assert again.clip_scores_J == {}
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -38,6 +53,15 @@ def test_cases_survive_the_file():
         archive(crops=CROPS, scores_fp32=np.array([0.5, np.nan, 0.5])),
         archive(crops=CROPS, scores_fp32=np.array(["a", "b", "c"])),
         archive(crops=CROPS, scores_fp32=np.array([0.1, 0.5, 0.9], dtype=object)),  # a pickle: never loaded
+        archive(crops=CROPS, surprise=np.zeros(3)),
+        archive(crops=CROPS, clips=np.array([[0, 3]])),
+        archive(crops=CROPS, clips=np.array([[0, -1]])),
+        archive(crops=CROPS, clips=np.array([[0.0, 1.0]])),
+        archive(crops=CROPS, clips=np.array([0, 1])),
+        archive(crops=CROPS, clips=np.zeros((0, 8), int)),
+        archive(crops=CROPS, clip_scores_fp32=np.array([0.5])),
+        archive(crops=CROPS, clips=np.array([[0, 1]]), clip_scores_fp32=np.array([0.5, 0.5])),
+        archive(crops=CROPS, clips=np.array([[0, 1]]), clip_scores_fp32=np.array([np.nan])),
     ],
 )
 def test_anything_else_is_a_value_error(content):
