@@ -1,6 +1,7 @@
 """Small real videos, encoded by PyAV as the data sets' files are."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,16 @@ def tiny_frames(count: int = 3, size: int = 32) -> NDArray[np.uint8]:
     """Pictures that get brighter, (count, size, size, 3)."""
     levels = np.linspace(40, 200, count).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (count, size, size, 3)).copy()
+
+
+def plant(root: Path, names: Iterable[str]) -> Path:
+    """Real videos of these names below a folder: one is encoded for each suffix, the others are links to it."""
+    made: dict[str, Path] = {}
+    for name in names:
+        path = root / name
+        if path.suffix in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.link(made[path.suffix], path)
+        else:
+            made[path.suffix] = write_video(path, tiny_frames())
+    return root

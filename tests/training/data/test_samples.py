@@ -86,6 +86,40 @@ def test_faulty_row_is_named_by_file_and_line(tmp_path, row, said):
     assert str(raised.value).startswith(f"{tmp_path}/index.csv, line 5:")  # the header is 1, the empty line 3
 
 
+def test_video_is_told_by_its_suffix(tmp_path):
+    names = ("a.mp4", "b.MOV", "c.avi", "d.webm", "e.jpg", "f.mp4.png", "g")
+    write(tmp_path, *(f"{name},office,live,live,alice," for name in names))
+    samples = read_index(tmp_path)
+    assert [sample.is_video for sample in samples] == [True, True, True, True, False, False, False]
+    assert {sample.place for sample in samples} == {None}
+
+
+@pytest.mark.parametrize(("written", "read"), [("train", "train"), ("dev", "dev"), ("devel", "dev"), ("test", "test")])
+def test_column_says_the_split(tmp_path, written, read):
+    write(tmp_path, f"1.jpg,office,live,live,alice,s,{written}", header=f"{HEADER},split")
+    assert read_index(tmp_path)[0].split == read
+
+
+def test_second_folder_says_the_split_where_the_column_does_not(tmp_path):
+    rows = ("a/test/1.jpg,a,live,live,al,s,train", "a/test/2.jpg,a,live,live,bo,s,", "a/x/3.jpg,a,live,live,cy,s,")
+    write(tmp_path, *rows, header=f"{HEADER},split")
+    assert [sample.split for sample in read_index(tmp_path)] == ["train", "test", None]
+    write(tmp_path, *(row.rpartition(",")[0] for row in rows))
+    assert [sample.split for sample in read_index(tmp_path)] == ["test", "test", None]
+
+
+def test_unknown_split_is_named_by_line(tmp_path):
+    write(tmp_path, "1.jpg,a,live,live,al,s,train", "2.jpg,a,live,live,al,s,validation", header=f"{HEADER},split")
+    with pytest.raises(DataError, match=r"index\.csv, line 3: split is 'validation', expected train, devel, dev, test"):
+        read_index(tmp_path)
+
+
+def test_column_says_what_is_known_of_the_attack(tmp_path):
+    header = f"detail,{HEADER}"
+    write(tmp_path, "laser printer,1.jpg,a,spoof,print,al,s", ",2.jpg,a,live,live,al,s", header=header)
+    assert [sample.detail for sample in read_index(tmp_path)] == ["laser printer", ""]
+
+
 def test_real_index_is_read(pad_data):
     samples = read_index(pad_data)
     assert len(samples) == 11_400
