@@ -100,6 +100,18 @@ def test_column_says_the_split(tmp_path, written, read):
     assert read_index(tmp_path)[0].split == read
 
 
+@pytest.mark.parametrize(("folder", "read"), [("train", "train"), ("dev", "dev"), ("devel", "dev"), ("test", "test")])
+def test_second_folder_says_the_split(tmp_path, folder, read):
+    write(tmp_path, f"set/{folder}/al/1.jpg,office,live,live,al,s")
+    assert read_index(tmp_path)[0].split == read
+
+
+@pytest.mark.parametrize("path", ["train/1.jpg", "set/train", "set/pictures/train/1.jpg", "set/Validation/1.jpg"])
+def test_no_other_part_of_a_path_says_a_split(tmp_path, path):
+    write(tmp_path, f"{path},office,live,live,al,s")
+    assert read_index(tmp_path)[0].split is None
+
+
 def test_second_folder_says_the_split_where_the_column_does_not(tmp_path):
     rows = ("a/test/1.jpg,a,live,live,al,s,train", "a/test/2.jpg,a,live,live,bo,s,", "a/x/3.jpg,a,live,live,cy,s,")
     write(tmp_path, *rows, header=f"{HEADER},split")
