@@ -1,40 +1,68 @@
 """From a run to a bundle, for real: torch, ONNX, int8, the loader that the service uses."""
 
-import json
-from pathlib import Path
+import logging
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from torch import nn
 
 from liveness_core.bundle import load_bundle
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
-from liveness_core.runtime import OrtSession
 from liveness_core.scoring import live_probability
 from liveness_training.config import TrainConfig
+from liveness_training.data.crops import CropSet
+from liveness_training.data.samples import Sample
 from liveness_training.export import export_bundle
-from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
-from liveness_training.onnx_export import ExportError, to_int8, to_onnx
+from liveness_training.onnx_export import ExportError
 from liveness_training.run import train
 from liveness_training.run_folder import RunError, RunFolder
-from liveness_training.tasks.binary import logits
 
 SPEC = PreprocessSpec(size=32)
+FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def crops():
+    """Two domains of 20 people, each in a live recording and an attack of 8 frames; live is bright, attacks dark."""
+    samples, pictures = [], []
+    random = np.random.default_rng(0)
+    for domain in ("office", "hall"):
+        for person in range(20):
+            for species in ("live", "print"):
+                low = 130 if species == "live" else 20
+                for place in range(FRAMES):
+                    path = f"{domain}/x/p{person}/{species}{place}.jpg"
+                    samples.append(Sample(path, domain, species == "live", species, f"p{person}", f"s{person}"))
+                    pictures.append(random.integers(low, low + 90, (1, 32, 32, 3), dtype=np.uint8))
+    missed = (Sample("hall/x/p1/lost.jpg", "hall", False, "print", "p1", ""),)
+    return CropSet(tuple(samples), missed, np.stack(pictures))
 
 
 def trained(crops, folder, **fields):
-    settings = {"steps": 12, "batch_size": 16, "precision": "fp32", "warmup_steps": 1, "ema_decay": 0.0, **fields}
-    train(crops, TrainConfig(**settings), folder, preprocess=SPEC, detector=DetectorSpec(), init=None, workers=0)
+    settings = {
+        "steps": 8,
+        "images_per_domain": 8,
+        "lstm": True,
+        "lstm_hidden": 32,
+        "augmentation": "none",
+        "precision": "fp32",
+        "warmup_steps": 1,
+        "ema_decay": 0.0,
+        "device": "cpu",
+        "workers": 0,
+        **fields,
+    }
+    train(crops, TrainConfig(**settings), folder, preprocess=SPEC, detector=DetectorSpec(), init=None)
     return RunFolder.read(folder)
 
 
 @pytest.fixture(scope="module")
 def runs(crops, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    return trained(crops, root / "all"), trained(crops, root / "without-hall", hold_out="hall")
+    return trained(crops, root / "all"), trained(crops, root / "without-hall", hold_out=("hall",))
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +82,41 @@ def exported(crops, runs, tmp_path_factory):
     return folder, manifest
 
 
-def test_fp32_bundle_scores_as_torch_does(crops, runs, exported):
+def clips_of(crops, run, count=3):
+    """Some test clips: pictures, and what torch makes of them."""
+    clips = run.clips(crops, run.protocol(crops).reports["test"].rows)[:count]
+    pictures = [list(crops.crops_MVSS3[list(clip.rows), 0]) for clip in clips]
+    network, head = run.network(), run.temporal()
+    with torch.inference_mode():
+        embeddings = torch.stack([network.encoder(torch.from_numpy(SPEC.to_tensor(clip)))[0] for clip in pictures])
+        return pictures, network.classifier(embeddings).numpy(), head(embeddings).numpy()
+
+
+def test_fp32_bundle_scores_photos_as_torch_does(crops, runs, exported):
     folder, manifest = exported
-    bundle = load_bundle(folder, precision="fp32")
-    pictures = list(crops.crops_MVSS3[:5, 0])
-    expected = live_probability(
-        logits(runs[0].network(), torch.from_numpy(SPEC.to_tensor(pictures))).numpy(), manifest.temperature
-    )
-    assert [result.score for result in bundle.scorer.score(pictures)] == pytest.approx(expected, abs=1e-4)
+    [pictures, *_], [frame_logits, *_], _ = clips_of(crops, runs[0])
+    expected = live_probability(frame_logits, manifest.temperature)
+    actual = [result.score for result in load_bundle(folder, precision="fp32").scorer.score(pictures)]
+    assert actual == pytest.approx(expected, abs=1e-4)
 
 
-def test_int8_bundle_is_smaller_and_stays_close(crops, exported):
+def test_fp32_bundle_scores_clips_as_torch_does(crops, runs, exported):
+    folder, manifest = exported
+    pictures, frame_logits, clip_logits = clips_of(crops, runs[0])
+    results = load_bundle(folder, precision="fp32").clip_scorer.score(pictures)
+    expected = live_probability(clip_logits, manifest.temporal.temperature)
+    assert [result.score for result in results] == pytest.approx(expected, abs=1e-4)
+    frames = live_probability(frame_logits[1], manifest.temperature)
+    assert results[1].frame_scores == pytest.approx(frames, abs=1e-4)
+
+
+def test_int8_bundle_is_smaller_and_stays_close(crops, runs, exported):
     folder, manifest = exported
     assert (folder / "encoder.int8.onnx").stat().st_size < 0.4 * (folder / "encoder.onnx").stat().st_size
     first, second = manifest.variants
     assert (first.precision, second.precision) == ("int8", "fp32")
     assert second.parity is None
-    assert first.parity.images == len(manifest_test_rows(crops))
+    assert first.parity.images == len(runs[0].protocol(crops).reports["test"].rows)
     assert 0 < first.parity.mean_score_drift < 0.1
     weights = onnx.load(folder / "encoder.int8.onnx").graph.initializer
     eight_bits = [onnx.numpy_helper.to_array(each) for each in weights if each.data_type == onnx.TensorProto.INT8]
@@ -80,96 +126,114 @@ def test_int8_bundle_is_smaller_and_stays_close(crops, exported):
     assert max(int(np.abs(each.astype(int)).max()) for each in kernels) <= 64
 
 
-def manifest_test_rows(crops):
-    from liveness_training.protocols import make_protocol
-
-    return make_protocol(crops.samples, crops.missed, None).reports["test"].rows
-
-
 def test_bundle_says_where_it_comes_from_and_what_it_is_worth(runs, exported):
     _, manifest = exported
     run, held_out = runs
     assert manifest.preprocess == SPEC
     assert manifest.provenance.git_commit == run.git_commit
     assert manifest.provenance.data == ("hall: our own, with consent", "office: terms not stated")
-    assert manifest.provenance.config["steps"] == 12
-    assert {"test", "test/hall", "test/office", "held_out/hall"} == set(manifest.metrics)
-    assert manifest.metrics["held_out/hall"] == held_out.metrics()["held_out/hall"]
-    assert set(manifest.operating_points) == {"eer", "apcer10", "apcer5", "apcer1"}
-    thresholds = [manifest.operating_points[name].threshold for name in ("apcer10", "apcer5", "apcer1")]
-    assert thresholds == sorted(thresholds)
-    for name, limit in (("apcer10", 0.10), ("apcer5", 0.05), ("apcer1", 0.01)):
-        assert manifest.operating_points[name].apcer <= limit
+    assert manifest.provenance.config["steps"] == 8
+    assert manifest.provenance.config["hold_out"] == []
+    parts = {"test", "test/hall", "test/office", "held_out/hall"}
+    assert parts | {f"{part}@clip" for part in parts} <= set(manifest.metrics)
+    for name in ("held_out/hall", "held_out/hall@clip"):
+        assert manifest.metrics[name] == held_out.metrics()[name]
+
+
+def test_photos_and_clips_have_thresholds_of_their_own_under_the_same_names(crops, runs, exported):
+    _, manifest = exported
+    dev = runs[0].clips(crops, runs[0].protocol(crops).dev)
+    head = manifest.temporal
+    assert {clip.sample.domain for clip in dev} == {"office"}
+    assert manifest.operating_points["eer"].chosen_on == "development people of office"
+    assert head.operating_points["eer"].chosen_on == f"{len(dev)} clips of development people of office"
+    assert head.clip.frames == FRAMES
+    for points in (manifest.operating_points, head.operating_points):
+        assert set(points) == {"eer", "apcer10", "apcer5", "apcer1"}
+        thresholds = [points[name].threshold for name in ("apcer10", "apcer5", "apcer1")]
+        assert thresholds == sorted(thresholds)
+        for name, limit in (("apcer10", 0.10), ("apcer5", 0.05), ("apcer1", 0.01)):
+            assert points[name].apcer <= limit
 
 
 def test_model_card_has_the_figures_and_the_limits(exported):
     folder, manifest = exported
     card = (folder / "MODEL_CARD.md").read_text()
     assert card.startswith("# mine 7\n")
+    assert "from one photo or the 8 frames of a clip" in card
     assert "hall: our own, with consent" in card
-    assert f"| held_out/hall | 40 | {100 * manifest.metrics['held_out/hall']['auc']:.1f} |" in card
+    for name in ("held_out/hall", "test@clip"):
+        assert any(
+            row.startswith(f"| {name} | ") and f"| {100 * manifest.metrics[name]['auc']:.1f}" in row
+            for row in card.splitlines()
+        )
+    assert "`@clip` rows count clips" in card
     assert "int8" in card
-    assert "apcer5 (default)" in card
+    assert card.count("apcer5 (default)") == 2
+    assert f"Temperature {manifest.temporal.temperature:.3f}" in card
 
 
 def test_golden_cases_tell_a_drift_of_the_logits(exported):
     folder, _ = exported
     with np.load(folder / "golden.npz") as golden:
-        scores = golden["scores_fp32"]
-    shifted = 1 / (1 + np.exp(-(np.log(scores / (1 - scores)) + 0.1)))
-    assert np.abs(shifted - scores).max() > 1e-3
+        for name in ("scores_fp32", "scores_int8", "clip_scores_fp32", "clip_scores_int8"):
+            scores = golden[name]
+            shifted = 1 / (1 + np.exp(-(np.log(scores / (1 - scores)) + 0.1)))
+            assert np.abs(shifted - scores).max() > 1e-3, name
+        clips, count = golden["clips"], len(golden["crops"])
+    assert clips.shape == (6, FRAMES)
+    assert set(np.unique(clips)) <= set(range(count))
+    assert any(len(set(clip)) > 1 for clip in clips.tolist())
 
 
-def test_run_of_another_recipe_is_not_taken_for_a_held_out_figure(crops, runs, tmp_path):
-    other = trained(crops, tmp_path / "other", hold_out="hall", steps=1)
-    with pytest.raises(ExportError, match="another recipe"):
-        export_bundle(runs[0], crops, tmp_path / "bundle", name="b", version="1", precisions=["fp32"], held_out=[other])
-    assert not (tmp_path / "bundle").exists()
+def test_head_without_an_honest_threshold_is_left_out_and_said_to_be(crops, runs, tmp_path, caplog):
+    run, held_out = runs
+    dev = set(run.protocol(crops).dev)
+    # The same people, whose pictures are no longer known to be of one recording.
+    samples = [replace(sample, sequence="") if row in dev else sample for row, sample in enumerate(crops.samples)]
+    pictures = CropSet(tuple(samples), crops.missed, crops.crops_MVSS3)
+    with caplog.at_level(logging.WARNING, "liveness_training"):
+        manifest = export_bundle(
+            run, pictures, tmp_path / "b", name="b", version="1", precisions=["fp32"], held_out=[held_out]
+        )
+    assert "temporal head is left out" in caplog.text
+    assert manifest.temporal is None
+    assert not (tmp_path / "b" / "temporal.onnx").exists()
+    assert not [name for name in manifest.metrics if name.endswith("@clip")]
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    assert "had a temporal head, which is left out" in card
+    assert "scores photos only" in card
+    assert load_bundle(tmp_path / "b").clip_scorer is None
 
 
-def test_run_that_has_not_ended_is_named(tmp_path):
+@pytest.mark.parametrize("field", ["steps", "seed", "preprocessing"])
+def test_run_of_another_recipe_is_not_taken_for_a_held_out_figure(runs, field):
+    from liveness_training.export import _held_out
+
+    run, other = runs
+    if field == "preprocessing":
+        other = replace(other, preprocess=PreprocessSpec(size=32, margin=1.5))
+    else:
+        other = replace(other, config=other.config.model_copy(update={field: 99}))
+    with pytest.raises(ExportError, match=rf"another recipe than .* \({field}\)"):
+        _held_out(run, [other], clips=True)
+
+
+def test_how_training_was_carried_out_is_no_part_of_the_recipe(runs):
+    from liveness_training.export import _held_out
+
+    run, other = runs
+    elsewhere = replace(other, config=other.config.model_copy(update={"device": "cuda", "workers": 8}))
+    assert "held_out/hall" in _held_out(run, [elsewhere], clips=True)
+
+
+def test_run_that_has_not_ended_is_named(crops, runs, tmp_path):
     with pytest.raises(RunError, match=r"run\.json is missing"):
         RunFolder.read(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({"config": {}, "preprocess": {}, "detector": {}, "git_commit": "0"}))
+    (tmp_path / "run.json").write_text((runs[0].path / "run.json").read_text())
+    unfinished = RunFolder.read(tmp_path)
     with pytest.raises(RunError, match=r"metrics\.json is missing"):
-        RunFolder.read(tmp_path).metrics()
-
-
-class Unfaithful(nn.Module):
-    """Computes something else the first time, which is the time that is exported."""
-
-    calls = 0
-
-    def forward(self, x):
-        self.calls += 1
-        return x * (1.0 if self.calls > 1 else 2.0)
-
-
-def test_export_that_computes_something_else_is_refused():
-    with pytest.raises(ExportError, match="differs from torch"):
-        to_onnx(Unfaithful(), torch.ones(5, 3), "x", ["y"])
-
-
-def test_batch_norms_are_folded_and_asymmetric_padding_survives():
-    encoder = MobileNetV2Encoder("tensorflow").eval()
-    for module in encoder.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    example = torch.randn(5, 3, 64, 64)
-    content = to_onnx(encoder, example, "image", ["embedding", "features"])
-    assert "BatchNormalization" not in {node.op_type for node in onnx.load_from_string(content).graph.node}
-    with torch.inference_mode():
-        expected = encoder(example)[0].numpy()
-    assert OrtSession(content).run({"image": example.numpy()}, ["embedding"])[0] == pytest.approx(expected, abs=1e-4)
-
-
-def test_first_convolutions_stay_in_float(tmp_path: Path):
-    encoder = MobileNetV2Encoder("tensorflow").eval()
-    example = torch.randn(8, 3, 32, 32)
-    fp32 = to_onnx(encoder, example, "image", ["embedding", "features"])
-    model = onnx.load_from_string(to_int8(fp32, [example.numpy()], float_convolutions=6))
-    floats = {each.name for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT}
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    in_float = [node.input[1] in floats for node in convolutions]
-    assert in_float == [True] * 6 + [False] * (len(convolutions) - 6)
+        unfinished.metrics()
+    with pytest.raises(RunError, match=r"weights\.pt is missing"):
+        export_bundle(unfinished, crops, tmp_path / "bundle", name="b", version="1", precisions=["fp32"])
+    assert not (tmp_path / "bundle").exists()

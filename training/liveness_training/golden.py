@@ -1,6 +1,8 @@
-"""Crops for a bundle's self-test: none from a data set, since a bundle is passed on."""
+"""Crops and clips for a bundle's self-test: none from a data set, since a bundle is passed on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import permutations
 
 import cv2
 import numpy as np
@@ -8,16 +10,59 @@ from numpy.typing import NDArray
 from skimage import data
 
 from liveness_core.alignment import align
+from liveness_core.bundle import GoldenCases
+from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.preprocess import PreprocessSpec
+from liveness_core.scoring import ClipScorer, Scorer
 from liveness_core.types import Picture
+from liveness_training.onnx_export import ExportError
 
-# K candidates, S crop size
+# K candidates, S crop size, J clips, T frames of a clip
 
 _WANTED = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Scores that golden cases should have: near 0 and 1 a drift of the logits would hardly show."""
 
+_TELLING = (0.05, 0.95)
+"""At least one score has to lie between them."""
+_RANDOM_CLIPS = 200
+
 Scoring = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+ClipScoring = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+
+
+def golden_cases(
+    preprocess: PreprocessSpec, scorers: Mapping[Precision, Scorer], clip_scorers: Mapping[Precision, ClipScorer]
+) -> GoldenCases:
+    """The cases of a bundle, with their scores.
+
+    Args:
+        preprocess: margin and size.
+        scorers: of each variant; the first one chooses the cases.
+        clip_scorers: of the same variants; empty without a temporal head.
+
+    Raises:
+        ExportError: all scores of a variant are near 0 or 1.
+    """
+    first = next(iter(scorers))
+
+    def scores_of(precision: Precision, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.array([result.score for result in scorers[precision].score(list(crops))])
+
+    crops = golden_crops(preprocess, partial(scores_of, first))
+    scores = {precision: scores_of(precision, crops) for precision in scorers}
+    _refuse_untelling("score", scores)
+    if not clip_scorers:
+        return GoldenCases(crops, scores)
+    embeddings = {precision: scorer.embed(list(crops)) for precision, scorer in scorers.items()}
+
+    def clip_scores_of(precision: Precision, clips: NDArray[np.int64]) -> NDArray[np.float64]:
+        return clip_scorers[precision].score_embeddings(embeddings[precision][clips])
+
+    clips = golden_clips(len(crops), clip_scorers[first].clip.frames, partial(clip_scores_of, first))
+    clip_scores = {precision: clip_scores_of(precision, clips) for precision in scorers}
+    _refuse_untelling("clip's score", clip_scores)
+    return GoldenCases(crops, scores, clips, clip_scores)
 
 
 def golden_crops(preprocess: PreprocessSpec, score: Scoring) -> NDArray[np.uint8]:
@@ -28,12 +73,47 @@ def golden_crops(preprocess: PreprocessSpec, score: Scoring) -> NDArray[np.uint8
         score: crops of shape (K, S, S, 3) to scores (K,), by the network that the bundle is made of.
     """
     candidates = golden_candidates(preprocess)
-    scores = score(candidates)
+    return candidates[_chosen(score(candidates))]
+
+
+def golden_clips(crops: int, frames: int, score: ClipScoring) -> NDArray[np.int64]:
+    """Shape (6, T): which golden crops are the frames of each golden clip.
+
+    The first holds still on the plain face. The others are those that the temporal head is least sure of, among clips
+    that hold still on one crop, change from one to another, or jump about.
+
+    Args:
+        crops: how many golden crops there are.
+        frames: T.
+        score: clips of shape (K, T) to scores (K,), by the networks that the bundle is made of.
+    """
+    still = [[crop] * frames for crop in range(crops)]
+    changing = [
+        [first] * place + [second] * (frames - place)
+        for first, second in permutations(range(crops), 2)
+        for place in sorted({frames // 4, frames // 2, frames - frames // 4} - {0, frames})
+    ]
+    jumping = np.random.default_rng(0).integers(0, crops, (_RANDOM_CLIPS, frames))
+    candidates = np.concatenate([np.array(still + changing, np.int64), jumping])
+    return candidates[_chosen(score(candidates))]
+
+
+def _refuse_untelling(what: str, scores: Mapping[Precision, NDArray[np.float64]]) -> None:
+    for precision, values in scores.items():
+        if not ((values > _TELLING[0]) & (values < _TELLING[1])).any():
+            raise ExportError(
+                f"every golden {what} of {precision} is near 0 or 1 ({values.round(3).tolist()}), where a drift would "
+                "not show: add changes to golden.py that this model is unsure of"
+            )
+
+
+def _chosen(scores_K: NDArray[np.float64]) -> list[int]:
+    """The first candidate, and those whose scores are nearest to the wanted ones."""
     chosen = [0]
     for wanted in _WANTED:
-        order = np.argsort(np.abs(scores - wanted), kind="stable")
+        order = np.argsort(np.abs(scores_K - wanted), kind="stable")
         chosen.append(next(int(place) for place in order if place not in chosen))
-    return candidates[chosen]
+    return chosen
 
 
 def golden_candidates(preprocess: PreprocessSpec) -> NDArray[np.uint8]:

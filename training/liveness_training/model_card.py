@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from liveness_core.bundle import Manifest
+from liveness_core.bundle import Manifest, OperatingPoint
 
 _COLUMNS = (
     ("auc", "AUC"),
@@ -11,6 +11,7 @@ _COLUMNS = (
     ("hter_idealised", "HTER (idealised)"),
     ("apcer", "APCER, worst species"),
     ("bpcer", "BPCER"),
+    ("acer", "ACER"),
     ("apnrr", "APNRR"),
     ("bpnrr", "BPNRR"),
 )
@@ -26,9 +27,11 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
     provenance = manifest.provenance
     test = {name: values for name, values in manifest.metrics.items() if not name.startswith("held_out/")}
     held_out = {name: values for name, values in manifest.metrics.items() if name.startswith("held_out/")}
+    head = manifest.temporal
+    seen = "one photo" if head is None else f"one photo or the {head.clip.frames} frames of a clip"
     sections = [
         f"# {manifest.name} {manifest.version}",
-        "Tells a live face from a print or a screen held to the camera, from one photo. "
+        f"Tells a live face from a print or a screen held to the camera, from {seen}. "
         "Passive: the person does nothing.",
         "## Limits of use",
         "- The terms of the data below bind what was learned from them: research terms allow evaluation and research, "
@@ -47,7 +50,7 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
         "## Unseen people of the same domains",
         f"Scored by the networks of this bundle ({manifest.variants[0].precision}), at the threshold of "
         f"`{manifest.default_operating_point}`. Percent.",
-        _table(test),
+        _table(test) if test else "Not measured: all their people were trained on.",
         "## Unseen domains",
         (
             "The same recipe trained without the domain, then scored on all of it; thresholds from the domains that "
@@ -57,13 +60,14 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
             else "Not measured."
         ),
         "APCER is that of the worst PAI species (ISO/IEC 30107-3); APNRR and BPNRR are the attacks and the bona fide "
-        "pictures in which no face was found. Quality gates are not part of these figures.",
+        "presentations in which no face was found. Quality gates are not part of these figures." + _levels(manifest),
         "## Operating points",
         "A face is live when its score is at or above the threshold. Chosen on "
         f"{manifest.operating_points[manifest.default_operating_point].chosen_on}.",
-        _points(manifest),
+        _points(manifest.operating_points, manifest.default_operating_point),
         f"Temperature {manifest.temperature:.3f}. On other cameras expect other rates: choose thresholds on data of "
         "your own before relying on them.",
+        *_clips(manifest),
         "## Precisions",
         _variants(manifest, sizes),
         "## Replacing it",
@@ -72,22 +76,67 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def _levels(manifest: Manifest) -> str:
+    """How the rows are to be read that are there."""
+    levels = {name.partition("@")[2] for name in manifest.metrics}
+    said = {
+        "video": "`@video` rows count recordings, by the mean of their frames' scores",
+        "clip": "`@clip` rows count clips, by the temporal head",
+    }
+    text = ""
+    if there := [said[level] for level in said if level in levels]:
+        text += f" {'; '.join(there)}; their threshold is where error rates are equal on development people."
+    if any(key.endswith("_low") for values in manifest.metrics.values() for key in values):
+        text += " Brackets hold 95 % intervals."
+    return text
+
+
+def _clips(manifest: Manifest) -> list[str]:
+    """What is to be said of the temporal head, or of its absence where the run had one."""
+    head = manifest.temporal
+    if head is None:
+        if not manifest.provenance.config.get("lstm"):
+            return []
+        return [
+            "## Clips",
+            "The run had a temporal head, which is left out: its development people have no clips of both labels, so "
+            "that no threshold could be chosen honestly. This bundle scores photos only.",
+        ]
+    return [
+        "## Clips",
+        f"An LSTM over the embeddings of {head.clip.frames} frames gives a clip its one score. Thresholds of its own, "
+        f"chosen on {head.operating_points[manifest.default_operating_point].chosen_on}.",
+        _points(head.operating_points, manifest.default_operating_point),
+        f"Temperature {head.temperature:.3f}.",
+    ]
+
+
 def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
     lines = [
-        "| data | images | " + " | ".join(title for _, title in _COLUMNS) + " |",
+        "| data | presentations | " + " | ".join(title for _, title in _COLUMNS) + " |",
         "| --- " * (len(_COLUMNS) + 2) + "|",
     ]
     for name, values in rows.items():
-        cells = " | ".join(f"{100 * values[key]:.1f}" for key, _ in _COLUMNS)
-        lines.append(f"| {name} | {values['images']:.0f} | {cells} |")
+        cells = " | ".join(_cell(values, key) for key, _ in _COLUMNS)
+        count = values.get("presentations", values.get("images", 0))
+        lines.append(f"| {name} | {count:.0f} | {cells} |")
     return "\n".join(lines)
 
 
-def _points(manifest: Manifest) -> str:
+def _cell(values: Mapping[str, float], key: str) -> str:
+    """A figure in percent, with its interval where there is one."""
+    if key not in values:
+        return "–"
+    shown = f"{100 * values[key]:.1f}"
+    low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
+    return shown if low is None or high is None else f"{shown} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _points(points: Mapping[str, OperatingPoint], default: str) -> str:
     lines = ["| name | threshold | APCER there | BPCER there |", "| --- | --- | --- | --- |"]
-    for name, point in manifest.operating_points.items():
-        default = " (default)" if name == manifest.default_operating_point else ""
-        lines.append(f"| {name}{default} | {point.threshold:.4f} | {100 * point.apcer:.1f} | {100 * point.bpcer:.1f} |")
+    for name, point in points.items():
+        mark = " (default)" if name == default else ""
+        lines.append(f"| {name}{mark} | {point.threshold:.4f} | {100 * point.apcer:.1f} | {100 * point.bpcer:.1f} |")
     return "\n".join(lines)
 
 

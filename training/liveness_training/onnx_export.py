@@ -5,7 +5,8 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +22,54 @@ from liveness_core.bundle import NetworkFile, TensorSpec
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_training.errors import TrainingError
 
-# N images, S crop size
-
 _OPSET = 18
 _TOLERANCE = 1e-4
-_CHECKED_BATCHES = (1, 5)
+_CHECKED_BATCHES = (1, 5, 8)
+CHECKED_ROWS = max(_CHECKED_BATCHES)
+"""Rows that an example needs, for the check of what was exported."""
+# What torch says of its own exporter, and of the LSTM that it replaces while it exports.
+_TORCH_OF_ITSELF = {
+    FutureWarning: "",
+    UserWarning: r"The tensor attributes .*_flat_weights|The \.grad attribute of a Tensor that is not a leaf",
+}
 
 
 class ExportError(TrainingError):
     """An exported network does not compute what the trained one does; nothing is written."""
 
 
-def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str]) -> bytes:
-    """Export a module with a free batch dimension and check it at batches 1 and 5 (absolute difference ≤ 1e-4).
+def to_onnx(
+    module: nn.Module,
+    example: Tensor,
+    input_name: str,
+    output_names: Sequence[str],
+    *,
+    relative_outputs: Collection[str] = (),
+) -> bytes:
+    """Export a module with a free first dimension and check it at batches 1, 5 and 8 (absolute difference ≤ 1e-4).
 
     Args:
-        module: takes one tensor, gives one or a tuple of them.
-        example: a typical input of at least 5 rows; the check runs on it.
+        module: takes one tensor, gives one or a tuple of them; taken in evaluation mode.
+        example: a typical input of at least 8 rows; the check runs on it.
         input_name: of the tensor.
         output_names: in order.
+        relative_outputs: those that no score depends on; 1e-4 of their largest value is enough. The feature map of a
+            ResNet-50 has values to 20, and torch's own rounding, float32 against float64, is up to 8e-4 there.
 
     Raises:
         ExportError: ONNX Runtime computes something else than torch.
+        ValueError: the example has too few rows to be checked on.
     """
-    module = _without_batch_norms(module)
+    if len(example) < CHECKED_ROWS:
+        raise ValueError(f"the example has {len(example)} rows, the check needs {CHECKED_ROWS}")
+    module = copy.deepcopy(module).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub lacks it
     buffer = io.BytesIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of each torchvision operator that it lacks
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch's exporter against torch itself
+        for category, message in _TORCH_OF_ITSELF.items():
+            warnings.filterwarnings("ignore", message, category)
         program = torch.onnx.export(
-            module,
+            _without_batch_norms(module),
             (example[:2],),
             input_names=[input_name],
             output_names=list(output_names),
@@ -70,8 +89,11 @@ def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: S
         actual = session.run({input_name: example[:batch].numpy()}, output_names)
         for name, want, have in zip(output_names, expected, actual, strict=True):
             difference = float(np.abs(want.numpy() - have).max())
-            if not difference <= _TOLERANCE:
-                raise ExportError(f"{name} differs from torch by {difference:.2e} at batch {batch}")
+            allowed = _TOLERANCE * (max(1.0, float(want.abs().max())) if name in relative_outputs else 1.0)
+            if not difference <= allowed:
+                raise ExportError(
+                    f"{name} differs from torch by {difference:.2e} at batch {batch}, allowed are {allowed:.2e}"
+                )
     return content
 
 
@@ -127,12 +149,15 @@ class _Reader(CalibrationDataReader):
 
 
 def _without_batch_norms(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose batch norms are folded into the convolutions before them."""
-    module = copy.deepcopy(module).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub lacks it
-    for sequence in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
-        for place in range(len(sequence) - 1):
-            before, after = sequence[place], sequence[place + 1]
-            if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-                sequence[place] = fuse_conv_bn_eval(before, after)
-                sequence[place + 1] = nn.Identity()
+    """A copy, in evaluation mode, whose batch norms are folded into the convolutions before them.
+
+    Which convolution feeds a batch norm is told by the order of their definition, as in torchvision's networks. Where
+    that were wrong, the check against the network as it was would show it.
+    """
+    module = copy.deepcopy(module)
+    for part in list(module.modules()):
+        for (first, convolution), (second, norm) in pairwise(list(part.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(part, second, nn.Identity())
     return module

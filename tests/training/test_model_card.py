@@ -1,0 +1,68 @@
+"""The model card says what the manifest says, and nothing where there is nothing to say."""
+
+import pytest
+
+from liveness_core.bundle import Provenance
+from liveness_training.model_card import model_card
+from support.tiny_bundle import make_tiny_bundle
+
+FIGURES = {
+    "images": 40.0,
+    "auc": 0.9,
+    "eer": 0.1,
+    "hter_realistic": 0.2,
+    "hter_idealised": 0.1,
+    "apcer": 0.15,
+    "bpcer": 0.25,
+    "apnrr": 0.0,
+    "bpnrr": 0.0,
+}
+
+
+@pytest.fixture
+def card_of(tmp_path):
+    def written(temporal=False, config=None, **changes):
+        manifest = make_tiny_bundle(tmp_path / "b", temporal=temporal, **{"metrics": {"test": FIGURES}, **changes})
+        if config is not None:
+            provenance = Provenance(**{**manifest.provenance.model_dump(), "config": config})
+            manifest = manifest.model_copy(update={"provenance": provenance})
+        return model_card(manifest, {"encoder.onnx": 1000, "temporal.onnx": 10})
+
+    return written
+
+
+def test_interval_stands_beside_its_figure(card_of):
+    card = card_of(metrics={"test": FIGURES | {"auc_low": 0.85, "auc_high": 0.94}})
+    assert "| test | 40 | 90.0 [85.0, 94.0] | 10.0 |" in card
+    assert "95 % intervals" in card
+    assert "95 % intervals" not in card_of()
+
+
+def test_figure_that_was_not_measured_is_a_dash(card_of):
+    clip = {"presentations": 7.0, "auc": 0.5, "hter_idealised": 0.5}
+    assert "| test@clip | 7 | 50.0 | – | – | 50.0 | – | – | – | – | – |" in card_of(metrics={"test@clip": clip})
+
+
+def test_only_the_levels_that_are_there_are_explained(card_of):
+    assert "@" not in card_of()
+    both = card_of(metrics={"test": FIGURES, "test@video": FIGURES, "held_out/hall@clip": FIGURES})
+    assert "`@video` rows count recordings" in both
+    assert "`@clip` rows count clips" in both
+
+
+def test_bundle_that_scores_clips_has_their_thresholds(card_of):
+    card = card_of(temporal=True)
+    assert "one photo or the 8 frames of a clip" in card
+    assert "## Clips" in card
+    assert card.count("eer (default)") == 2
+
+
+def test_bundle_for_photos_says_nothing_of_clips_unless_the_run_had_a_head(card_of):
+    assert "clip" not in card_of(config={"lstm": False}).lower()
+    assert "had a temporal head, which is left out" in card_of(config={"lstm": True})
+
+
+def test_no_figures_are_not_an_empty_table(card_of):
+    card = card_of(metrics={"held_out/hall": FIGURES})
+    assert "Not measured: all their people were trained on." in card
+    assert "| held_out/hall | 40 |" in card
