@@ -3,14 +3,21 @@ import numpy as np
 import pytest
 
 from liveness_core.alignment import align
+from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.preprocess import PreprocessSpec
-from liveness_training.data.crops import prepare, read_picture
-from liveness_training.data.samples import DataError
+from liveness_training.data.crops import CropSet, found_report, prepare, prepare_all
+from liveness_training.data.cutting import Cutter, Recipe, expand, read_picture
+from liveness_training.data.datasets import Source
+from liveness_training.data.samples import DataError, Sample
+from liveness_training.data.video import read_frames
 from support.pictures import astronaut, encoded, no_face
+from support.videos import write_video
 
 HEADER = "path,domain,label,attack,subject,sequence\n"
 SPEC = PreprocessSpec(size=64)
+SMALL = cv2.resize(astronaut()[:256, 100:356], (128, 128), interpolation=cv2.INTER_AREA)
+"""One face."""
 
 
 def write(root, **pictures):
@@ -25,9 +32,10 @@ def write(root, **pictures):
     return root
 
 
-def cut(root, cache, preprocess=SPEC, detector=None, views=2):
-    detector = detector or DetectorSpec()
-    return prepare(root, cache, preprocess=preprocess, detector=detector, views=views, workers=1)
+def cut(root, cache, preprocess=SPEC, **options):
+    return prepare(
+        root, cache, **{"preprocess": preprocess, "detector": DetectorSpec(), "views": 2, "workers": 1} | options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +96,7 @@ def test_second_call_reads_what_the_first_cut(prepared, tmp_path):
 
 
 def test_caches_of_different_settings_lie_side_by_side(tmp_path):
-    root = write(tmp_path / "data", face=astronaut()[:256, 100:356])
+    root = write(tmp_path / "data", face=SMALL)
     wide = np.array(cut(root, tmp_path / "cache").crops_MVSS3)
     tight = cut(root, tmp_path / "cache", preprocess=PreprocessSpec(size=64, margin=1.5)).crops_MVSS3
     assert np.abs(wide[:, 0].astype(float) - tight[:, 0]).mean() > 5
@@ -108,17 +116,149 @@ def test_data_without_any_face_are_all_missed(tmp_path):
     assert crops.crops_MVSS3.shape == (0, 2, 64, 64, 3)
 
 
-@pytest.mark.parametrize("content", [None, b"not a picture"])
-def test_unreadable_picture_is_named_and_leaves_no_cache_that_counts(tmp_path, content):
-    root = write(tmp_path / "data", face=astronaut()[:256, 100:356], other=astronaut()[:256, 100:356])
+def test_file_that_is_not_there_is_named_before_any_crop_is_cut(tmp_path):
+    root = write(tmp_path / "data", face=SMALL, other=SMALL)
     (root / "other.png").unlink()
-    if content is not None:
-        (root / "other.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"other\.png cannot be read"):
+    with pytest.raises(DataError, match=r"data/other\.png does not exist"):
         cut(root, tmp_path / "cache")
+    assert [file.read_bytes() for file in tmp_path.glob("cache/*/found.jsonl")] == [b""]
     (root / "other.png").write_bytes(encoded(no_face()[::4, ::4], "PNG"))
     crops = cut(root, tmp_path / "cache")
     assert [sample.path for sample in crops.samples] == ["face.png"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_that_cannot_be_decoded_are_missed_and_named_each_time(tmp_path, caplog, workers):
+    root = write(tmp_path / "data", face=SMALL, junk=SMALL, empty=SMALL)
+    (root / "junk.png").write_bytes(b"not a picture")
+    (root / "empty.png").write_bytes(b"")
+    write_video(root / "clip.avi", [SMALL] * 2)
+    (root / "clip.avi").write_bytes((root / "clip.avi").read_bytes()[:3000])
+    with (root / "index.csv").open("a") as index:
+        index.write("clip.avi,office,spoof,replay,x,\n")
+    for _ in ("cut", "read back"):
+        caplog.clear()
+        crops = cut(root, tmp_path / "cache", workers=workers, clip=ClipSpec(frames=3))
+        assert [sample.path for sample in crops.samples] == ["face.png"]
+        assert [sample.key for sample in crops.missed] == [
+            *("office/junk.png", "office/empty.png"),
+            *("office/clip.avi#0", "office/clip.avi#1", "office/clip.avi#2"),
+        ]
+        assert len(caplog.messages) == 1
+        assert "cannot be decoded and count as without a face: junk.png, empty.png, clip.avi." in caplog.messages[0]
+
+
+def test_videos_become_the_frames_that_the_clip_spec_names(tmp_path):
+    # Frame k is darker than the one before it; MPEG-4 keeps the difference.
+    frames = [np.clip(SMALL * (1 - 0.04 * place), 0, 255).astype(np.uint8) for place in range(11)]
+    root = write(tmp_path / "data", face=SMALL)
+    write_video(root / "v/clip.avi", frames)
+    with (root / "index.csv").open("a") as index:
+        index.write("v/clip.avi,office,spoof,replay,anna,\n")
+    crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=4))
+    assert crops.missed == ()
+    clip = [sample for sample in crops.samples if sample.is_video]
+    assert [(sample.path, sample.place) for sample in clip] == [("v/clip.avi", place) for place in range(4)]
+    assert {(sample.sequence, sample.species, sample.subject) for sample in clip} == {("v/clip.avi", "replay", "anna")}
+    assert {sample.recording for sample in clip} == {"office/replay/v/clip.avi"}
+    decoded = read_frames(root / "v/clip.avi", range)
+    detector = create_detector(DetectorSpec())
+    for row, position in zip(range(1, 5), ClipSpec(frames=4).positions(11), strict=True):
+        pixels = decoded[position].pixels
+        expected = align(pixels, detector.detect(pixels)[0], margin=SPEC.margin, size=SPEC.size).pixels
+        np.testing.assert_array_equal(crops.crops_MVSS3[row, 0], expected)
+
+
+def test_video_of_fewer_frames_gives_each_of_them_once(tmp_path):
+    root = tmp_path / "data"
+    write_video(root / "clip.mp4", [SMALL, SMALL // 2, SMALL // 4 * 3])
+    (root / "index.csv").write_text(HEADER + "clip.mp4,office,live,live,anna,visit\n")
+    crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=8))
+    assert [sample.place for sample in crops.samples] == [0, 3, 5]
+    assert {sample.sequence for sample in crops.samples} == {"visit"}
+    assert crops.missed == ()
+    again = cut(root, tmp_path / "cache", clip=ClipSpec(frames=8))
+    assert again.samples == crops.samples
+    np.testing.assert_array_equal(again.crops_MVSS3, crops.crops_MVSS3)
+
+
+def test_frames_of_a_recording_are_cut_at_the_same_margins(tmp_path):
+    # In the other views the face must not jump in size from frame to frame: that is no movement of a person.
+    root = tmp_path / "data"
+    write_video(root / "clip.mp4", [SMALL] * 4)
+    rows = ["clip.mp4,office,live,live,anna,\n"]
+    for name in ("one", "two"):
+        (root / f"{name}.png").write_bytes(encoded(SMALL, "PNG"))
+        rows.append(f"{name}.png,office,live,live,anna,visit\n")
+    (root / "index.csv").write_text(HEADER + "".join(rows))
+    crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=2), views=3).crops_MVSS3
+    views = crops.astype(float)
+    assert np.abs(views[0] - views[1]).mean(axis=(1, 2, 3)).max() < 4  # but for what compression changed
+    np.testing.assert_array_equal(crops[2], crops[3])
+    assert np.abs(views[0, 1:] - views[2, 1:]).mean(axis=(1, 2, 3)).max() > 8
+
+
+def test_video_that_does_not_say_how_it_is_turned_is_turned_as_its_sample_says(tmp_path):
+    write_video(tmp_path / "clip.avi", [np.rot90(SMALL, 2)] * 2)
+    sample = Sample("clip.avi", "office", True, "live", "anna", "", turn_deg=180)
+    cutter = Cutter(Recipe(tmp_path, SPEC, DetectorSpec(), ClipSpec(frames=2), 1))
+    turned = cutter(expand([sample], ClipSpec(frames=2)))
+    assert turned.found == (True, True)
+    expected = align(SMALL, create_detector(DetectorSpec()).detect(SMALL)[0], margin=SPEC.margin, size=SPEC.size)
+    assert np.abs(turned.crops_MVSS3[0, 0].astype(float) - expected.pixels).mean() < 12
+
+
+def test_crops_do_not_depend_on_workers_or_chunks(tmp_path):
+    root = write(tmp_path / "data", **{f"face{place}": SMALL // (place + 1) for place in range(5)})
+    alone = cut(root, tmp_path / "alone")
+    many = cut(root, tmp_path / "many", workers=2, chunk=2)
+    assert many.samples == alone.samples
+    np.testing.assert_array_equal(many.crops_MVSS3, alone.crops_MVSS3)
+
+
+def test_labels_and_scales_can_change_without_cutting_again(tmp_path):
+    root = write(tmp_path / "data", face=SMALL)
+    before = np.array(cut(root, tmp_path / "cache").crops_MVSS3)
+    (root / "face.png").unlink()
+    (root / "index.csv").write_text(HEADER + "face.png,hall,spoof,print,face,\n")
+    crops = cut(root, tmp_path / "cache", preprocess=PreprocessSpec(size=64, mean=(0.4, 0.4, 0.4)))
+    assert crops.samples[0].species == "print"
+    np.testing.assert_array_equal(crops.crops_MVSS3, before)
+
+
+def test_several_data_sets_become_one(tmp_path):
+    roots = [write(tmp_path / "a", face=SMALL), write(tmp_path / "b", nobody=no_face()[::4, ::4], print_1=SMALL // 2)]
+    sources = [Source("index", root) for root in roots]
+    settings = {"preprocess": SPEC, "detector": DetectorSpec(), "views": 2, "workers": 1}
+    crops = prepare_all(sources, tmp_path / "cache", **settings)
+    assert [sample.path for sample in crops.samples] == ["face.png", "print_1.png"]
+    assert [sample.path for sample in crops.missed] == ["nobody.png"]
+    for row, root in enumerate(roots):
+        np.testing.assert_array_equal(crops.crops_MVSS3[row, 1], cut(root, tmp_path / "cache").crops_MVSS3[0, 1])
+
+
+def test_data_sets_that_share_a_picture_are_refused_before_anything_is_cut(tmp_path):
+    sources = [Source("index", write(tmp_path / name, face=SMALL)) for name in ("a", "b")]
+    with pytest.raises(DataError, match=r"office/face\.png is in two of the data folders"):
+        prepare_all(sources, tmp_path / "cache", preprocess=SPEC, detector=DetectorSpec(), workers=1)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_report_counts_faces_by_domain_split_and_label_and_names_recordings_without_any():
+    def sample(path, live=True, split=None, sequence=""):
+        return Sample(path, "office", live, "live" if live else "print", "anna", sequence, split)
+
+    found = (sample("1.jpg", sequence="visit"), sample("2.jpg", live=False), sample("3.jpg", split="test"))
+    lost = [sample(f"lost{place:02}.jpg", live=False) for place in range(12)]
+    missed = (sample("4.jpg", sequence="visit"), *lost)
+    report = found_report(CropSet(found, missed, np.zeros((3, 1, 8, 8, 3), np.uint8))).splitlines()
+    assert [line.split() for line in report[1:4]] == [
+        ["office", "-", "live", "2", "1", "1", "(50.0", "%)"],
+        ["office", "-", "spoof", "13", "1", "12", "(92.3", "%)"],
+        ["office", "test", "live", "1", "1", "0", "(0.0", "%)"],
+    ]
+    assert report[4] == "recordings without any face: 12"  # of `visit` one frame has a face
+    assert report[5:] == [*(f"  office/print/lost{place:02}.jpg" for place in range(10)), "  and 2 more"]
 
 
 def test_pictures_are_read_upright_in_rgb(tmp_path):

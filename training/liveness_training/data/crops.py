@@ -1,35 +1,39 @@
 """Crops of faces, cut by core exactly as the service cuts them, and kept on disk.
 
-For each picture the cache holds the crop that the service would score (view 0) and a few cut at other margins, from
-tight to wide: selfies that fill the picture shrink the crop, so the network must know faces at every margin.
+For each picture, and each frame that is taken of a video, the cache holds the crop that the service would score (view
+0) and a few cut at other margins, from tight to wide: selfies that fill the picture shrink the crop, so the network
+must know faces at every margin.
 """
 
 import hashlib
 import json
-import multiprocessing
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from liveness_core.alignment import align
-from liveness_core.detection import DetectorSpec, FaceDetector, create_detector
+from liveness_core.clips import ClipSpec
+from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
-from liveness_core.types import Picture
-from liveness_training.data.samples import DataError, Sample, read_index
+from liveness_training.data.crop_folder import CropFolder, Filling
+from liveness_training.data.cutting import Recipe, chunks, expand
+from liveness_training.data.datasets import Source
+from liveness_training.data.samples import DataError, Sample
+from liveness_training.data.workers import cut_in_order
 
 # M faces found, V views of each, S crop size
 
-_VIEW_MARGINS = (1.1, 3.3)
-_CHUNK = 256
+_CLIP = ClipSpec()
+_FORMAT = 2  # of the cache; part of its key
+_NAMED = 10
+
+_log = logging.getLogger(__name__)
 
 
 class StackedCrops:
@@ -71,10 +75,7 @@ def combine(sets: Sequence[CropSet]) -> CropSet:
     Raises:
         DataError: two of them hold the same picture of the same domain, or their crops differ in size.
     """
-    samples = [sample for each in sets for sample in (*each.samples, *each.missed)]
-    twice = [key for key, count in Counter(sample.key for sample in samples).items() if count > 1]
-    if twice:
-        raise DataError(f"{twice[0]} is in two of the data folders: a picture could land in two splits")
+    _refuse_twice(sample for each in sets for sample in (*each.samples, *each.missed))
     if len({each.crops_MVSS3.shape[2:] for each in sets}) > 1:
         raise DataError("the data folders were prepared with different crop sizes: prepare them with one")
     if len(sets) == 1:
@@ -86,107 +87,157 @@ def combine(sets: Sequence[CropSet]) -> CropSet:
     )
 
 
-def prepare(
-    root: Path, cache: Path, *, preprocess: PreprocessSpec, detector: DetectorSpec, views: int = 4, workers: int = 2
+def _refuse_twice(samples: Iterable[Sample]) -> None:
+    for key, count in Counter(sample.key for sample in samples).items():
+        if count > 1:
+            raise DataError(f"{key} is in two of the data folders: a picture could land in two splits")
+
+
+def prepare_all(
+    sources: Sequence[Source],
+    cache: Path,
+    *,
+    preprocess: PreprocessSpec,
+    detector: DetectorSpec,
+    clip: ClipSpec = _CLIP,
+    views: int = 4,
+    workers: int = 2,
 ) -> CropSet:
-    """Cut the crops of every picture in `root/index.csv`, or read them where the cache already has them.
+    """Cut the crops of several data sets, and combine them; the arguments are those of `prepare`.
+
+    Raises:
+        DataError: see `prepare` and `combine`. What can be told from the lists of files is told before any is cut.
+    """
+    if not sources:
+        raise DataError("no data: name at least one folder")
+    lists = [source.read() for source in sources]
+    _refuse_twice(sample for samples in lists for sample in samples)
+    recipes = [Recipe(source.root, preprocess, detector, clip, views) for source in sources]
+    return combine([_prepare(samples, recipe, cache, workers) for samples, recipe in zip(lists, recipes, strict=True)])
+
+
+def prepare(
+    source: Source | Path,
+    cache: Path,
+    *,
+    preprocess: PreprocessSpec,
+    detector: DetectorSpec,
+    clip: ClipSpec = _CLIP,
+    views: int = 4,
+    workers: int = 2,
+    chunk: int = 64,
+) -> CropSet:
+    """Cut the crops of a data set, or read them where the cache already has them.
+
+    It can be stopped at any time, and killed: the next call goes on after the last whole chunk. Where two processes
+    prepare the same, the second waits for the first. A file that cannot be decoded is logged, and its frames are
+    missed; a new call does not try it again, unless the folder of the cache is deleted.
 
     Args:
-        root: folder of the data.
+        source: the data set; a path is a folder with an `index.csv`.
         cache: folder of the cache; the crops of other data or other settings in it stay untouched.
         preprocess: margin and size of view 0.
         detector: which detector, and how.
-        views: crops of each face, the first at the service's margin, the others at random ones from 1.1 to 3.3.
-        workers: processes.
+        clip: which T frames of a video are taken. One of fewer than T frames gives each of them once.
+        views: crops of each face, 1 or more, the first at the service's margin, the others at random ones from 1.1 to
+            3.3, which are the same for all frames of a recording.
+        workers: processes; with 0 or 1 this one does the work.
+        chunk: pictures and frames between two saves, or a few more.
 
     Raises:
-        DataError: the index is faulty or a picture cannot be read.
+        DataError: the data set is faulty, a file is missing, or the disk has too little room.
     """
-    samples = read_index(root)
-    index = (root / "index.csv").read_bytes()
-    settings = json.dumps([preprocess.model_dump(), detector.model_dump(), views, str(root.resolve())])
-    folder = cache / hashlib.sha256(index + settings.encode()).hexdigest()[:16]
-    if not (folder / "found.json").exists():
-        _cut_all(samples, root, folder, preprocess, detector, views, workers)
-    found = json.loads((folder / "found.json").read_text())
-    crops = np.load(folder / "crops.npy", mmap_mode="r")
+    if isinstance(source, Path):
+        source = Source("index", source)
+    return _prepare(source.read(), Recipe(source.root, preprocess, detector, clip, views), cache, workers, chunk)
+
+
+def _prepare(listed: Sequence[Sample], recipe: Recipe, cache: Path, workers: int, chunk: int = 64) -> CropSet:
+    samples = expand(listed, recipe.clip)
+    size = recipe.preprocess.size
+    folder = CropFolder(cache / _key(samples, recipe), (len(samples), recipe.views, size, size, 3))
+    done = folder.done()
+    if len(done.found) < len(samples):
+        with folder.filling() as filling:
+            _fill(filling, samples, recipe, workers, chunk)
+        done = folder.done()
+    if done.unreadable:
+        _log.warning(
+            "%s: these files cannot be decoded and count as without a face: %s. Once they are mended, delete %s",
+            recipe.root,
+            ", ".join(done.unreadable),
+            folder.path,
+        )
+    found = list(zip(samples, done.found, strict=True))
     return CropSet(
-        samples=tuple(sample for sample, has in zip(samples, found, strict=True) if has),
-        missed=tuple(sample for sample, has in zip(samples, found, strict=True) if not has),
-        crops_MVSS3=crops[: sum(found)],
+        samples=tuple(sample for sample, has in found if has),
+        missed=tuple(sample for sample, has in found if has is False),
+        crops_MVSS3=folder.crops(done),
     )
 
 
-def _cut_all(
-    samples: Sequence[Sample],
-    root: Path,
-    folder: Path,
-    preprocess: PreprocessSpec,
-    detector: DetectorSpec,
-    views: int,
-    workers: int,
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    shape = (len(samples), views, preprocess.size, preprocess.size, 3)
-    crops = np.lib.format.open_memmap(folder / "crops.npy", mode="w+", dtype=np.uint8, shape=shape)
-    found: list[bool] = []
-    row = 0
-    # Spawned: a forked worker has the state of OpenCV's threads but not the threads, and would wait for them forever.
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, fresh, initializer=_start_worker, initargs=(detector,)) as pool:
-        chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
-        cut = partial(_cut_chunk, root=root, preprocess=preprocess, views=views)
-        with tqdm(total=len(samples), unit="picture", desc="cutting crops") as progress:
-            for chunk in pool.map(cut, chunks):
-                for crop_VSS3 in chunk:
-                    found.append(crop_VSS3 is not None)
-                    if crop_VSS3 is not None:
-                        crops[row] = crop_VSS3
-                        row += 1
-                progress.update(len(chunk))
-    crops.flush()
-    # Written last and at once: its presence says that the crops are whole.
-    partial_file = folder / "found.json.partial"
-    partial_file.write_text(json.dumps(found))
-    partial_file.rename(folder / "found.json")
+def _key(samples: Sequence[Sample], recipe: Recipe) -> str:
+    """Name of the cache's folder: of all that the crops depend on, and not of labels, splits or colour scales."""
+    settings = [
+        _FORMAT,
+        str(recipe.root.resolve()),
+        recipe.preprocess.margin,
+        recipe.preprocess.size,
+        recipe.detector.model_dump(),
+        recipe.views,
+        [(sample.path, sample.sequence, sample.place, sample.turn_deg) for sample in samples],
+    ]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
 
-_worker: dict[str, Any] = {}
+def _fill(filling: Filling, samples: Sequence[Sample], recipe: Recipe, workers: int, chunk: int) -> None:
+    done = len(filling.done.found)
+    rest = samples[done:]
+    if not rest:  # another process has cut them meanwhile
+        return
+    _refuse_missing(rest, recipe.root)
+    faces = filling.done.faces
+    results = cut_in_order(chunks(rest, chunk), recipe, workers)
+    title = f"crops of {recipe.root.resolve().name}"
+    # disable=None: a bar on a terminal only, not in a log
+    bar = tqdm(total=len(samples), initial=done, unit="frame", desc=title, disable=None)
+    try:
+        with bar, closing(results):
+            for result in results:
+                filling.append(result)
+                done += len(result.found)
+                faces += len(result.crops_MVSS3)
+                bar.set_postfix({"faces": faces}, refresh=False)
+                bar.update(len(result.found))
+    except KeyboardInterrupt:
+        _log.warning("interrupted after %d of %d frames: the same command goes on from there", done, len(samples))
+        raise
 
 
-def _start_worker(spec: DetectorSpec) -> None:
-    cv2.setNumThreads(1)
-    _worker["detector"] = create_detector(spec)
+def _refuse_missing(samples: Sequence[Sample], root: Path) -> None:
+    for path in dict.fromkeys(sample.path for sample in samples):
+        if not (root / path).exists():
+            raise DataError(f"{root / path} does not exist: the data set lists it")
 
 
-def _cut_chunk(
-    samples: Sequence[Sample], root: Path, preprocess: PreprocessSpec, views: int
-) -> list[NDArray[np.uint8] | None]:
-    return list(_cut(samples, root, preprocess, views, _worker["detector"]))
-
-
-def _cut(
-    samples: Sequence[Sample], root: Path, preprocess: PreprocessSpec, views: int, detector: FaceDetector
-) -> Iterator[NDArray[np.uint8] | None]:
-    for sample in samples:
-        picture = read_picture(root / sample.path)
-        faces = detector.detect(picture)
-        if not faces:
-            yield None
-            continue
-        # Seeded by the picture, so that a cache is the same whoever cuts it.
-        random = np.random.default_rng(int.from_bytes(hashlib.sha256(sample.path.encode()).digest()[:8], "big"))
-        margins = [preprocess.margin, *random.uniform(*_VIEW_MARGINS, size=views - 1)]
-        yield np.stack([align(picture, faces[0], margin=margin, size=preprocess.size).pixels for margin in margins])
-
-
-def read_picture(path: Path) -> Picture:
-    """An upright RGB picture from a file.
-
-    Raises:
-        DataError: there is no such file or it is not a picture.
-    """
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)  # applies the EXIF orientation
-    if bgr is None:
-        raise DataError(f"{path} cannot be read as a picture")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+def found_report(crops: CropSet) -> str:
+    """How many faces were found, as a table for each domain, split and label; and recordings without any face."""
+    counts: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for place, samples in enumerate((crops.samples, crops.missed)):
+        for sample in samples:
+            counts[sample.domain, sample.split or "-", "live" if sample.live else "spoof"][place] += 1
+    width = max([len("domain"), *(len(domain) for domain, _, _ in counts)])
+    lines = [f"{'domain':{width}}  split  label   frames   faces  not found"]
+    for (domain, split, label), (found, missed) in sorted(counts.items()):
+        total = found + missed
+        lines.append(
+            f"{domain:{width}}  {split:5}  {label:5}  {total:7}  {found:6}  {missed:5} ({100 * missed / total:.1f} %)"
+        )
+    seen = {sample.recording for sample in crops.samples}
+    unseen = sorted({sample.recording for sample in crops.missed} - seen)
+    if unseen:
+        named = unseen[:_NAMED]
+        lines.append(f"recordings without any face: {len(unseen)}")
+        lines.extend(f"  {name}" for name in named)
+        lines.extend([f"  and {len(unseen) - len(named)} more"] if len(unseen) > len(named) else [])
+    return "\n".join(lines)

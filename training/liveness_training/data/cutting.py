@@ -1,0 +1,149 @@
+"""What the workers of `prepare` do: read pictures and videos, find the face, cut its crops."""
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from liveness_core.alignment import align
+from liveness_core.clips import ClipSpec
+from liveness_core.detection import DetectorSpec, create_detector
+from liveness_core.preprocess import PreprocessSpec
+from liveness_core.types import Picture
+from liveness_training.data.samples import DataError, Sample
+from liveness_training.data.video import UnreadableError, read_frames
+
+# M faces found, V views of each, S crop size
+
+_VIEW_MARGINS = (1.1, 3.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How crops are cut."""
+
+    root: Path
+    """Folder that the samples' paths are relative to."""
+    preprocess: PreprocessSpec
+    """Margin and size of view 0; the rest of it is no matter of crops."""
+    detector: DetectorSpec
+    clip: ClipSpec
+    """Which frames of a video are taken."""
+    views: int
+    """Crops of each face."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutChunk:
+    """What became of some samples."""
+
+    found: tuple[bool | None, ...]
+    """For each sample whether a face was found; None for a frame that its video is too short to have."""
+    crops_MVSS3: NDArray[np.uint8]
+    """The crops of the faces that were found."""
+    unreadable: tuple[str, ...]
+    """Paths of files that could not be decoded, in the order of the samples; no face was found in them."""
+
+
+def expand(samples: Sequence[Sample], clip: ClipSpec) -> list[Sample]:
+    """The samples with T, one for each frame that is taken, in the place of every video."""
+    return [frame for sample in samples for frame in _frames(sample, clip)]
+
+
+def _frames(sample: Sample, clip: ClipSpec) -> list[Sample]:
+    if not sample.is_video or sample.place is not None:
+        return [sample]
+    return [replace(sample, sequence=sample.sequence or sample.path, place=place) for place in range(clip.frames)]
+
+
+def chunks(samples: Sequence[Sample], least: int) -> Iterator[list[Sample]]:
+    """The samples in runs of `least` or a few more, in order; frames of one video stay together: it is decoded once."""
+    chunk: list[Sample] = []
+    for _, frames in itertools.groupby(samples, key=lambda sample: sample.path):
+        chunk.extend(frames)
+        if len(chunk) >= least:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+class Cutter:
+    """Cuts crops; each worker has one."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._detector = create_detector(recipe.detector)
+
+    def __call__(self, samples: Sequence[Sample]) -> CutChunk:
+        """Cut the crops of some samples, all frames of a video among them.
+
+        Raises:
+            DataError: a file is missing, or must not be read.
+        """
+        found: list[bool | None] = []
+        crops: list[NDArray[np.uint8]] = []
+        unreadable: list[str] = []
+        for path, group in itertools.groupby(samples, key=lambda sample: sample.path):
+            frames = list(group)
+            try:
+                pictures = self._read(frames)
+            except UnreadableError:
+                unreadable.append(path)
+                found.extend([False] * len(frames))
+                continue
+            for sample, picture in zip(frames, pictures, strict=True):
+                crops_VSS3 = None if picture is None else self._cut(sample, picture)
+                found.append(None if picture is None else crops_VSS3 is not None)
+                if crops_VSS3 is not None:
+                    crops.append(crops_VSS3)
+        size = self._recipe.preprocess.size
+        shape = (len(crops), self._recipe.views, size, size, 3)
+        return CutChunk(tuple(found), np.array(crops, np.uint8).reshape(shape), tuple(unreadable))
+
+    def _read(self, frames: Sequence[Sample]) -> list[Picture | None]:
+        """The picture, or those of a video's frames; None for a frame that is the one before over again."""
+        sample = frames[0]
+        if not sample.is_video:
+            return [read_picture(self._recipe.root / sample.path)]
+        taken = read_frames(self._recipe.root / sample.path, self._recipe.clip.positions, sample.turn_deg)
+        before = [None, *(frame.position for frame in taken)]
+        return [None if frame.position == last else frame.pixels for frame, last in zip(taken, before, strict=False)]
+
+    def _cut(self, sample: Sample, picture: Picture) -> NDArray[np.uint8] | None:
+        """Shape (V, S, S, 3); None where there is no face."""
+        faces = self._detector.detect(picture)
+        if not faces:
+            return None
+        # Drawn by the recording's name: a cache is the same whoever cuts it, and the face does not jump in size from
+        # one frame of a clip to the next.
+        name = sample.sequence or sample.path
+        random = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
+        preprocess = self._recipe.preprocess
+        margins = [preprocess.margin, *random.uniform(*_VIEW_MARGINS, size=self._recipe.views - 1)]
+        return np.stack([align(picture, faces[0], margin=margin, size=preprocess.size).pixels for margin in margins])
+
+
+def read_picture(path: Path) -> Picture:
+    """An upright RGB picture from a file.
+
+    Raises:
+        DataError: there is no such file, or it must not be read.
+        UnreadableError: it is not a picture.
+    """
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None  # applies the EXIF orientation
+    except cv2.error as error:  # more pixels than OpenCV takes
+        raise UnreadableError(f"{path} cannot be read as a picture: {error.err}") from error
+    if bgr is None:
+        raise UnreadableError(f"{path} cannot be read as a picture")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
