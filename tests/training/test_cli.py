@@ -20,35 +20,63 @@ def data(tmp_path):
     return folder
 
 
+def trained(data, folder, *arguments):
+    command = ["train", str(data), "--run", str(folder / "run"), "--cache", str(folder / "cache"), "--workers", "1"]
+    return CliRunner().invoke(app, [*command, *arguments])
+
+
 def test_prepare_says_how_many_faces_it_found_and_where_it_found_none(data, tmp_path):
     result = CliRunner().invoke(
         app, ["prepare", str(data), "--cache", str(tmp_path / "cache"), "--workers", "1"], catch_exceptions=False
     )
     assert result.exit_code == 0
-    assert "1 faces; in 1 pictures none was found" in result.output
-    assert "office: none in 1" in result.output
-    [folder] = (tmp_path / "cache").iterdir()
-    assert sorted(file.name for file in folder.iterdir()) == ["crops.npy", "found.json"]
+    line = next(line for line in result.output.splitlines() if line.startswith("office"))
+    assert line.split() == ["office", "-", "live", "2", "1", "1", "(50.0", "%)"]
+    assert "recordings without any face: 1" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "stepz=3"], "stepz"),
+        (["--set", "steps=many"], "steps"),
+        (["--set", "steps"], "FIELD=VALUE"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--hold-out", "street"], "street"),
+    ],
+)
+def test_wrong_settings_are_told_by_name_and_nothing_is_trained(data, tmp_path, arguments, told):
+    result = trained(data, tmp_path, *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_data_set_is_told_with_those_that_there_are(tmp_path):
+    result = CliRunner().invoke(app, ["prepare", "celeb_spoof=/data", "--cache", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "celeb_spoof" in result.stderr
+    assert "oulu_npu" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"), [(["--table", "5"], "3 or 4"), (["--table", "3", "--row", "ResNet + GAN"], "ResNet + DIB")]
+)
+def test_unknown_table_or_row_of_the_paper_is_refused(data, tmp_path, arguments, told):
+    result = CliRunner().invoke(app, ["ablate", str(data), "--runs", str(tmp_path / "runs"), *arguments])
+    assert result.exit_code == 2
+    assert told in result.stderr
 
 
 def test_data_that_cannot_be_split_are_refused_before_anything_is_trained(data, tmp_path):
-    arguments = [
-        "train",
-        str(data),
-        "--run",
-        str(tmp_path / "run"),
-        "--cache",
-        str(tmp_path / "cache"),
-        "--workers",
-        "1",
-    ]
-    result = CliRunner().invoke(app, arguments)
+    result = trained(data, tmp_path)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("error: the training split lacks")
     assert not (tmp_path / "run" / "weights.pt").exists()
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "export"])
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "report", "ablate", "export"])
 def test_every_command_explains_itself(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
+from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.errors import TrainingError
@@ -72,17 +73,23 @@ def _explained() -> Iterator[None]:
 
 
 def _crops(
-    data: Sequence[str], cache: Path, preprocess: PreprocessSpec, detector: DetectorSpec, workers: int
+    data: Sequence[str],
+    cache: Path,
+    preprocess: PreprocessSpec,
+    detector: DetectorSpec,
+    clip: ClipSpec,
+    workers: int,
 ) -> "CropSet":
     from liveness_training.data.crops import prepare_all
     from liveness_training.data.datasets import parse_source
 
     sources = [parse_source(text) for text in data]
-    return prepare_all(sources, cache, preprocess=preprocess, detector=detector, workers=workers)
+    return prepare_all(sources, cache, preprocess=preprocess, detector=detector, clip=clip, workers=workers)
 
 
 def _crops_of_run(folder: "RunFolder", data: Sequence[str] | None, cache: Path | None, workers: int) -> "CropSet":
-    return _crops(data or folder.data, cache or folder.cache, folder.preprocess, folder.detector, workers)
+    where = (data or folder.data, cache or folder.cache)
+    return _crops(*where, folder.preprocess, folder.detector, folder.clip, workers)
 
 
 @app.command()
@@ -91,13 +98,15 @@ def prepare(
     cache: Cache = Path("cache"),
     size: Size = 224,
     margin: Margin = 2.7,
+    frames: Annotated[int, typer.Option(help="Frames that are taken of a video.")] = ClipSpec().frames,
     workers: Workers = 2,
 ) -> None:
     """Find the faces and cut their crops, once; training then reads them. Can be interrupted and continued."""
     from liveness_training.data.crops import found_report
 
     with _explained():
-        crops = _crops(data, cache, PreprocessSpec(size=size, margin=margin), DetectorSpec(), workers)
+        preprocess = PreprocessSpec(size=size, margin=margin)
+        crops = _crops(data, cache, preprocess, DetectorSpec(), ClipSpec(frames=frames), workers)
     typer.echo(found_report(crops))
 
 
@@ -127,7 +136,7 @@ def train(
     overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
     with _explained():
         settings = load_config(config, overrides)
-        crops = _crops(data, cache, preprocess, detector, workers)
+        crops = _crops(data, cache, preprocess, detector, settings.clip, workers)
         report = runs.train(
             crops,
             settings,
@@ -215,7 +224,7 @@ def ablate(
 
     with _explained():
         base = load_config(config, set_ or [])
-        crops = _crops(data, cache, preprocess, detector, workers)
+        crops = _crops(data, cache, preprocess, detector, base.clip, workers)
         domains = {sample.domain for sample in crops.samples if not sample.live}
         protocols = ablation.protocols_of(chosen, domains, hold_out or [])
         results = ablation.run_rows(rows, protocols, base, crops, runs, run_one)
