@@ -1,6 +1,7 @@
 """A run: crops in, a folder with weights, settings, log and figures out."""
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def train(
                 "machine": machine(),
             }
             _claim(folder, settings, resume)
+        if resume and (folder / WEIGHTS).exists():  # it was trained to the end
+            return evaluate(RunFolder.read(folder), crops, world.device) if world.first else {}
         torch.manual_seed(config.seed)
         protocol = make_protocol(
             crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people
@@ -110,7 +113,10 @@ def train(
         weights = {"network": averaged.network.state_dict()}
         if averaged.temporal is not None:
             weights["temporal"] = averaged.temporal.state_dict()
-        torch.save(weights, folder / WEIGHTS)
+        partial = folder / f"{WEIGHTS}.partial"
+        torch.save(weights, partial)
+        partial.replace(folder / WEIGHTS)
+        shutil.rmtree(checkpoints, ignore_errors=True)  # three times the weights' size each, and of no more use
         return evaluate(RunFolder.read(folder), crops, world.device)
 
 
