@@ -12,7 +12,8 @@ train=${TRAIN:-liveness-train}
 
 targets=(--hold-out casia_fasd --hold-out replay_attack --hold-out nuaa --hold-out celeba_spoof)
 with_clips=(--hold-out replay_attack --hold-out nuaa)
-common=(--config paper --size 128 --workers 2 --set short_clips=stretch --set workers=1 --set checkpoint_every=1000)
+common=(--config paper --size 128 --workers 2 --set short_clips=stretch --set augmentation=full
+  --set service_view_share=0.5 --set workers=1 --set checkpoint_every=1000)
 mobilenet=("${common[@]}" --runs "$runs/mobilenet_v2" --init "$init"
   --set encoder=mobilenet_v2 --set padding=tensorflow --set "steps=${MOBILENET_STEPS:-150}")
 resnet=("${common[@]}" --runs "$runs/resnet18" --set encoder=resnet18 --set "steps=${RESNET_STEPS:-200}")

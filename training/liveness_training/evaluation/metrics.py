@@ -25,15 +25,35 @@ class Scored:
     live_M: NDArray[np.bool_]
     species_M: NDArray[np.str_]
     """PAI species of each; `live` for bona fide."""
+    cluster_M: NDArray[np.str_]
+    """What was drawn together, e.g. the person: the unit of the bootstrap."""
 
     @classmethod
-    def of(cls, scores: Sequence[float] | Scores, live: Sequence[bool], species: Sequence[str]) -> "Scored":
-        """From plain sequences."""
-        return cls(np.asarray(scores, np.float64), np.asarray(live, bool), np.asarray(species, str))
+    def of(
+        cls,
+        scores: Sequence[float] | Scores,
+        live: Sequence[bool] | NDArray[np.bool_],
+        species: Sequence[str],
+        clusters: Sequence[str] | None = None,
+    ) -> "Scored":
+        """From plain sequences; without clusters each score is one of its own."""
+        if clusters is None:
+            clusters = [str(place) for place in range(len(scores))]
+        return cls(
+            np.asarray(scores, np.float64),
+            np.asarray(live, bool),
+            np.asarray(species, str),
+            np.asarray(clusters, str),
+        )
 
     def part(self, mask_M: NDArray[np.bool_]) -> "Scored":
         """Those where the mask is true."""
-        return Scored(self.scores_M[mask_M], self.live_M[mask_M], self.species_M[mask_M])
+        return Scored(self.scores_M[mask_M], self.live_M[mask_M], self.species_M[mask_M], self.cluster_M[mask_M])
+
+    @property
+    def has_both(self) -> bool:
+        """Whether there are bona fide presentations and attacks; else there are no error rates to give."""
+        return bool(self.live_M.any() and not self.live_M.all())
 
 
 def auc(scored: Scored) -> float:
@@ -58,6 +78,19 @@ def apcer_by_species(scored: Scored, threshold: float) -> dict[str, float]:
 def apcer(scored: Scored, threshold: float) -> float:
     """APCER of the worst PAI species."""
     return max(apcer_by_species(scored, threshold).values())
+
+
+def acer(scored: Scored, threshold: float) -> float:
+    """Half the sum of APCER (of the worst PAI species) and BPCER."""
+    return (apcer(scored, threshold) + bpcer(scored, threshold)) / 2
+
+
+def bpcer_at_apcer(scored: Scored, limit: float) -> float:
+    """BPCER at the lowest threshold at which no PAI species passes more often than `limit`.
+
+    With limits of 10, 5 and 1 % it is what ISO/IEC 30107-3 calls BPCER10, BPCER20 and BPCER100.
+    """
+    return bpcer(scored, threshold_at_apcer(scored, limit))
 
 
 def hter(scored: Scored, threshold: float) -> float:

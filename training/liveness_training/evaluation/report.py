@@ -2,75 +2,133 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
-from liveness_training.data.samples import Sample
-from liveness_training.evaluation.metrics import Scored, apcer, auc, bpcer, eer, hter
+from liveness_training.evaluation.bootstrap import REPLICATES, intervals
+from liveness_training.evaluation.levels import LEVELS, Presentation, presentations, scored
+from liveness_training.evaluation.metrics import (
+    Scored,
+    acer,
+    apcer,
+    apcer_by_species,
+    auc,
+    bpcer,
+    bpcer_at_apcer,
+    eer,
+    hter,
+)
 from liveness_training.protocols import Protocol
 
 Report = Mapping[str, Mapping[str, float]]
-"""Part of a protocol -> figure -> value; rates in [0, 1]."""
+"""Part of a protocol, with `@video` or `@clip` for another level than frames -> figure -> value; rates in [0, 1]."""
 
 
 def scored_rows(scores: Mapping[int, float], crops: CropSet, rows: Sequence[int]) -> Scored:
     """The scores of some rows of a crop set, with the truth."""
-    samples = [crops.samples[row] for row in rows]
-    return Scored.of(
-        [scores[row] for row in rows], [sample.live for sample in samples], [sample.species for sample in samples]
-    )
+    return scored(presentations("frame", crops, rows, (), scores, {}))
 
 
-def figures(test: Scored, threshold: float, missed: Sequence[Sample]) -> dict[str, float]:
-    """The figures of one protocol.
+def figures(found: Sequence[Presentation], threshold: float | None, replicates: int = REPLICATES) -> dict[str, float]:
+    """The figures of some presentations, both labels among those that have a score.
 
     Args:
-        test: the pictures that are reported on.
-        threshold: chosen on development data (`realistic`), never on `test`.
-        missed: pictures of the same protocol in which no face was found.
+        found: the presentations.
+        threshold: chosen on development data (`realistic`), never on these; None where there are no such data, and
+            then the figures that need one are left out.
+        replicates: of the bootstrap; 0 for no intervals.
     """
+    test = scored(found)
     rate, own_threshold = eer(test)
-    missed_live = sum(sample.live for sample in missed)
-    live, attacks = int(test.live_M.sum()), int((~test.live_M).sum())
-    return {
-        "images": float(len(test.scores_M)),
+    live = [each.score is None for each in found if each.sample.live]
+    attacks = [each.score is None for each in found if not each.sample.live]
+    values = {
+        "presentations": float(len(test.scores_M)),
         "auc": auc(test),
         "eer": rate,
-        "hter_realistic": hter(test, threshold),
         # Threshold from the test set itself, as most published cross-domain tables have it.
         "hter_idealised": hter(test, own_threshold),
-        "apcer": apcer(test, threshold),
-        "bpcer": bpcer(test, threshold),
-        "threshold": threshold,
-        "bpnrr": missed_live / max(live + missed_live, 1),
-        "apnrr": (len(missed) - missed_live) / max(attacks + len(missed) - missed_live, 1),
+        "threshold_idealised": own_threshold,
+        **{f"bpcer_at_apcer{limit}": bpcer_at_apcer(test, limit / 100) for limit in (10, 5, 1)},
+        "bpnrr": sum(live) / len(live),
+        "apnrr": sum(attacks) / len(attacks),
     }
+    if threshold is not None:
+        values |= {
+            "hter_realistic": hter(test, threshold),
+            "acer": acer(test, threshold),
+            "apcer": apcer(test, threshold),
+            "bpcer": bpcer(test, threshold),
+            "threshold": threshold,
+            **{f"apcer/{species}": rate for species, rate in apcer_by_species(test, threshold).items()},
+        }
+    if replicates:
+        for name, (low, high) in intervals(test, threshold, replicates=replicates).items():
+            values |= {f"{name}_low": low, f"{name}_high": high}
+    return values
 
 
 def run_report(
-    scores: Mapping[int, float], crops: CropSet, protocol: Protocol, threshold: float
+    scores: Mapping[int, float],
+    crops: CropSet,
+    protocol: Protocol,
+    threshold: float | None = None,
+    *,
+    clip_scores: Mapping[Clip, float] | None = None,
+    replicates: int = REPLICATES,
 ) -> dict[str, dict[str, float]]:
-    """Figures of every part that the protocol reports on.
+    """Figures of every part that the protocol reports on, for frames, recordings (`@video`) and clips (`@clip`).
+
+    Each level has its threshold from the development people at the same level, where their rates are equal. A part or
+    a level without both labels has no figures; recordings are left out where none has more than one frame.
 
     Args:
         scores: row of the crop set -> score, for `protocol.evaluated` at least.
         crops: the crops.
         protocol: who is reported on.
-        threshold: chosen on `protocol.dev`.
+        threshold: of frames, where another one than the development people's EER is wanted.
+        clip_scores: of the clips of each part; None for a run without a temporal head.
+        replicates: of the bootstrap.
     """
+    clips = clip_scores or {}
+    thresholds: dict[str, float | None] = {}
+    for level in LEVELS:
+        dev = scored(presentations(level, crops, protocol.dev, (), scores, clips))
+        thresholds[level] = eer(dev)[1] if dev.has_both else None
+    if threshold is not None:
+        thresholds["frame"] = threshold
     report = {}
     for name, part in protocol.reports.items():
-        test = scored_rows(scores, crops, part.rows)
-        if len(np.unique(test.live_M)) == 2:  # else there are no error rates to give
-            report[name] = figures(test, threshold, part.missed)
+        frames = [*(crops.samples[row] for row in part.rows), *part.missed]
+        several = len({sample.recording for sample in frames}) < len(frames)
+        for level in LEVELS:
+            if (level == "video" and not several) or (level == "clip" and not clips):
+                continue
+            found = presentations(level, crops, part.rows, part.missed, scores, clips)
+            if scored(found).has_both:  # else there are no error rates to give
+                key = name if level == "frame" else f"{name}@{level}"
+                report[key] = figures(found, thresholds[level], replicates)
     return report
 
 
-def as_table(report: Mapping[str, Mapping[str, float]]) -> str:
-    """The report as lines of text, rates in percent."""
-    columns = ("auc", "eer", "hter_realistic", "hter_idealised", "apcer", "bpcer", "apnrr", "bpnrr")
-    lines = [f"{'protocol':24} {'images':>7} " + " ".join(f"{column:>14}" for column in columns)]
+def as_table(report: Report) -> str:
+    """The report as lines of text, rates in percent, with the intervals of AUC and HTER."""
+    width = max([len("protocol"), *(len(name) for name in report)])
+    with_interval = ("auc", "hter_realistic", "hter_idealised")
+    plain = ("eer", "acer", "apcer", "bpcer", "apnrr", "bpnrr")
+    header = [f"{'protocol':{width}} {'count':>6}", *(f"{name:>19}" for name in with_interval)]
+    lines = [" ".join([*header, *(f"{name:>6}" for name in plain)])]
     for name, values in report.items():
-        cells = " ".join(f"{100 * values[column]:14.2f}" for column in columns)
-        lines.append(f"{name:24} {values['images']:7.0f} {cells}")
+        count = values.get("presentations", values.get("images", 0))
+        cells = [f"{name:{width}} {count:6.0f}", *(f"{_interval(values, key):>19}" for key in with_interval)]
+        lines.append(" ".join([*cells, *(f"{_percent(values, key):>6}" for key in plain)]))
     return "\n".join(lines)
+
+
+def _interval(values: Mapping[str, float], name: str) -> str:
+    if f"{name}_low" not in values:
+        return _percent(values, name)
+    return f"{_percent(values, name)} [{100 * values[f'{name}_low']:.1f}–{100 * values[f'{name}_high']:.1f}]"
+
+
+def _percent(values: Mapping[str, float], name: str) -> str:
+    return f"{100 * values[name]:.2f}" if name in values else "–"

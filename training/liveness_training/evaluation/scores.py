@@ -1,0 +1,80 @@
+"""`scores.csv`: every score behind a run's figures, so that anyone can compute them again, or others."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from liveness_training.data.clips import Clip
+from liveness_training.data.crops import CropSet
+from liveness_training.data.samples import Sample
+from liveness_training.errors import TrainingError
+from liveness_training.evaluation.levels import LEVELS, Presentation, presentations
+from liveness_training.protocols import Protocol
+
+_COLUMNS = ("level", "part", "name", "domain", "label", "species", "detail", "subject", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One line of the file."""
+
+    level: str
+    """`frame`, `video` or `clip`."""
+    part: str
+    """`dev`, `test/DOMAIN` or `held_out/DOMAIN`."""
+    presentation: Presentation
+
+
+def write_scores(
+    path: Path,
+    scores: Mapping[int, float],
+    crops: CropSet,
+    protocol: Protocol,
+    clip_scores: Mapping[Clip, float] | None = None,
+) -> None:
+    """Write the scores of all parts, at all levels that there are; an empty score is a non-response."""
+    parts = {"dev": (protocol.dev, ())}
+    parts |= {name: (part.rows, part.missed) for name, part in protocol.reports.items() if name != "test"}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for name, (rows, missed) in parts.items():
+            for level in LEVELS:
+                if level == "clip" and clip_scores is None:
+                    continue
+                for each in presentations(level, crops, rows, missed, scores, clip_scores or {}):
+                    sample = each.sample
+                    label = "live" if sample.live else "spoof"
+                    score = "" if each.score is None else f"{each.score:.7g}"
+                    about = (each.name, sample.domain, label, sample.species, sample.detail, sample.subject)
+                    writer.writerow([level, name, *about, score])
+
+
+def read_scores(path: Path) -> list[ScoreRow]:
+    """Read the file.
+
+    Raises:
+        TrainingError: it is missing or not such a file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_row(line) for line in csv.DictReader(file)]
+    except FileNotFoundError as error:
+        raise TrainingError(f"{path} is missing: has this run been evaluated?") from error
+    except (KeyError, ValueError) as error:
+        raise TrainingError(f"{path} is not a table of scores ({error}): evaluate the run again") from error
+
+
+def _row(line: Mapping[str, str]) -> ScoreRow:
+    sample = Sample(
+        path=line["name"],
+        domain=line["domain"],
+        live=line["label"] == "live",
+        species=line["species"],
+        subject=line["subject"],
+        sequence="",
+        detail=line["detail"],
+    )
+    score = float(line["score"]) if line["score"] else None
+    return ScoreRow(line["level"], line["part"], Presentation(line["name"], sample, score))
