@@ -101,10 +101,11 @@ class LivenessTask(nn.Module):
         self.image_domains: _DomainEnergies | None = None
         self.temporal: TemporalHead | None = None
         self.clip_domains: _DomainEnergies | None = None
-        if config.dis or config.dib:
-            self.image_domains = _DomainEnergies(size, domains, config, plain=config.dis, conditional=config.dib)
+        # Discriminators last: what they draw for their weights must not change those of the networks they judge.
         if config.lstm:
             self.temporal = TemporalHead(size, config.lstm_hidden, config.dropout)
+        if config.dis or config.dib:
+            self.image_domains = _DomainEnergies(size, domains, config, plain=config.dis, conditional=config.dib)
         if config.dvb:
             self.clip_domains = _DomainEnergies(config.lstm_hidden, domains, config, plain=False, conditional=True)
         self._weights = {4: config.lambda_ib, 5: config.lambda_vb}
