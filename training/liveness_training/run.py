@@ -25,6 +25,7 @@ from liveness_training.data.batches import (
 )
 from liveness_training.data.clips import clips_of
 from liveness_training.data.crops import CropSet
+from liveness_training.data.samples import Sample
 from liveness_training.distributed import World, joined, with_global_batch_norms
 from liveness_training.environment import git_commit, libraries, machine
 from liveness_training.evaluation.report import Report, run_report
@@ -79,6 +80,13 @@ def train(
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise RunError("precision is fp16, which needs a GPU: set precision=bf16 or fp32")
     with joined(config.device) as world:
+        # All that can be wrong with data and weights shows before the run has a folder.
+        torch.manual_seed(config.seed)
+        protocol = make_protocol(
+            crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people
+        )
+        items = _items(crops, config, protocol)
+        task = _task(crops, config, protocol, preprocess, init)
         if world.first:
             settings = {
                 "config": config.model_dump(),
@@ -94,16 +102,11 @@ def train(
             _claim(folder, settings, resume)
         if resume and (folder / WEIGHTS).exists():  # it was trained to the end
             return evaluate(RunFolder.read(folder), crops, world.device) if world.first else {}
-        torch.manual_seed(config.seed)
-        protocol = make_protocol(
-            crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people
-        )
-        task = _task(crops, config, protocol, preprocess, init)
         trainer = Trainer(with_global_batch_norms(task, world), config, world)
         checkpoints = folder / CHECKPOINTS
         if resume and (state := checkpoint.latest(checkpoints)) is not None:
             trainer.load_state_dict(state)
-        streams = _streams(crops, config, protocol, preprocess, trainer.step, world)
+        streams = _streams(items, crops, config, protocol, preprocess, trainer.step, world)
         with Progress(folder if world.first else None, config.steps, trainer.step, log_every) as progress:
             trainer.fit(streams, progress, checkpoints)
         if not world.first:
@@ -176,8 +179,26 @@ def _task(
     return task
 
 
+_Items = dict[str, tuple[Sequence[tuple[tuple[int, ...], Sample]], int]]
+"""Stream -> what is drawn from, and how many of each domain a batch has."""
+
+
+def _items(crops: CropSet, config: TrainConfig, protocol: Protocol) -> _Items:
+    items: _Items = {IMAGES: (image_items(crops, protocol.train), config.images_per_domain)}
+    if config.lstm:
+        clips = clips_of(crops, protocol.train, config.clip, config.short_clips)
+        items["clip"] = (clip_items(clips), config.clips_per_domain)
+    return items
+
+
 def _streams(
-    crops: CropSet, config: TrainConfig, protocol: Protocol, preprocess: PreprocessSpec, start: int, world: World
+    items: _Items,
+    crops: CropSet,
+    config: TrainConfig,
+    protocol: Protocol,
+    preprocess: PreprocessSpec,
+    start: int,
+    world: World,
 ) -> dict[str, Iterable[Batch]]:
     """The batches of images, and with a temporal head those of clips, from iteration `start` on."""
     # Set here and inherited: in a forked worker the call would wait for OpenCV's threads, which a fork does not copy.
@@ -190,10 +211,6 @@ def _streams(
         service_view_share=config.service_view_share,
         augmentation=config.augmentation,
     )
-    items = {IMAGES: (image_items(crops, protocol.train), config.images_per_domain)}
-    if config.lstm:
-        clips = clips_of(crops, protocol.train, config.clip, config.short_clips)
-        items["clip"] = (clip_items(clips), config.clips_per_domain)
     streams: dict[str, Iterable[Batch]] = {}
     for place, (name, (stream, per_domain)) in enumerate(items.items()):
         sampler = BalancedBatches(
