@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
 from torch import Tensor, nn
 
 from liveness_training.errors import TrainingError
@@ -68,6 +68,22 @@ def joined(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
+class _Total(torch.autograd.Function):
+    """The sum over all processes; the gradient of each one's part is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004 (torch gives it)
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 (torch gives it)
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose statistics are those of the whole batch, on whatever device; state as `nn.BatchNorm2d`.
 
@@ -81,9 +97,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         x_NChw = input.float()
         count = torch.tensor(float(x_NChw.numel() // x_NChw.shape[1]), device=x_NChw.device)
         dist.all_reduce(count)
-        mean_C: Tensor = differentiable.all_reduce(x_NChw.sum((0, 2, 3))) / count
+        mean_C: Tensor = _Total.apply(x_NChw.sum((0, 2, 3))) / count
         centred_NChw = x_NChw - mean_C.view(1, -1, 1, 1)
-        variance_C: Tensor = differentiable.all_reduce(centred_NChw.square().sum((0, 2, 3))) / count
+        variance_C: Tensor = _Total.apply(centred_NChw.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None

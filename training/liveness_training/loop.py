@@ -145,8 +145,7 @@ class Trainer:
         if self.world.size == 1:
             return self.task
         # An image step leaves the temporal head's weights without a gradient, so unused ones must be looked for.
-        # Buffers need no broadcast: batch norms see the whole batch and so agree.
-        return DistributedDataParallel(self.task, find_unused_parameters=True, broadcast_buffers=False)
+        return DistributedDataParallel(self.task, find_unused_parameters=True)
 
     def _seed(self, stream: int) -> None:
         """Dropout depends on seed, iteration, stream and process: a resumed run draws what the other one did."""
