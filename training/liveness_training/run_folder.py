@@ -25,6 +25,7 @@ SETTINGS = "run.json"
 WEIGHTS = "weights.pt"
 METRICS = "metrics.json"
 SCORES = "scores.csv"
+LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"
 
 
