@@ -50,7 +50,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InitError(f"{path} cannot be read as weights of PyTorch: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InitError(f"{path} does not hold a state dict (name -> tensor): save model.state_dict()")
-    return {key: value.numpy() for key, value in content.items()}
+    return {key: value.float().numpy() for key, value in content.items()}
 
 
 def _load_state(encoder: Encoder, weights: dict[str, Any], path: Path) -> None:
@@ -99,7 +99,7 @@ def _take(weights: dict[str, Any], key: str, shape: tuple[int, ...], path: Path)
         raise InitError(f"{path} has no {key!r}: is it of the encoder that the settings name?")
     if weights[key].shape != tuple(shape):
         raise InitError(f"{path}: {key} has shape {weights[key].shape}, expected {tuple(shape)}")
-    return torch.from_numpy(np.ascontiguousarray(weights[key], np.float32))
+    return torch.from_numpy(np.array(weights[key], np.float32))
 
 
 def _make_neutral(bias: Tensor) -> Any:
