@@ -1,14 +1,14 @@
 import pytest
 from pydantic import ValidationError
 
-from liveness_training.config import TrainConfig
+from liveness_training.config import ConfigError, TrainConfig, built_in_configs, load_config
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("steps", 0),
-        ("batch_size", 1),
+        ("images_per_domain", 0),
         ("learning_rate", 0),
         ("ema_decay", 1),
         ("dropout", 1),
@@ -16,6 +16,8 @@ from liveness_training.config import TrainConfig
         ("seed", -1),
         ("precision", "fp64"),
         ("padding", "same"),
+        ("encoder", "resnet101"),
+        ("grl_factor", 0.2),
         ("stepz", 10),
     ],
 )
@@ -25,5 +27,98 @@ def test_value_out_of_range_is_refused_by_name(field, value):
 
 
 def test_settings_survive_their_file():
-    config = TrainConfig(hold_out="nuaa", steps=3, learning_rate=1e-5)
+    config = TrainConfig(hold_out=("nuaa",), steps=3, learning_rate=1e-5)
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_papers_settings_are_the_papers():
+    """Section 4.1."""
+    paper = load_config("paper")
+    assert paper.encoder == "resnet50"
+    assert (paper.optimiser, paper.learning_rate, paper.schedule, paper.warmup_steps) == ("sgd", 0.0003, "constant", 0)
+    assert (paper.momentum, paper.weight_decay) == (0.9, 0.00001)
+    assert (paper.images_per_domain, paper.clips_per_domain, paper.clip_frames) == (16, 2, 8)
+    assert paper.lstm_hidden == 256
+    assert (paper.grl_factor, paper.grl_schedule) == (-0.2, "constant")
+    assert (paper.lambda_ib, paper.lambda_vb, paper.reduction) == (1.0, 1.0, "sum")
+    assert (paper.dis, paper.dib, paper.lstm, paper.dvb) == (False, True, True, True)
+    assert paper.people == "all"
+    assert built_in_configs() == ["paper"]
+
+
+def other_value(name, value):
+    """A value in YAML that differs from the default."""
+    special = {
+        "hold_out": "[a, b]",
+        "sources": "[a]",
+        "people": "all",
+        "encoder": "resnet18",
+        "padding": "torchvision",
+        "short_clips": "stretch",
+        "grl_schedule": "dann",
+        "reduction": "sum",
+        "augmentation": "none",
+        "optimiser": "sgd",
+        "schedule": "constant",
+        "device": "cpu",
+        "precision": "fp32",
+        "grl_factor": "-0.7",
+        "dvb": "true",
+        "lstm": "true",
+    }
+    if name in special:
+        return special[name]
+    return "true" if value is False else str(value / 2 if isinstance(value, float) else value + 3)
+
+
+@pytest.mark.parametrize("name", sorted(TrainConfig.model_fields))
+def test_any_field_can_be_set_from_the_command_line(name):
+    default = getattr(TrainConfig(), name)
+    config = load_config(None, ["lstm=true", f"{name}={other_value(name, default)}"])
+    assert getattr(config, name) != default
+
+
+def test_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    (tmp_path / "mine.yaml").write_text("steps: 7\nseed: 5\nhold_out: nuaa\n")
+    config = load_config(str(tmp_path / "mine.yaml"), ["steps=9"])
+    assert (config.steps, config.seed, config.hold_out, config.encoder) == (9, 5, ("nuaa",), "mobilenet_v2")
+
+
+def test_whole_numbers_do_for_fractions():
+    assert load_config(None, ["learning_rate=1"]).learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("stepz=1", "stepz"),
+        ("steps=many", "steps"),
+        ("steps=1.5", "steps"),
+        ("steps='7'", "steps"),
+        ("dib=3", "dib"),
+        ("dib=maybe", "dib"),
+        ("hold_out=[1]", "hold_out"),
+        ("hold_out=3", "hold_out"),
+        ("learning_rate=fast", "learning_rate"),
+        ("steps", "FIELD=VALUE"),
+        ("steps=[1", "steps is not YAML"),
+        ("dvb=true", "dvb"),
+    ],
+)
+def test_wrong_value_is_refused_by_name(override, told):
+    with pytest.raises(ConfigError, match=told):
+        load_config(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("- 1\n", "FIELD: VALUE"), ("steps: [", "not YAML"), ("stepz: 3\n", "stepz"), ("", "FIELD")]
+)
+def test_wrong_file_is_refused(tmp_path, content, told):
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=told):
+        load_config(str(tmp_path / "mine.yaml"))
+
+
+def test_missing_file_is_told_with_the_names_that_there_are():
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*paper"):
+        load_config("nowhere.yaml")

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from liveness_training.models.mobilenet_v2 import ImageNetwork, LivenessClassifier, MobileNetV2Encoder, channels_last
+from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
+from liveness_training.models.network import ImageNetwork, LivenessClassifier, channels_last
 
 
 def lively(padding="torchvision"):

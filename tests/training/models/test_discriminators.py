@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch import nn
+
+from liveness_training.models.discriminators import (
+    ClassConditionalDiscriminator,
+    DomainDiscriminator,
+    correct_domains,
+    domain_energy,
+)
+
+
+@pytest.mark.parametrize("kind", [DomainDiscriminator, ClassConditionalDiscriminator])
+def test_two_shared_layers_each_with_relu_and_dropout(kind):
+    made = kind(8, 3)
+    kinds = [type(layer) for layer in made.trunk]
+    assert kinds == [nn.Linear, nn.ReLU, nn.Dropout] * 2
+    assert [made.trunk[0].weight.shape, made.trunk[3].weight.shape] == [(512, 8), (512, 512)]
+    assert {made.trunk[2].p, made.trunk[5].p} == {0.5}
+
+
+def test_plain_one_gives_a_score_a_domain():
+    assert DomainDiscriminator(8, 3)(torch.randn(5, 8)).shape == (5, 3)
+
+
+@pytest.mark.parametrize("label", [[0, 1, 0, 1, 1], [0] * 5, [1] * 5])
+def test_features_go_to_the_head_of_their_class(label):
+    made = ClassConditionalDiscriminator(8, 3).eval()
+    feature, label = torch.randn(5, 8), torch.tensor(label)
+    live, spoof = made(feature, label)
+    assert (len(live), len(spoof)) == (int((label == 0).sum()), int((label == 1).sum()))
+    with torch.no_grad():
+        shared = made.trunk(feature)
+        torch.testing.assert_close(live, made.live_head(shared[label == 0]))
+        torch.testing.assert_close(spoof, made.spoof_head(shared[label == 1]))
+
+
+def test_heads_are_one_linear_layer_each():
+    made = ClassConditionalDiscriminator(8, 4, width=16)
+    assert isinstance(made.live_head, nn.Linear)
+    assert made.live_head.weight.shape == made.spoof_head.weight.shape == (4, 16)
+    assert made.live_head is not made.spoof_head
+
+
+def test_energy_is_a_sum_and_nothing_for_no_feature():
+    scores, domain = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 2, 1, 1])
+    expected = sum(torch.logsumexp(row, 0) - row[place] for row, place in zip(scores, domain, strict=True))
+    torch.testing.assert_close(domain_energy(scores, domain), expected)
+    nothing = domain_energy(scores[:0], domain[:0])
+    assert nothing == 0
+    nothing.backward()
+    assert not scores.grad.any()
+
+
+def test_right_ones_are_counted():
+    scores = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]])
+    assert correct_domains(scores, torch.tensor([0, 1, 1])) == 2
