@@ -6,9 +6,10 @@ import torch
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.data.augment import augment
-from liveness_training.data.batches import BalancedBatches, TrainingCrops, service_images
+from liveness_training.data.batches import BalancedBatches, TrainingCrops, clip_items, image_items, service_images
+from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
-from liveness_training.data.samples import Sample
+from liveness_training.data.samples import DataError, Sample
 
 SPEC = PreprocessSpec(size=32)
 
@@ -37,9 +38,21 @@ UNEVEN = crop_set(
 )
 
 
-def batches(crops=UNEVEN, rows=None, batch_size=48, steps=4, seed=1):
+SOURCES = ("a", "b", "c")
+
+
+def sampler(crops=UNEVEN, rows=None, per_domain=16, steps=4, seed=1, **options):
     rows = range(len(crops.samples)) if rows is None else rows
-    return list(BalancedBatches(crops, rows, batch_size=batch_size, steps=steps, seed=seed))
+    return BalancedBatches(image_items(crops, rows), per_domain=per_domain, steps=steps, seed=seed, **options)
+
+
+def batches(*arguments, **options):
+    """Batches of (row, number of the draw)."""
+    return [[(rows[0], draw) for rows, draw in batch] for batch in sampler(*arguments, **options)]
+
+
+def images(crops=UNEVEN, seed=5, share=1.0, **options):
+    return TrainingCrops(crops, SPEC, SOURCES, seed=seed, service_view_share=share, **options)
 
 
 def test_every_batch_holds_each_domain_and_each_of_its_labels_equally_often():
@@ -69,13 +82,32 @@ def test_only_the_rows_given_are_drawn():
 
 
 def test_batches_have_their_size_and_number():
-    assert [len(batch) for batch in batches(batch_size=7, steps=5)] == [7] * 5
-    assert len(BalancedBatches(UNEVEN, [0], batch_size=7, steps=5, seed=1)) == 5
+    assert [len(batch) for batch in batches(per_domain=7, steps=5)] == [21] * 5
+    assert len(sampler(per_domain=7, steps=5)) == 5
+    assert sampler(per_domain=7).batch_size == 21
 
 
-def test_draws_are_numbered_through_the_run():
-    places = [draw for batch in batches(batch_size=6, steps=3) for _, draw in batch]
-    assert places == list(range(18))
+def test_draws_have_numbers_of_their_own():
+    draws = [draw for batch in batches(per_domain=2, steps=3) for _, draw in batch]
+    clips = [draw for batch in batches(per_domain=2, steps=3, stream=2) for _, draw in batch]
+    assert len({*draws, *clips}) == 36
+
+
+@pytest.mark.parametrize("start", [1, 3, 4])
+def test_a_resumed_run_draws_what_the_other_one_did(start):
+    assert batches(start=start) == batches()[start:]
+    assert len(sampler(start=start)) == 4 - start
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_processes_share_each_batch_whatever_their_number(size):
+    parts = [batches(part=(rank, size)) for rank in range(size)]
+    for step, whole in enumerate(batches()):
+        assert [item for part in parts for item in part[step]] == whole
+
+
+def test_images_and_clips_are_drawn_by_chances_of_their_own():
+    assert [row for row, _ in batches()[0]] != [row for row, _ in batches(stream=2)[0]]
 
 
 def test_seed_decides_and_a_longer_run_begins_as_a_shorter_one():
@@ -88,34 +120,70 @@ def test_seed_decides_and_a_longer_run_begins_as_a_shorter_one():
 
 def test_order_of_domains_in_the_data_does_not_matter_to_the_balance():
     reordered = crop_set(("c", "mask", "", 5), ("a", "live", "", 5), ("c", "live", "", 5), ("a", "print", "", 5))
-    [batch] = batches(reordered, batch_size=8, steps=1)
+    [batch] = batches(reordered, per_domain=4, steps=1)
     counts = Counter((reordered.samples[row].domain, reordered.samples[row].live) for row, _ in batch)
     assert set(counts.values()) == {2}
 
 
-def test_item_is_the_augmented_crop_with_its_label():
-    crops = TrainingCrops(UNEVEN, SPEC, seed=5, service_view_share=1.0)
-    image, label = crops[40, 17]
+def noise(count=2):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32, 3), dtype=np.uint8)
+    return CropSet(UNEVEN.samples[:count], (), pixels)
+
+
+def test_item_is_the_augmented_crop_with_its_label_and_the_place_of_its_domain():
+    crops = images()
+    image, label, domain = crops[(40,), 17]
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.float32
-    assert label == 1
-    assert crops[0, 17][1] == 0
+    assert (label, domain) == (1, 0)
+    assert crops[(0,), 17][1:] == (0, 0)
+    assert crops[(50,), 17][1:] == (0, 1)
     random = np.random.default_rng([5, 17])
     random.random()  # which view
-    expected = SPEC.to_tensor([augment(np.asarray(UNEVEN.crops_MVSS3[40, 0]), random)])[0]
+    change = np.random.default_rng(int(random.integers(2**63)))
+    expected = SPEC.to_tensor([augment(np.asarray(UNEVEN.crops_MVSS3[40, 0]), change)])[0]
     np.testing.assert_array_equal(image.numpy(), expected)
 
 
+def test_all_frames_of_a_clip_are_changed_alike():
+    pixels = np.repeat(noise().crops_MVSS3[:1], 4, axis=0)  # four times the same frame
+    crops = images(CropSet(UNEVEN.samples[:4], (), pixels), share=0.5)
+    seen = []
+    for draw in range(6):
+        clip, _, _ = crops[(0, 1, 2, 3), draw]
+        assert clip.shape == (4, 3, 32, 32)
+        assert all(torch.equal(frame, clip[0]) for frame in clip)
+        seen.append(clip[0])
+    assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("kind", ["none", "flip"])
+def test_less_augmentation_leaves_the_pixels(kind):
+    crops = images(noise(), augmentation=kind)
+    plain = torch.from_numpy(SPEC.to_tensor([noise().crops_MVSS3[0, 0]])[0])
+    seen = [crops[(0,), draw][0] for draw in range(20)]
+    mirrored = [torch.equal(image, plain.flip(2)) for image in seen]
+    assert all(torch.equal(image, plain) or mirror for image, mirror in zip(seen, mirrored, strict=True))
+    assert any(mirrored) is (kind == "flip")
+
+
 def test_item_depends_on_seed_and_draw_alone():
-    noise = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32, 3), dtype=np.uint8)
-    crops = CropSet(UNEVEN.samples[:2], (), noise)
-    first = TrainingCrops(crops, SPEC, seed=5, service_view_share=0.5)
-    again = TrainingCrops(crops, SPEC, seed=5, service_view_share=0.5)
-    other = TrainingCrops(crops, SPEC, seed=6, service_view_share=0.5)
-    _ = again[1, 99]  # an order of access that differs
-    assert torch.equal(first[0, 3][0], again[0, 3][0])
-    assert not torch.equal(first[0, 3][0], first[0, 4][0])
-    assert not torch.equal(first[0, 3][0], other[0, 3][0])
+    first, again, other = images(noise()), images(noise()), images(noise(), seed=6)
+    _ = again[(1,), 99]  # an order of access that differs
+    assert torch.equal(first[(0,), 3][0], again[(0,), 3][0])
+    assert not torch.equal(first[(0,), 3][0], first[(0,), 4][0])
+    assert not torch.equal(first[(0,), 3][0], other[(0,), 3][0])
+
+
+def clip(domain, species, number):
+    return Clip((number, number + 1), Sample(f"{number}.jpg", domain, species == "live", species, "p", f"s{number}"))
+
+
+def test_domains_whose_clips_are_of_one_label_are_left_out_of_clips():
+    clips = [clip("a", "live", 0), clip("a", "print", 2), clip("b", "live", 4), clip("b", "live", 6)]
+    assert [rows for rows, _ in clip_items(clips)] == [(0, 1), (2, 3)]
+    with pytest.raises(DataError, match="short_clips=stretch"):
+        clip_items(clips[2:])
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 1.0), (0.5, 0.5), (0.0, 0.0)])
@@ -123,14 +191,14 @@ def test_share_of_the_services_view_is_held(share, expected):
     # View 0 is black and stays so; the others are white, of which enough is left by any augmentation.
     pixels = np.full((2, 3, 32, 32, 3), 255, np.uint8)
     pixels[:, 0] = 0
-    items = TrainingCrops(CropSet(UNEVEN.samples[:2], (), pixels), SPEC, seed=1, service_view_share=share)
-    service = [items[0, draw][0].median().item() < -0.5 for draw in range(200)]
+    items = images(CropSet(UNEVEN.samples[:2], (), pixels), seed=1, share=share)
+    service = [items[(0,), draw][0].median().item() < -0.5 for draw in range(200)]
     assert np.mean(service) == pytest.approx(expected, abs=0.1 if 0 < share < 1 else 0)
 
 
 def test_crops_of_one_view_are_that_view():
     crops = crop_set(("a", "live", "", 2), views=1)
-    image, _ = TrainingCrops(crops, SPEC, seed=1, service_view_share=0.0)[0, 0]
+    image, *_ = images(crops, share=0.0)[(0,), 0]
     assert image.shape == (3, 32, 32)
 
 
