@@ -25,7 +25,7 @@ def test_operating_points_hold_their_limit_for_the_worst_species():
     random = np.random.default_rng(0)
     scores = np.concatenate([random.beta(5, 2, 300), random.beta(2, 5, 300), random.beta(3, 3, 300)])
     species = np.repeat(["live", "print", "replay"], 300)
-    points = operating_points(Scored(scores, species == "live", species), "drawn")
+    points = operating_points(Scored.of(scores, species == "live", species), "drawn")
     for name, limit in (("apcer10", 0.10), ("apcer5", 0.05), ("apcer1", 0.01)):
         replays = scores[species == "replay"]
         assert (replays >= points[name].threshold).mean() <= limit

@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 
 from liveness_training.evaluation.metrics import (
     Scored,
+    acer,
     apcer,
     apcer_by_species,
     auc,
     bpcer,
+    bpcer_at_apcer,
     eer,
     hter,
     threshold_at_apcer,
@@ -135,3 +137,30 @@ def test_part_is_taken_of_all_three():
     assert part.scores_M.tolist() == [0.6, 0.4]
     assert part.live_M.tolist() == [False, False]
     assert part.species_M.tolist() == ["replay", "replay"]
+
+
+def test_acer_is_the_mean_of_the_worst_apcer_and_bpcer():
+    assert acer(EXAMPLE, 0.55) == pytest.approx((0.5 + 0.25) / 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (0.0, 0.5),  # above 0.7, the best print
+        (0.25, 0.5),  # a print may pass, but a replay is half of its species: above 0.6
+        (0.5, 0.25),  # two prints and one replay may pass: above 0.4
+        (1.0, 0.0),
+    ],
+)
+def test_bpcer_at_a_fixed_apcer_of_the_worst_species(limit, expected):
+    assert bpcer_at_apcer(EXAMPLE, limit) == pytest.approx(expected)
+
+
+def test_both_labels_are_asked_for():
+    assert EXAMPLE.has_both
+    assert not EXAMPLE.part(EXAMPLE.live_M).has_both
+    assert not EXAMPLE.part(~EXAMPLE.live_M).has_both
+
+
+def test_without_clusters_each_score_is_one_of_its_own():
+    assert len(set(EXAMPLE.cluster_M)) == 10

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from liveness_training.data.clips import Clip
+from liveness_training.data.crops import CropSet
+from liveness_training.data.samples import Sample
+from liveness_training.errors import TrainingError
+from liveness_training.evaluation.levels import scored
+from liveness_training.evaluation.metrics import auc
+from liveness_training.evaluation.report import run_report
+from liveness_training.evaluation.scores import read_scores, write_scores
+from liveness_training.protocols import Part, Protocol
+
+
+def sample(number, species, detail=""):
+    return Sample(
+        f"{number}.jpg", "office, 1", species == "live", species, f"p{number}", f"r{number // 2}", detail=detail
+    )
+
+
+SAMPLES = tuple(sample(number, "live" if number < 6 else "print", "inkjet" * (number >= 6)) for number in range(12))
+CROPS = CropSet(SAMPLES, (), np.zeros((12, 1, 8, 8, 3), np.uint8))
+SCORES = {row: 1 / (row + 1.7) for row in range(12)}
+MISSED = (sample(20, "print"),)
+PROTOCOL = Protocol(
+    train=(),
+    dev=(0, 6),
+    reports={
+        "test": Part(tuple(range(12)), MISSED),
+        "test/office, 1": Part(tuple(range(12)), MISSED),
+        "held_out/hall": Part((2, 3, 8, 9), ()),
+    },
+    sources=("office, 1",),
+)
+
+
+def test_figures_can_be_computed_again_from_the_file(tmp_path):
+    clips = {Clip((row, row + 1), SAMPLES[row]): 0.1 * row for row in range(0, 12, 2)}
+    write_scores(tmp_path / "scores.csv", SCORES, CROPS, PROTOCOL, clips)
+    rows = read_scores(tmp_path / "scores.csv")
+    assert {row.part for row in rows} == {"dev", "test/office, 1", "held_out/hall"}
+    assert {row.level for row in rows} == {"frame", "video", "clip"}
+    report = run_report(SCORES, CROPS, PROTOCOL, clip_scores=clips, replicates=0)
+    for level, suffix in (("frame", ""), ("video", "@video"), ("clip", "@clip")):
+        part = [row.presentation for row in rows if (row.level, row.part) == (level, "test/office, 1")]
+        assert auc(scored(part)) == pytest.approx(report[f"test/office, 1{suffix}"]["auc"])
+        assert sum(each.score is None for each in part if not each.sample.live) == (level != "clip")
+
+
+def test_rows_say_what_was_judged(tmp_path):
+    write_scores(tmp_path / "scores.csv", SCORES, CROPS, PROTOCOL)
+    rows = read_scores(tmp_path / "scores.csv")
+    row = next(row for row in rows if row.presentation.name == "office, 1/8.jpg")
+    assert row.presentation.score == pytest.approx(SCORES[8], rel=1e-6)
+    about = row.presentation.sample
+    assert (about.domain, about.live, about.species, about.detail, about.subject) == (
+        "office, 1",
+        False,
+        "print",
+        "inkjet",
+        "p8",
+    )
+    assert {row.level for row in rows} == {"frame", "video"}
+
+
+def test_missing_or_faulty_file_is_told(tmp_path):
+    with pytest.raises(TrainingError, match=r"scores\.csv is missing"):
+        read_scores(tmp_path / "scores.csv")
+    (tmp_path / "scores.csv").write_text("level,part,name\nframe,dev,x\n")
+    with pytest.raises(TrainingError, match="not a table of scores"):
+        read_scores(tmp_path / "scores.csv")
