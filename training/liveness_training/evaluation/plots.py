@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -129,8 +130,9 @@ def _wide() -> tuple[Figure, Axes]:
 def _svg(figure: Figure, axes: Axes) -> str:
     axes.legend(fontsize=8)
     buffer = io.BytesIO()
-    # Without a date, so that the same run gives the same page.
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    # Without a date and random names, so that the same run gives the same page.
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
