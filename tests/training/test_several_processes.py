@@ -61,14 +61,6 @@ def test_whole_runs_share_a_folder_and_only_the_first_process_writes(tmp_path):
     assert (tmp_path / "run" / "weights.pt").read_bytes() == before
 
 
-class Silent(Progress):
-    def __init__(self):
-        super().__init__(None, 1)
-
-    def iteration(self, *arguments):
-        pass
-
-
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("parts", [2, 5])
 def test_a_batch_cut_into_parts_trains_as_the_whole_one(reduction, parts):
@@ -93,7 +85,7 @@ def test_a_batch_cut_into_parts_trains_as_the_whole_one(reduction, parts):
         trainer = Trainer(LivenessTask(SmallEncoder(), 3, config), config)
         images = [random_batch(seed=seed) for seed in range(3)]
         clips = [random_batch(images=6, frames=8, seed=5 + seed) for seed in range(3)]
-        trainer.fit({"image": images, "clip": clips}, Silent())
+        trainer.fit({"image": images, "clip": clips}, Progress(None, 1))
         trained.append(trainer.task.state_dict())
     for name, value in trained[0].items():
         torch.testing.assert_close(trained[1][name], value, rtol=1e-4, atol=1e-6)

@@ -54,14 +54,6 @@ def draw(count, colour_right, random):
     return image, label
 
 
-class Silent(Progress):
-    def __init__(self):
-        super().__init__(None, 1)
-
-    def iteration(self, *arguments):
-        pass
-
-
 def trained(seed, **parts):
     """Held-out accuracy, and how well a linear probe tells the sources apart within a class."""
     # λ_GRL is the paper's. λ_IB of 10 lets the discriminator learn faster than the encoder runs away from it, and
@@ -95,7 +87,7 @@ def trained(seed, **parts):
             domain = torch.arange(len(COLOUR_RIGHT)).repeat_interleave(PER_DOMAIN)
             yield Batch(torch.cat([image for image, _ in drawn]), torch.cat([label for _, label in drawn]), domain)
 
-    trainer.fit({"image": batches()}, Silent())
+    trainer.fit({"image": batches()}, Progress(None, 1))
     network = trainer.average.module.network
     with torch.no_grad():
         image, label = draw(2000, COLOUR_RIGHT_HELD_OUT, random)

@@ -146,14 +146,6 @@ class TestGradients:
         assert found["network.classifier.weight"] is None
 
 
-class Silent(Progress):
-    def __init__(self):
-        super().__init__(None, 1)
-
-    def iteration(self, *arguments):
-        pass
-
-
 @pytest.mark.parametrize("off", [{"grl_factor": 0.0}, {"lambda_ib": 0.0, "lambda_vb": 0.0}])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_without_its_influence_training_equals_the_baseline_exactly(off, optimiser):
@@ -174,7 +166,7 @@ def test_without_its_influence_training_equals_the_baseline_exactly(off, optimis
     trained = {}
     for name, parts in (("baseline", {}), ("off", {"dis": True, "dib": True, "dvb": True, **off})):
         trainer = Trainer(task(**fields, **parts), settings(**fields, **parts))
-        trainer.fit(batches, Silent())
+        trainer.fit(batches, Progress(None, 1))
         trained[name] = {
             key: value for key, value in trainer.task.state_dict().items() if key.startswith(("network", "temporal"))
         }
@@ -189,6 +181,6 @@ def test_influence_moves_the_encoder_away_from_the_baseline():
     for parts in ({}, {"dib": True}):
         fields = {"steps": 1, "precision": "fp32", "optimiser": "sgd", "warmup_steps": 0, **parts}
         trainer = Trainer(task(**fields), settings(**fields))
-        trainer.fit({"image": [batch]}, Silent())
+        trainer.fit({"image": [batch]}, Progress(None, 1))
         encoders.append(trainer.task.network.encoder.body[0].weight)
     assert not torch.equal(*encoders)
