@@ -78,7 +78,7 @@ def losses(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def features(sample: FeatureSample) -> str:
     """t-SNE, sources alone and with the target."""
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
     species = sorted(set(sample.species_M), key=lambda name: (name != "live", name))
     for axes, with_target in zip(figure.subplots(1, 2, sharex=True, sharey=True), (False, True), strict=True):
         for colour, name in zip(_cycle(len(species)), species, strict=True):
@@ -98,7 +98,7 @@ def features(sample: FeatureSample) -> str:
                         label=f"{name}, {where}",
                     )
         axes.set(title="sources and target" if with_target else "sources", xticks=[], yticks=[])
-        axes.legend(fontsize=7, frameon=True)
+        axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 0))
     return _png(figure)
 
 
