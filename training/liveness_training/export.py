@@ -33,7 +33,7 @@ from liveness_training.evaluation.report import Report, run_report, scored_rows
 from liveness_training.golden import golden_cases
 from liveness_training.model_card import model_card
 from liveness_training.models.network import EncoderName, ImageNetwork
-from liveness_training.onnx_export import CHECKED_ROWS, ExportError, network_file, to_int8, to_onnx
+from liveness_training.onnx_export import CHECKED_ROWS, TOLERANCE, ExportError, network_file, to_int8, to_onnx
 from liveness_training.protocols import Protocol
 from liveness_training.run_folder import RunFolder
 from liveness_training.temporal_export import TEMPORAL, ExportedHead, export_head
@@ -83,6 +83,7 @@ def export_bundle(
     embeddings = {precision: _embeddings(encoders[precision], run, crops, protocol) for precision in encoders}
     classifier = to_onnx(network.classifier, torch.from_numpy(_first_rows(embeddings["fp32"])), "embedding", ["logits"])
     differences = {precision: _differences(classifier, rows) for precision, rows in embeddings.items()}
+    _refuse_other_scores(network, run, crops, differences["fp32"])
     first = precisions[0]
     live_M = np.array([crops.samples[row].live for row in protocol.dev])
     temperature = fit_temperature(np.array([differences[first][row] for row in protocol.dev]), live_M)
@@ -170,7 +171,7 @@ def _encoders(
             torch.from_numpy(batches[0]),
             "image",
             ["embedding", "features"],
-            relative_outputs=["features"],  # for heat maps
+            relative_outputs=["embedding", "features"],  # scores are held to the limit itself, below
         )
     }
     if "int8" in precisions:
@@ -204,6 +205,19 @@ def _differences(classifier: bytes, embeddings: Mapping[int, NDArray[np.float32]
 def _chunks(rows: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(rows), _BATCH):
         yield rows[start : start + _BATCH]
+
+
+def _refuse_other_scores(
+    network: ImageNetwork, run: RunFolder, crops: CropSet, differences: Mapping[int, float]
+) -> None:
+    """Hold what the exported networks score together against what the trained ones do, on a few crops."""
+    rows = list(differences)[:CHECKED_ROWS]
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(_tensor(run, crops, rows))).double().numpy()
+    for row, pair in zip(rows, logits, strict=True):
+        drift = abs(_sigmoid(float(pair[LIVE] - pair[SPOOF])) - _sigmoid(differences[row]))
+        if not drift <= TOLERANCE:
+            raise ExportError(f"a score differs from torch by {drift:.2e}, allowed are {TOLERANCE:.0e}")
 
 
 def _sigmoid(value: float) -> float:
