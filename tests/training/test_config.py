@@ -84,6 +84,17 @@ def test_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path
     assert (config.steps, config.seed, config.hold_out, config.encoder) == (9, 5, ("nuaa",), "mobilenet_v2")
 
 
+@pytest.mark.parametrize("text", ["3e-4", "3E-4", "0.3e-3", "3.e-4", "0.0003", "+3e-4"])
+def test_numbers_are_read_however_they_are_written(tmp_path, text):
+    assert load_config(None, [f"learning_rate={text}"]).learning_rate == 0.0003
+    (tmp_path / "mine.yaml").write_text(f"learning_rate: {text}\n")
+    assert load_config(str(tmp_path / "mine.yaml")).learning_rate == 0.0003
+
+
+def test_names_that_only_begin_like_numbers_stay_names():
+    assert load_config(None, ["hold_out=[3e, 2e4x, '1e5']"]).hold_out == ("3e", "2e4x", "1e5")
+
+
 def test_whole_numbers_do_for_fractions():
     assert load_config(None, ["learning_rate=1"]).learning_rate == 1.0
 
@@ -100,6 +111,10 @@ def test_whole_numbers_do_for_fractions():
         ("hold_out=[1]", "hold_out"),
         ("hold_out=3", "hold_out"),
         ("learning_rate=fast", "learning_rate"),
+        ("learning_rate=.inf", "learning_rate"),
+        ("weight_decay=.nan", "weight_decay"),
+        ("grl_factor=-.inf", "grl_factor"),
+        ("steps=3e2", "steps"),
         ("steps", "FIELD=VALUE"),
         ("steps=[1", "steps is not YAML"),
         ("dvb=true", "dvb"),

@@ -57,3 +57,28 @@ def test_one_process_without_torchrun_is_a_world_of_its_own(monkeypatch):
     with joined("cpu") as world:
         assert (world.rank, world.size, world.first) == (0, 1, True)
         assert world.total(torch.tensor(3.0)) == 3
+
+
+def test_replaced_batch_norms_stay_in_their_mode():
+    for training in (True, False):
+        replaced = with_global_batch_norms(SmallEncoder(norm=True).train(training), World(rank=0, size=2))
+        assert all(module.training is training for module in replaced.modules())
+
+
+def test_on_gpus_batch_norms_become_torchs_own_with_the_same_state():
+    encoder = SmallEncoder(norm=True)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    replaced = with_global_batch_norms(encoder, World(rank=0, size=2, device=torch.device("cuda", 0)))
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in replaced.modules())
+    assert replaced.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in replaced.state_dict().items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch, device):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with joined(device) as world:
+        assert world.device == torch.device("cuda", 0)
+        assert world.total(torch.tensor(3.0, device=world.device)) == 3

@@ -40,6 +40,7 @@ def test_a_resumed_run_writes_each_line_once(tmp_path):
         file.write('{"step": 8, "lo')
     told(tmp_path, steps=12, start=5, every=1)
     assert [line["step"] for line in lines(tmp_path)] == list(range(12))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "tensorboard"]
 
 
 def test_processes_other_than_the_first_write_nothing(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The settings of a training run; kept in the run's folder and in the bundle that comes of it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,7 +29,7 @@ class TrainConfig(BaseModel):
     The defaults are those of the default bundle's recipe; `configs/paper.yaml` has the paper's settings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Protocol
     hold_out: tuple[str, ...] = ()
@@ -185,9 +186,18 @@ def _read(source: str) -> dict[str, Any]:
     return values
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 3e-4 for text, as it has no point; here it is the number that was meant."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 def _parse(text: str, what: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{what} is not YAML: {error}") from error
 

@@ -124,5 +124,6 @@ def with_global_batch_norms(module: nn.Module, world: World) -> nn.Module:
             if type(child) is nn.BatchNorm2d:
                 norm = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum or 0.1)
                 norm.load_state_dict(child.state_dict())
+                norm.train(child.training)
                 setattr(parent, name, norm)
     return module

@@ -103,4 +103,6 @@ def _keep_lines_before(path: Path, step: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError):  # cut off in the middle by the end of the run
             continue
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    partial = path.with_suffix(".partial")  # a kill in the middle must not cost the log
+    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    partial.replace(path)

@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.data.augment import augment
@@ -104,6 +105,23 @@ def test_processes_share_each_batch_whatever_their_number(size):
     parts = [batches(part=(rank, size)) for rank in range(size)]
     for step, whole in enumerate(batches()):
         assert [item for part in parts for item in part[step]] == whole
+
+
+def test_a_batch_too_small_for_all_processes_is_refused():
+    """One without a part would make no step, and the others would wait for it."""
+    assert [len(batch) for batch in batches(per_domain=2, part=(5, 6), steps=2)] == [1, 1]
+    with pytest.raises(DataError, match=r"a batch of 6 .* cannot be shared by 7 processes"):
+        sampler(per_domain=2, part=(0, 7))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_workers_do_not_change_what_comes(workers):
+    crops = images(noise(), augmentation="flip", share=0.5)
+    drawn = [[((draw % 2,), draw) for draw in range(first, first + 3)] for first in (0, 3, 6)]
+    loader = DataLoader(crops, batch_sampler=drawn, num_workers=workers)
+    for keys, (image, label, domain) in zip(drawn, loader, strict=True):
+        assert torch.equal(image, torch.stack([crops[key][0] for key in keys]))
+        assert label.tolist() == domain.tolist() == [0, 0, 0]
 
 
 def test_images_and_clips_are_drawn_by_chances_of_their_own():

@@ -164,3 +164,10 @@ def test_both_labels_are_asked_for():
 
 def test_without_clusters_each_score_is_one_of_its_own():
     assert len(set(EXAMPLE.cluster_M)) == 10
+
+
+def test_attacks_that_score_1_leave_no_threshold_that_holds_a_limit():
+    set_ = Scored.of([1.0, 1.0, 0.9, 1.0, 0.2], [True] * 3 + [False] * 2, ["live"] * 3 + ["print"] * 2)
+    assert bpcer_at_apcer(set_, 0.5) == 0
+    assert bpcer_at_apcer(set_, 0.1) == 1  # and not the third at a threshold of 1, where half of the prints pass
+    assert threshold_at_apcer(set_, 0.1) == 1

@@ -51,7 +51,7 @@ def test_rows_say_what_was_judged(tmp_path):
     write_scores(tmp_path / "scores.csv", SCORES, CROPS, PROTOCOL)
     rows = read_scores(tmp_path / "scores.csv")
     row = next(row for row in rows if row.presentation.name == "office, 1/8.jpg")
-    assert row.presentation.score == pytest.approx(SCORES[8], rel=1e-6)
+    assert row.presentation.score == SCORES[8]
     about = row.presentation.sample
     assert (about.domain, about.live, about.species, about.detail, about.subject) == (
         "office, 1",
@@ -68,4 +68,31 @@ def test_missing_or_faulty_file_is_told(tmp_path):
         read_scores(tmp_path / "scores.csv")
     (tmp_path / "scores.csv").write_text("level,part,name\nframe,dev,x\n")
     with pytest.raises(TrainingError, match="not a table of scores"):
+        read_scores(tmp_path / "scores.csv")
+
+
+def test_scores_that_differ_by_the_least_stay_apart(tmp_path):
+    crowded = {row: float(np.nextafter(np.float32(1), np.float32(0)) - row * 1e-9) for row in range(12)}
+    write_scores(tmp_path / "scores.csv", crowded, CROPS, PROTOCOL)
+    found = [row for row in read_scores(tmp_path / "scores.csv") if (row.level, row.part) == ("frame", "dev")]
+    assert [row.presentation.score for row in found] == [crowded[0], crowded[6]]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "header lacks level"),
+        ("HEADER\nframe,dev,x,hall,live,live,,p,0.5\nframe,dev,x,ha", "line 3 has not as many fields"),
+        ("HEADER\nframe,dev,x,hall,live,live,,p,0.5,9\n", "line 2 has not as many fields"),
+        ("HEADER\nframe,dev,x,hall,Live,live,,p,0.5\n", "line 2: label is 'Live'"),
+        ("HEADER\nimage,dev,x,hall,live,live,,p,0.5\n", "line 2: level is 'image'"),
+        ("HEADER\nframe,dev,x,hall,live,live,,p,nan\n", "line 2: score is nan"),
+        ("HEADER\nframe,dev,x,hall,live,live,,p,1.5\n", "line 2: score is 1.5"),
+        ("HEADER\nframe,dev,x,hall,live,live,,p,high\n", "high"),
+    ],
+)
+def test_faulty_row_is_told_and_never_taken_for_a_non_response(tmp_path, content, told):
+    header = "level,part,name,domain,label,species,detail,subject,score"
+    (tmp_path / "scores.csv").write_text(content.replace("HEADER", header))
+    with pytest.raises(TrainingError, match=told):
         read_scores(tmp_path / "scores.csv")

@@ -212,3 +212,24 @@ def test_folded_weights_of_a_resnet_give_batch_norms_that_compute_the_same(tmp_p
     load_initial_weights(encoder, tmp_path / "folded.npz", images())
     with torch.no_grad():
         torch.testing.assert_close(encoder.eval()(images())[0], whole(images())[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_weights_saved_as_parameters_are_taken(tmp_path, new_format):
+    """As torchvision's older files hold them."""
+    source, encoder = lived_in("resnet18"), create_encoder("resnet18")
+    state = {**dict(source.named_parameters()), **dict(source.named_buffers())}
+    torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=new_format)
+    load_initial_weights(encoder, tmp_path / "w.pth", images(2))
+    assert torch.equal(encoder.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
+    assert all(weight.requires_grad and weight.is_leaf for weight in encoder.parameters())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_key(tmp_path, value):
+    source = lived_in("resnet18")
+    damaged = source.layer2[0].conv1.weight.detach().clone()
+    damaged[3, 1, 0, 2] = value
+    path = state_file(tmp_path, source, "pth", **{"layer2.0.conv1.weight": damaged})
+    with pytest.raises(InitError, match=r"weights\.pth: layer2\.0\.conv1\.weight holds values that are not finite"):
+        load_initial_weights(create_encoder("resnet18"), path, images(2))

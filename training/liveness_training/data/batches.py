@@ -94,6 +94,9 @@ class BalancedBatches(Sampler[list[Key]]):
         start: iteration to begin with; those before it are as if they had been drawn.
         part: (rank, size) of the processes that share each batch; this one gets its part of it.
         stream: tells the draws of images from those of clips.
+
+    Raises:
+        DataError: a batch has fewer items than there are processes.
     """
 
     def __init__(
@@ -125,6 +128,12 @@ class BalancedBatches(Sampler[list[Key]]):
         self._seed = seed
         self._start = start
         rank, size = part
+        if self.batch_size < size:
+            # A process without a part would make no step, and the others would wait for it forever.
+            raise DataError(
+                f"a batch of {self.batch_size} ({per_domain} of each of {len(self._domains)} domains) cannot be shared "
+                f"by {size} processes: raise images_per_domain and clips_per_domain, or start fewer processes"
+            )
         self._slice = slice(rank * self.batch_size // size, (rank + 1) * self.batch_size // size)
         self._stream = stream
 

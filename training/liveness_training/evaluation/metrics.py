@@ -88,9 +88,10 @@ def acer(scored: Scored, threshold: float) -> float:
 def bpcer_at_apcer(scored: Scored, limit: float) -> float:
     """BPCER at the lowest threshold at which no PAI species passes more often than `limit`.
 
-    With limits of 10, 5 and 1 % it is what ISO/IEC 30107-3 calls BPCER10, BPCER20 and BPCER100.
+    With limits of 10, 5 and 1 % it is what ISO/IEC 30107-3 calls BPCER10, BPCER20 and BPCER100. Where more attacks than
+    that score 1 itself, no threshold up to 1 holds the limit; a higher one does, and refuses everybody.
     """
-    return bpcer(scored, threshold_at_apcer(scored, limit))
+    return bpcer(scored, _lowest_threshold(scored, limit))
 
 
 def hter(scored: Scored, threshold: float) -> float:
@@ -109,7 +110,11 @@ def eer(scored: Scored) -> tuple[float, float]:
 
 
 def threshold_at_apcer(scored: Scored, limit: float) -> float:
-    """The lowest threshold at which no PAI species passes more often than `limit`."""
+    """The lowest threshold at which no PAI species passes more often than `limit`; 1 where it would lie above."""
+    return min(_lowest_threshold(scored, limit), 1.0)
+
+
+def _lowest_threshold(scored: Scored, limit: float) -> float:
     highest = 0.0
     attacks = scored.part(~scored.live_M)
     for species in np.unique(attacks.species_M):
@@ -118,4 +123,4 @@ def threshold_at_apcer(scored: Scored, limit: float) -> float:
         # The first attack that must not pass sets the threshold just above its own score.
         if allowed < len(ordered):
             highest = max(highest, float(np.nextafter(ordered[allowed], 2.0)))
-    return min(highest, 1.0)
+    return highest

@@ -13,6 +13,7 @@ from liveness_training.evaluation.levels import LEVELS, Presentation, presentati
 from liveness_training.protocols import Protocol
 
 _COLUMNS = ("level", "part", "name", "domain", "label", "species", "detail", "subject", "score")
+_LABELS = ("live", "spoof")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ def write_scores(
                 for each in presentations(level, crops, rows, missed, scores, clip_scores or {}):
                     sample = each.sample
                     label = "live" if sample.live else "spoof"
-                    score = "" if each.score is None else f"{each.score:.7g}"
+                    # All digits: near 1, where scores crowd, rounding makes ties that are none.
+                    score = "" if each.score is None else repr(float(each.score))
                     about = (each.name, sample.domain, label, sample.species, sample.detail, sample.subject)
                     writer.writerow([level, name, *about, score])
 
@@ -59,14 +61,25 @@ def read_scores(path: Path) -> list[ScoreRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [_row(line) for line in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            if missing := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
+                raise ValueError(f"the header lacks {', '.join(missing)}")
+            return [_row(line, reader.line_num) for line in reader]
     except FileNotFoundError as error:
         raise TrainingError(f"{path} is missing: has this run been evaluated?") from error
-    except (KeyError, ValueError) as error:
+    except (csv.Error, ValueError) as error:
         raise TrainingError(f"{path} is not a table of scores ({error}): evaluate the run again") from error
 
 
-def _row(line: Mapping[str, str]) -> ScoreRow:
+def _row(line: Mapping[str, str], number: int) -> ScoreRow:
+    if None in line or None in line.values():
+        raise ValueError(f"line {number} has not as many fields as the header")
+    for column, known in (("level", LEVELS), ("label", _LABELS)):
+        if line[column] not in known:
+            raise ValueError(f"line {number}: {column} is {line[column]!r}, expected {' or '.join(known)}")
+    score = float(line["score"]) if line["score"] else None
+    if score is not None and not 0 <= score <= 1:
+        raise ValueError(f"line {number}: score is {score}, expected 0 to 1 or nothing")
     sample = Sample(
         path=line["name"],
         domain=line["domain"],
@@ -76,5 +89,4 @@ def _row(line: Mapping[str, str]) -> ScoreRow:
         sequence="",
         detail=line["detail"],
     )
-    score = float(line["score"]) if line["score"] else None
     return ScoreRow(line["level"], line["part"], Presentation(line["name"], sample, score))

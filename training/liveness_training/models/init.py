@@ -28,7 +28,7 @@ def load_initial_weights(encoder: Encoder, path: Path, images: Tensor) -> None:
         images: image_N3SS, preprocessed, a few dozen and typical; needed for folded weights.
 
     Raises:
-        InitError: the file cannot be read, a key is missing or unknown, or a shape differs.
+        InitError: the file cannot be read, a key is missing or unknown, a shape differs, or a value is not finite.
     """
     weights = _read(path)
     if any(key.endswith("running_mean") for key in weights):
@@ -50,7 +50,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise InitError(f"{path} cannot be read as weights of PyTorch: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InitError(f"{path} does not hold a state dict (name -> tensor): save model.state_dict()")
-    return {key: value.float().numpy() for key, value in content.items()}
+    # Older files of torchvision hold parameters, which ask for gradients.
+    return {key: value.detach().float().numpy() for key, value in content.items()}
 
 
 def _load_state(encoder: Encoder, weights: dict[str, Any], path: Path) -> None:
@@ -99,7 +100,10 @@ def _take(weights: dict[str, Any], key: str, shape: tuple[int, ...], path: Path)
         raise InitError(f"{path} has no {key!r}: is it of the encoder that the settings name?")
     if weights[key].shape != tuple(shape):
         raise InitError(f"{path}: {key} has shape {weights[key].shape}, expected {tuple(shape)}")
-    return torch.from_numpy(np.array(weights[key], np.float32))
+    taken = torch.from_numpy(np.array(weights[key], np.float32))
+    if not taken.isfinite().all():
+        raise InitError(f"{path}: {key} holds values that are not finite: is the file damaged?")
+    return taken
 
 
 def _make_neutral(bias: Tensor) -> Any:
