@@ -217,3 +217,40 @@ def test_what_is_not_a_run_is_told(tmp_path):
     (tmp_path / "run.json").write_text('{"config": {"stepz": 1}}')
     with pytest.raises(RunError, match="does not belong to this version"):
         RunFolder.read(tmp_path)
+
+
+FROZEN = ("frozen=true", "dib=false", "dvb=false")
+
+
+class TestFrozen:
+    def test_only_the_head_learns_and_photos_keep_their_scores(self, uninterrupted, tmp_path):
+        first = uninterrupted[0]
+        run(tmp_path / "head", "hold_out=hall", *FROZEN, init=first)
+        before, after = weights(first), weights(tmp_path / "head")
+        kept = [name for name in after if name.startswith("network.")]
+        assert kept
+        assert all(torch.equal(before[name], after[name]) for name in kept)
+        assert not torch.equal(before["temporal.classifier.weight"], after["temporal.classifier.weight"])
+        old, new = (json.loads((folder / "metrics.json").read_text()) for folder in (first, tmp_path / "head"))
+        assert {name: old[name] for name in old if "clip" not in name} == {
+            name: new[name] for name in new if "clip" not in name
+        }
+
+    def test_the_run_says_what_it_started_from(self, uninterrupted, tmp_path):
+        run(tmp_path / "head", "hold_out=hall", *FROZEN, init=uninterrupted[0])
+        started_from = RunFolder.read(tmp_path / "head").init_run
+        assert started_from["config"]["dib"] is True
+        assert started_from["git_commit"] == git_commit()
+
+    def test_needs_a_run_to_start_from(self, tmp_path):
+        with pytest.raises(RunError, match="--init must name the folder"):
+            run(tmp_path / "head", *FROZEN)
+
+    def test_a_run_that_saw_the_held_out_domain_is_refused(self, tmp_path):
+        run(tmp_path / "all", "steps=1")
+        with pytest.raises(RunError, match="was trained on hall"):
+            run(tmp_path / "head", "hold_out=hall", *FROZEN, init=tmp_path / "all")
+
+    def test_a_run_of_another_encoder_is_refused(self, uninterrupted, tmp_path):
+        with pytest.raises(RunError, match="encoder"):
+            run(tmp_path / "head", "hold_out=hall", "encoder=resnet18", *FROZEN, init=uninterrupted[0])

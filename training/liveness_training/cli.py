@@ -44,7 +44,9 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, wins 
 HoldOut = Annotated[
     list[str] | None, typer.Option(help="Domain to keep out of training and report on; may be repeated.")
 ]
-Init = Annotated[Path | None, typer.Option(help="Weights to start from (.pth or .npz); from scratch without.")]
+Init = Annotated[
+    Path | None, typer.Option(help="Weights to start from (.pth, .npz), or a run's folder; from scratch without.")
+]
 
 
 class ExportedPrecision(StrEnum):

@@ -53,6 +53,9 @@ class TrainConfig(BaseModel):
     """The class-conditional domain discriminator (CCDD) on images, D_IB."""
     lstm: bool = False
     """The temporal head, and with it VB steps."""
+    frozen: bool = False
+    """Encoder and image classifier stay as they are in the run that `--init` names, and only the temporal head learns:
+    a head for clips, while every score of a photo stays what it was. Needs `lstm`; not in the paper."""
     dvb: bool = False
     """The CCDD on clips, D_VB; needs `lstm`."""
     lstm_hidden: int = Field(default=256, ge=1)
@@ -93,7 +96,8 @@ class TrainConfig(BaseModel):
 
     # Optimiser
     steps: int = Field(default=500, ge=1)
-    """Iterations: an IB step each, and with `lstm` a VB step after it. The paper does not say how many."""
+    """Iterations: an IB step each (none with `frozen`), and with `lstm` a VB step after it. The paper does not say how
+    many."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """`sgd` in the paper."""
     learning_rate: float = Field(default=5e-4, gt=0)
@@ -129,6 +133,10 @@ class TrainConfig(BaseModel):
     def _parts_fit(self) -> Self:
         if self.dvb and not self.lstm:
             raise ValueError("dvb: the discriminator on clips needs lstm")
+        if self.frozen and not self.lstm:
+            raise ValueError("frozen: nothing is left to learn without lstm")
+        if self.frozen and (self.dis or self.dib or self.dvb):
+            raise ValueError("frozen: dis, dib and dvb change the encoder, which stays as it is")
         return self
 
     @property

@@ -137,7 +137,7 @@ def export_bundle(
             git_commit=run.git_commit,
             seed=run.config.seed,
             command=" ".join(["liveness-train", *sys.argv[1:]]),
-            config=run.config.model_dump(mode="json"),
+            config=run.config.model_dump(mode="json") | ({"init_run": run.init_run} if run.init_run else {}),
             libraries=libraries(),
             data=tuple(f"{domain}: {(licences or {}).get(domain, 'terms not stated')}" for domain in trained),
         ),

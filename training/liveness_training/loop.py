@@ -61,14 +61,15 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
 
 
 def make_optimiser(task: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of the settings, over all of a task's weights."""
+    """The optimiser of the settings, over all of a task's weights that learn."""
+    weights = [weight for weight in task.parameters() if weight.requires_grad]
     if config.optimiser == "sgd":
         return torch.optim.SGD(
-            task.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+            weights, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
         )
     # Norms and biases are left out of weight decay, which would pull them away from what they mean.
-    decayed = [weight for weight in task.parameters() if weight.ndim > 1]
-    others = [weight for weight in task.parameters() if weight.ndim <= 1]
+    decayed = [weight for weight in weights if weight.ndim > 1]
+    others = [weight for weight in weights if weight.ndim <= 1]
     return torch.optim.AdamW(
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=config.learning_rate,

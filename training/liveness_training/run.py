@@ -67,7 +67,8 @@ def train(
         folder: of the run.
         preprocess: size, colours and scale of the crops.
         detector: which found the faces; goes into the bundle.
-        init: file of an encoder's weights to start from; None starts from random ones.
+        init: file of an encoder's weights to start from, or the folder of a run whose encoder and classifier are
+            taken; None starts from random ones.
         resume: go on from the latest checkpoint of a run with the same settings.
         data: what `crops` come from, as the command line names it; kept so that later commands find it.
         cache: where the crops are.
@@ -93,6 +94,7 @@ def train(
                 "preprocess": preprocess.model_dump(),
                 "detector": detector.model_dump(),
                 "init": None if init is None else init.name,
+                "init_run": RunFolder.read(init).summary() if init is not None and init.is_dir() else None,
                 "data": list(data),
                 "cache": str(cache),
                 "git_commit": git_commit(),
@@ -170,13 +172,31 @@ def _task(
     crops: CropSet, config: TrainConfig, protocol: Protocol, preprocess: PreprocessSpec, init: Path | None
 ) -> LivenessTask:
     encoder = create_encoder(config.encoder, config.padding)
-    if init is not None:
+    if init is not None and not init.is_dir():
         random = np.random.default_rng(config.seed)
         some = random.choice(protocol.train, size=min(_INIT_IMAGES, len(protocol.train)), replace=False).tolist()
         load_initial_weights(encoder, init, torch.from_numpy(preprocess.to_tensor(list(service_images(crops, some)))))
     task = channels_last(LivenessTask(encoder, len(protocol.sources), config))
     assert isinstance(task, LivenessTask)
+    if init is not None and init.is_dir():
+        _start_from_run(task, RunFolder.read(init), config, preprocess)
+    elif config.frozen:
+        raise RunError("frozen: --init must name the folder of the run whose encoder and classifier are kept")
     return task
+
+
+def _start_from_run(task: LivenessTask, run: RunFolder, config: TrainConfig, preprocess: PreprocessSpec) -> None:
+    """Take the encoder and the classifier of another run."""
+    if leaked := sorted(set(config.hold_out) - set(run.config.hold_out)):
+        raise RunError(f"{run.path} was trained on {', '.join(leaked)}, which this run is to hold out")
+    differing = [
+        name for name in ("people", "encoder", "padding") if getattr(run.config, name) != getattr(config, name)
+    ]
+    if run.preprocess != preprocess:
+        differing.append("preprocessing")
+    if differing:
+        raise RunError(f"{run.path} has another value of {', '.join(differing)} than this run")
+    task.network.load_state_dict(run.network().state_dict())
 
 
 _Items = dict[str, tuple[Sequence[tuple[tuple[int, ...], Sample]], int]]
@@ -184,7 +204,9 @@ _Items = dict[str, tuple[Sequence[tuple[tuple[int, ...], Sample]], int]]
 
 
 def _items(crops: CropSet, config: TrainConfig, protocol: Protocol) -> _Items:
-    items: _Items = {IMAGES: (image_items(crops, protocol.train), config.images_per_domain)}
+    items: _Items = {}
+    if not config.frozen:
+        items[IMAGES] = (image_items(crops, protocol.train), config.images_per_domain)
     if config.lstm:
         clips = clips_of(crops, protocol.train, config.clip, config.short_clips)
         items["clip"] = (clip_items(clips), config.clips_per_domain)

@@ -46,6 +46,8 @@ class RunFolder:
     """The data that it was trained on, as the command line names them."""
     cache: Path
     """Folder of their crops."""
+    init_run: dict[str, Any] | None = None
+    """Commit and settings of the run that it started from; None where it started from no run."""
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":
@@ -64,9 +66,15 @@ class RunFolder:
                 settings["git_commit"],
                 tuple(settings["data"]),
                 Path(settings["cache"]),
+                settings.get("init_run"),
             )
         except (ValidationError, KeyError, TypeError) as error:
             raise RunError(f"{path / SETTINGS} does not belong to this version of the software: {error}") from error
+
+    def summary(self) -> dict[str, Any]:
+        """What it came of, for the bundle and for runs that start from it."""
+        config = self.config.model_dump(mode="json")
+        return {"git_commit": self.git_commit, "config": config, "init_run": self.init_run}
 
     def metrics(self) -> Report:
         """Its figures.

@@ -4,6 +4,7 @@ One encoder is shared. A batch of images gives Eq. (1), a batch of clips Eq. (2)
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +109,9 @@ class LivenessTask(nn.Module):
             self.image_domains = _DomainEnergies(size, domains, config, plain=config.dis, conditional=config.dib)
         if config.dvb:
             self.clip_domains = _DomainEnergies(config.lstm_hidden, domains, config, plain=False, conditional=True)
+        self._frozen = config.frozen
+        if self._frozen:
+            self.network.requires_grad_(False)
         self._weights = {4: config.lambda_ib, 5: config.lambda_vb}
         self._smoothing = config.label_smoothing
 
@@ -137,6 +141,13 @@ class LivenessTask(nn.Module):
                     loss = loss + self._weights[image.ndim] * value
                 losses[name] = value.detach()
         return {"loss": loss, **losses}
+
+    def train(self, mode: bool = True) -> Self:
+        """As always, but that frozen networks stay in evaluation mode: batch norms would learn without a gradient."""
+        super().train(mode)
+        if self._frozen:
+            self.network.eval()
+        return self
 
     def advance(self) -> None:
         """Tell that an iteration is over: the reversal's ramp goes on."""
