@@ -27,6 +27,8 @@ class CropScore:
     """What the networks say of one crop."""
 
     score: Score
+    embedding: NDArray[np.float32]
+    """Shape (D,), of which a temporal head makes a clip's score."""
     activation: NDArray[np.float32] | None
     """Class activation map of shape (h, w), logit of live minus logit of spoof at each place; None unless asked for."""
 
@@ -75,7 +77,10 @@ class Scorer:
         outputs = self._encoder.run({"image": self._preprocess.to_tensor(crops)}, wanted)
         scores_N = self.score_embeddings(outputs[0])
         maps = self._activation_maps(outputs[1]) if explain else [None] * len(crops)
-        return [CropScore(Score(float(score)), map_hw) for score, map_hw in zip(scores_N, maps, strict=True)]
+        return [
+            CropScore(Score(float(score)), embedding_D, map_hw)
+            for score, embedding_D, map_hw in zip(scores_N, outputs[0], maps, strict=True)
+        ]
 
     def embed(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
         """The encoder's embeddings of crops, at least one, as one batch: shape (N, D).

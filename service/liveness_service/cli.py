@@ -15,9 +15,10 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 
-from liveness_service.api.schemas import LivenessResponse
+from liveness_service.api.schemas import ClipResponse, LivenessResponse
 from liveness_service.app import create_app
-from liveness_service.errors import ServiceError
+from liveness_service.decoding.kinds import clip_kind
+from liveness_service.errors import InvalidParameterError, ServiceError
 from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.inference.results import FacePolicy
 from liveness_service.inference.service import LivenessService
@@ -60,13 +61,13 @@ def serve(
 
 @app.command()
 def score(
-    files: Annotated[list[Path], typer.Argument(help="Images.")],
+    files: Annotated[list[Path], typer.Argument(help="Images and clips; which they are is told from the content.")],
     operating_point: Annotated[str | None, typer.Option(help="Name of a threshold of the bundle.")] = None,
     faces: Annotated[FacePolicy, typer.Option(help="Which faces count.")] = FacePolicy.SINGLE,
     as_json: Annotated[bool, typer.Option("--json", help="The API's answer, one line a file.")] = False,
     bundle: Bundle = None,
 ) -> None:
-    """Score image files.
+    """Score image files and clips.
 
     Exit status: 0 when every file is live, 1 when one is not (spoof or undetermined), 2 when one could not be scored.
     """
@@ -104,16 +105,24 @@ async def _score_files(files: list[Path], settings: Settings, options: ScoreOpti
             return 2
         for path in files:
             try:
-                result = await service.score(path.read_bytes(), options)
+                answer = await _score_file(service, path, options)
             except (ServiceError, OSError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 typer.echo(f"{path}: {reason}", err=True)
                 status = 2
                 continue
-            answer = LivenessResponse.of(str(path), result, service.model())
             status = max(status, 0 if answer.verdict == "live" else 1)
             typer.echo(_as_json(path, answer) if as_json else _as_line(path, answer))
     return status
+
+
+async def _score_file(service: LivenessService, path: Path, options: ScoreOptions) -> LivenessResponse | ClipResponse:
+    content = path.read_bytes()  # noqa: ASYNC240 (nothing else runs meanwhile)
+    if clip_kind(content) is None:
+        return LivenessResponse.of(str(path), await service.score(content, options), service.model())
+    if options.faces is FacePolicy.ALL:
+        raise InvalidParameterError("faces: a clip is of one person: single or largest")
+    return ClipResponse.of(str(path), await service.score_clip(content, options), service.model())
 
 
 @asynccontextmanager
@@ -126,11 +135,11 @@ async def _started(settings: Settings) -> AsyncIterator[LivenessService]:
         await service.close()
 
 
-def _as_json(path: Path, answer: LivenessResponse) -> str:
+def _as_json(path: Path, answer: LivenessResponse | ClipResponse) -> str:
     return json.dumps({"file": str(path), **answer.model_dump(mode="json", exclude={"request_id"})})
 
 
-def _as_line(path: Path, answer: LivenessResponse) -> str:
+def _as_line(path: Path, answer: LivenessResponse | ClipResponse) -> str:
     score = "no score" if answer.score is None else f"score {answer.score:.3f}"
     reasons = f" ({', '.join(answer.reasons)})" if answer.reasons else ""
     point = f"threshold {answer.threshold:.3f}, {answer.operating_point}"

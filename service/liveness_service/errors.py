@@ -14,7 +14,7 @@ class ServiceError(Exception):
     title: ClassVar[str]
     retry_after_s: ClassVar[int | None] = None
 
-    def __init__(self, detail: str, **members: str | int) -> None:
+    def __init__(self, detail: str, **members: str | float) -> None:
         """`detail` says what to check; `members` are added to the problem as they are."""
         super().__init__(detail)
         self.detail = detail
@@ -24,13 +24,13 @@ class ServiceError(Exception):
 class UnreadableMediaError(ServiceError):
     """The file is of a kind that we take, and broken."""
 
-    status, code, title = 400, "unreadable_media", "The image cannot be read"
+    status, code, title = 400, "unreadable_media", "The file cannot be read"
 
 
 class EmptyBodyError(ServiceError):
     """There is nothing in the body or in the field."""
 
-    status, code, title = 400, "empty_body", "The image is empty"
+    status, code, title = 400, "empty_body", "The file is empty"
 
 
 class MalformedBodyError(ServiceError):
@@ -48,25 +48,49 @@ class UploadTimeoutError(ServiceError):
 class TooManyBytesError(ServiceError):
     """The body is larger than is accepted."""
 
-    status, code, title = 413, "too_many_bytes", "The image file is too large"
+    status, code, title = 413, "too_many_bytes", "The file is too large"
 
 
 class TooManyPixelsError(ServiceError):
     """The header says that the picture is larger than is accepted."""
 
-    status, code, title = 413, "too_many_pixels", "The image has too many pixels"
+    status, code, title = 413, "too_many_pixels", "The picture has too many pixels"
+
+
+class TooManySecondsError(ServiceError):
+    """The clip is longer than is accepted."""
+
+    status, code, title = 413, "too_many_seconds", "The clip is too long"
+
+
+class TooManyFramesError(ServiceError):
+    """The clip has more frames than are accepted."""
+
+    status, code, title = 413, "too_many_frames", "The clip has too many frames"
+
+
+class TooManyStreamsError(ServiceError):
+    """The clip's file holds more streams than are accepted."""
+
+    status, code, title = 413, "too_many_streams", "The clip has too many streams"
 
 
 class UnsupportedMediaError(ServiceError):
     """The content is of no kind that we take, whatever its name or declared type."""
 
-    status, code, title = 415, "unsupported_media", "Not an image that is accepted"
+    status, code, title = 415, "unsupported_media", "Not a kind of file that is accepted"
 
 
 class InvalidParameterError(ServiceError):
     """A query parameter or form field is missing or wrong."""
 
     status, code, title = 422, "invalid_parameter", "A parameter is wrong"
+
+
+class ClipsUnsupportedError(ServiceError):
+    """The loaded bundle scores photos only."""
+
+    status, code, title = 501, "clips_unsupported", "The model scores no clips"
 
 
 class OverloadedError(ServiceError):

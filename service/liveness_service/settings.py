@@ -65,16 +65,34 @@ class Settings(BaseSettings):
     """Largest image file."""
     max_pixels: int = Field(default=50_000_000, ge=10_000, le=200_000_000)
     """Most pixels of an image, read from its header. Decoding needs about 8 bytes for each, in each thread."""
+    max_clip_bytes: int = Field(default=50 * 1024 * 1024, ge=1024, le=1 << 30)
+    """Largest clip."""
+    max_clip_seconds: float = Field(default=30.0, ge=1, le=600)
+    """Longest clip, by the times of its frames, whatever its header says."""
+    min_clip_seconds: float = Field(default=0.5, ge=0, le=10)
+    """A shorter clip is undetermined: a burst says little more than a photo."""
+    max_clip_frames: int = Field(default=1_800, ge=8, le=100_000)
+    """Most frames of a clip; 30 s at 60 a second."""
+    max_clip_pixels: int = Field(default=9_000_000, ge=10_000, le=70_000_000)
+    """Most pixels of a clip's frame; 4K has 8.3 million. A decoder holds up to 17 frames of 1.5 bytes a pixel."""
+    max_clip_streams: int = Field(default=8, ge=1, le=100)
+    """Most streams of a clip's file: pictures, sound, subtitles."""
     max_faces: int = Field(default=10, ge=1, le=100)
     """Most faces that `faces=all` scores."""
     upload_timeout_ms: int = Field(default=15_000, ge=100, le=600_000)
     """How long a client may take to send its image."""
+    clip_upload_timeout_ms: int = Field(default=60_000, ge=100, le=3_600_000)
+    """How long a client may take to send its clip."""
     deadline_ms: int = Field(default=10_000, ge=10, le=600_000)
     """How long an image may take once it has arrived, waiting included."""
+    clip_deadline_ms: int = Field(default=30_000, ge=10, le=3_600_000)
+    """How long a clip may take once it has arrived, waiting included."""
     max_inflight: int = Field(default=32, ge=1, le=10_000)
     """Requests in work or waiting; one more is answered 503 before its image is read."""
+    max_inflight_clips: int = Field(default=4, ge=1, le=10_000)
+    """Clips among them: each holds its file and a decoder in memory, 200 MB at the limits."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
-    """Threads that decode, detect and align."""
+    """Threads that decode, detect and align photos, and as many again for clips, for which photos shall not wait."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)

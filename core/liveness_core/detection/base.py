@@ -13,8 +13,14 @@ class FaceDetector(Protocol):
         """The name by which settings and bundles choose it."""
         ...
 
-    def detect(self, picture: Picture) -> list[DetectedFace]:
-        """Find the faces of an upright RGB picture, largest first; an empty list where there is none."""
+    def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
+        """Find the faces of an upright RGB picture, largest first; an empty list where there is none.
+
+        Args:
+            picture: shape (H, W, 3).
+            least_share: faces below this share of the picture's shorter side need not be found, which saves time in
+                some detectors.
+        """
         ...
 
 

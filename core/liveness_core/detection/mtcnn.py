@@ -73,19 +73,19 @@ class MtcnnDetector:
         self._min_face_share = min_face_share
         self._max_side_px = max_side_px
 
-    def detect(self, picture: Picture) -> list[DetectedFace]:
+    def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
         """See `FaceDetector.detect`."""
         reduced, factor = shrink_to(picture, self._max_side_px)
-        boxes_N5 = self._propose(reduced)
+        boxes_N5 = self._propose(reduced, max(least_share, self._min_face_share))
         boxes_N5 = self._refine(reduced, boxes_N5)
         faces = self._locate(reduced, boxes_N5)
         return largest_first([enlarge_face(face, factor) for face in faces])
 
-    def _propose(self, picture: Picture) -> NDArray[np.float32]:
+    def _propose(self, picture: Picture, least_share: float) -> NDArray[np.float32]:
         """P-Net over the pyramid: square candidate windows."""
         height, width = picture.shape[:2]
         shorter = min(height, width)
-        scale = _WINDOW / max(self._min_face_px, self._min_face_share * shorter)
+        scale = _WINDOW / max(self._min_face_px, least_share * shorter)
         found = []
         while shorter * scale >= _WINDOW:
             size = (max(round(width * scale), _WINDOW), max(round(height * scale), _WINDOW))

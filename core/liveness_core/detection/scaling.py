@@ -23,3 +23,10 @@ def enlarge_face(face: DetectedFace, factor: float) -> DetectedFace:
     left, right, nose, mouth_left, mouth_right = ((x * factor, y * factor) for x, y in face.landmarks)
     box = Box(face.box.x1 * factor, face.box.y1 * factor, face.box.x2 * factor, face.box.y2 * factor)
     return DetectedFace(box, (left, right, nose, mouth_left, mouth_right), face.confidence)
+
+
+def shift_face(face: DetectedFace, x: float, y: float) -> DetectedFace:
+    """A face found in a part of a picture, in pixels of the whole; (x, y) is the part's top-left corner in it."""
+    left, right, nose, mouth_left, mouth_right = ((px + x, py + y) for px, py in face.landmarks)
+    box = Box(face.box.x1 + x, face.box.y1 + y, face.box.x2 + x, face.box.y2 + y)
+    return DetectedFace(box, (left, right, nose, mouth_left, mouth_right), face.confidence)

@@ -60,7 +60,7 @@ class ScrfdDetector:
             raise DetectorUnavailableError(f"scrfd: {path.name} gives no landmarks: use a model whose name says `kps`")
         self._min_confidence = min_confidence
 
-    def detect(self, picture: Picture) -> list[DetectedFace]:
+    def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:  # noqa: ARG002 (searches all sizes at once)
         """See `FaceDetector.detect`."""
         reduced, factor = shrink_to(picture, 1280)
         # insightface would shrink the short side of such a strip to nothing and fail; no face fits into it.

@@ -41,7 +41,7 @@ class YunetDetector:
         self._lock = threading.Lock()  # the input size is state of OpenCV's object
         self._max_side_px = max_side_px
 
-    def detect(self, picture: Picture) -> list[DetectedFace]:
+    def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:  # noqa: ARG002 (searches all sizes at once)
         """See `FaceDetector.detect`."""
         reduced, factor = shrink_to(picture, self._max_side_px)
         bgr = np.ascontiguousarray(reduced[..., ::-1])

@@ -8,7 +8,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-from liveness_service.api.examples import IMAGE_RESPONSES
+from liveness_service.api.examples import CLIP_RESPONSES, IMAGE_RESPONSES
 from liveness_service.api.problems import MEDIA_TYPE
 
 _ASSETS = "/docs/assets"
@@ -53,6 +53,7 @@ def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
                 content = response.get("content", {})
                 if MEDIA_TYPE in content:
                     content[MEDIA_TYPE] |= content.pop("application/json", {})
-    answer = schema["paths"]["/v1/liveness"]["post"]["responses"]["200"]["content"]["application/json"]
-    answer["examples"] = IMAGE_RESPONSES[200]["content"]["application/json"]["examples"]
+    for path, responses in {"/v1/liveness": IMAGE_RESPONSES, "/v1/liveness/video": CLIP_RESPONSES}.items():
+        answer = schema["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
+        answer["examples"] = responses[200]["content"]["application/json"]["examples"]
     return schema

@@ -47,7 +47,48 @@ _TOO_SMALL = _LIVE | {
 }
 
 
-def _problem(status: int, code: str, title: str, detail: str, description: str) -> dict[str, Any]:
+_CLIP_FRAMES = [
+    {
+        "index": 18 + 38 * place,
+        "time_s": 0.6 + round(1.25 * place, 2),
+        "score": 0.94,
+        "box": [178.1, 58.9, 268.4, 173.4],
+        "reasons": [],
+    }
+    for place in range(8)
+]
+
+_LIVE_CLIP: dict[str, Any] = _LIVE | {
+    "clip": {"frames_used": 8, "duration_s": 10.0, "fps": 30.0, "width": 512, "height": 512},
+    "frames": _CLIP_FRAMES,
+    "frame_score": 0.94,
+}
+
+_SPOOF_CLIP = _LIVE_CLIP | {
+    "verdict": "spoof",
+    "score": 0.02,
+    "faces": [_FACE | {"verdict": "spoof", "score": 0.02}],
+    "frames": [frame | {"score": 0.05} for frame in _CLIP_FRAMES],
+    "frame_score": 0.05,
+}
+
+_TOO_FEW_FRAMES = _LIVE_CLIP | {
+    "verdict": "undetermined",
+    "reasons": ["too_few_frames", "no_face"],
+    "score": None,
+    "faces": [_FACE | {"verdict": "undetermined", "score": None, "reasons": ["too_few_frames", "no_face"]}],
+    "clip": _LIVE_CLIP["clip"] | {"frames_used": 7},
+    "frames": [
+        *(frame | {"score": None} for frame in _CLIP_FRAMES[:7]),
+        _CLIP_FRAMES[7] | {"score": None, "box": None, "reasons": ["no_face"]},
+    ],
+    "frame_score": None,
+}
+
+
+def _problem(
+    status: int, code: str, title: str, detail: str, description: str, instance: str = "/v1/liveness"
+) -> dict[str, Any]:
     return {
         "model": Problem,
         "description": description,
@@ -58,7 +99,7 @@ def _problem(status: int, code: str, title: str, detail: str, description: str) 
                     "title": title,
                     "status": status,
                     "detail": detail,
-                    "instance": "/v1/liveness",
+                    "instance": instance,
                     "code": code,
                     "request_id": "01JZ7V0E8M3Q4N9T6B2C5D7F8G",
                 }
@@ -94,7 +135,7 @@ IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: _problem(
         400,
         "unreadable_media",
-        "The image cannot be read",
+        "The file cannot be read",
         "this JPEG image is truncated or damaged (…): check that it was sent whole and opens in a viewer",
         "Empty, truncated or damaged.",
     ),
@@ -104,14 +145,14 @@ IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     413: _problem(
         413,
         "too_many_pixels",
-        "The image has too many pixels",
+        "The picture has too many pixels",
         "the image is 12000x9000; at most 50,000,000 pixels are accepted: reduce it before sending",
         "Too many bytes or pixels.",
     ),
     415: _problem(
         415,
         "unsupported_media",
-        "Not an image that is accepted",
+        "Not a kind of file that is accepted",
         "the content is a HEIC image; set the camera to JPEG (“most compatible”) or convert it; "
         "accepted are JPEG, PNG, WebP and BMP, told from the content",
         "Not JPEG, PNG, WebP or BMP.",
@@ -153,4 +194,100 @@ Send the camera's own file: screenshots and re-compressed copies have lost what 
 
 `undetermined` comes with reasons: `no_face`, `multiple_faces`, `too_many_faces`, `face_too_small`, `face_cut_off`,
 `too_blurry`, `too_dark`, `too_bright`, `extreme_pose`.
+"""
+
+_CLIP_PATH = "/v1/liveness/video"
+
+CLIP_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A verdict. `undetermined` is an answer too, never a pass.",
+        "content": {
+            "application/json": {
+                "examples": {
+                    "live": {"summary": "a live person", "value": _LIVE_CLIP},
+                    "spoof": {"summary": "a photo or a screen", "value": _SPOOF_CLIP},
+                    "too_few_frames": {"summary": "the face left the picture", "value": _TOO_FEW_FRAMES},
+                }
+            }
+        },
+    },
+    400: _problem(
+        400,
+        "unreadable_media",
+        "The file cannot be read",
+        "the clip cannot be read: it is truncated or damaged (…); check that it was sent whole and plays in a browser",
+        "Empty, truncated or damaged.",
+        _CLIP_PATH,
+    ),
+    408: _problem(
+        408,
+        "upload_timeout",
+        "The upload took too long",
+        "the clip did not arrive within 60 s",
+        "Too slow.",
+        _CLIP_PATH,
+    ),
+    413: _problem(
+        413,
+        "too_many_seconds",
+        "The clip is too long",
+        "the video has more than 30 seconds: send a shorter one (LIVENESS_MAX_CLIP_SECONDS is the limit)",
+        "Too many bytes, seconds, frames, pixels or streams: `too_many_bytes`, `too_many_seconds`, `too_many_frames`, "
+        "`too_many_pixels`, `too_many_streams`.",
+        _CLIP_PATH,
+    ),
+    415: _problem(
+        415,
+        "unsupported_media",
+        "Not a kind of file that is accepted",
+        "the content is a GIF image; accepted are MP4, MOV, 3GP, WebM, Matroska and AVI, told from the content",
+        "Not MP4, MOV, 3GP, WebM, Matroska or AVI, or without pictures.",
+        _CLIP_PATH,
+    ),
+    422: IMAGE_RESPONSES[422],
+    501: _problem(
+        501,
+        "clips_unsupported",
+        "The model scores no clips",
+        "the bundle default has no temporal head (temporal.onnx), it scores photos only: send frames to /v1/liveness",
+        "The loaded bundle scores photos only.",
+        _CLIP_PATH,
+    ),
+    504: _problem(
+        504,
+        "deadline_exceeded",
+        "The deadline has passed",
+        "no answer within 30 s",
+        "Not answered in time.",
+        _CLIP_PATH,
+    ),
+    **UNAVAILABLE,
+}
+
+CLIP_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "The clip as the field `video` of a form, or as the body itself.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["video"], "properties": {"video": _FILE}},
+        },
+        "video/*": {"schema": _FILE},
+    },
+}
+
+CLIP_DESCRIPTION = """\
+Send a clip of a few seconds, either as a form field or as the body:
+
+    curl -F video=@clip.mp4 http://localhost:8000/v1/liveness/video
+    curl --data-binary @clip.webm -H 'Content-Type: video/webm' http://localhost:8000/v1/liveness/video
+
+MP4, MOV, 3GP, WebM, Matroska or AVI, with H.264, HEVC, VP8, VP9, AV1, MPEG-4, H.263 or Motion JPEG; what a browser's
+MediaRecorder writes can be sent as it is. The kind is told from the content, sound is ignored, rotation is applied.
+
+The clip is cut into equal parts and one frame of each is looked at; where it shows no usable face, a neighbour in the
+same part stands in. `score` is the clip's, from all these frames in their order; `frame_score` is the mean of their
+scores as photos. One person must be seen from beginning to end.
+
+`undetermined` comes with reasons: `clip_too_short`, `too_few_frames`, `face_changed` (a cut, or another face),
+`frame_unreadable`, and those of photos.
 """

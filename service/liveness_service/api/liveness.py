@@ -1,4 +1,4 @@
-"""`POST /v1/liveness`."""
+"""`POST /v1/liveness` and `POST /v1/liveness/video`."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,17 @@ from starlette.requests import ClientDisconnect
 
 from liveness_service.api.access import Service
 from liveness_service.api.context import CLIENT_CLOSED
-from liveness_service.api.examples import IMAGE_BODY, IMAGE_DESCRIPTION, IMAGE_RESPONSES
-from liveness_service.api.schemas import LivenessQuery, LivenessResponse
-from liveness_service.api.upload import read_upload
+from liveness_service.api.examples import (
+    CLIP_BODY,
+    CLIP_DESCRIPTION,
+    CLIP_RESPONSES,
+    IMAGE_BODY,
+    IMAGE_DESCRIPTION,
+    IMAGE_RESPONSES,
+)
+from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery, LivenessResponse
+from liveness_service.api.upload import Expected, read_upload
+from liveness_service.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["liveness"])
 
@@ -30,20 +38,63 @@ _T = TypeVar("_T")
 )
 async def score_image(request: Request, query: Annotated[LivenessQuery, Query()], service: Service) -> Response:
     """Score one photo."""
-    settings = service.settings
     with service.admit():
         service.check_operating_point(query.operating_point)
         try:
-            content = await read_upload(
-                request, "image", max_bytes=settings.max_upload_bytes, timeout_ms=settings.upload_timeout_ms
-            )
+            content = await read_upload(request, _image(service.settings))
             result = await _unless_disconnected(request, service.score(content, query.options()))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED)
     service.metrics.concluded("/v1/liveness", result)
-    state = request.scope["state"]
-    answer = LivenessResponse.of(state["request_id"], result, service.model())
-    state["log"] = {
+    return _answer(request, LivenessResponse.of(request.scope["state"]["request_id"], result, service.model()))
+
+
+@router.post(
+    "/liveness/video",
+    summary="Is the face in this clip live?",
+    description=CLIP_DESCRIPTION,
+    response_model=ClipResponse,
+    response_model_exclude_unset=False,
+    responses=CLIP_RESPONSES,
+    openapi_extra={"requestBody": CLIP_BODY},
+)
+async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], service: Service) -> Response:
+    """Score one clip."""
+    with service.admit_clip():
+        service.check_clip_operating_point(query.operating_point)
+        try:
+            content = await read_upload(request, _clip(service.settings))
+            result = await _unless_disconnected(request, service.score_clip(content, query.options()))
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_CLOSED)
+    service.metrics.concluded("/v1/liveness/video", result)
+    return _answer(request, ClipResponse.of(request.scope["state"]["request_id"], result, service.model()))
+
+
+def _image(settings: Settings) -> Expected:
+    return Expected(
+        field="image",
+        noun="image",
+        example="photo.jpg",
+        max_bytes=settings.max_upload_bytes,
+        limit_setting="LIVENESS_MAX_UPLOAD_BYTES",
+        timeout_ms=settings.upload_timeout_ms,
+    )
+
+
+def _clip(settings: Settings) -> Expected:
+    return Expected(
+        field="video",
+        noun="clip",
+        example="clip.mp4",
+        max_bytes=settings.max_clip_bytes,
+        limit_setting="LIVENESS_MAX_CLIP_BYTES",
+        timeout_ms=settings.clip_upload_timeout_ms,
+    )
+
+
+def _answer(request: Request, answer: LivenessResponse | ClipResponse) -> Response:
+    request.scope["state"]["log"] = {
         "verdict": answer.verdict.value,
         "reasons": answer.reasons,
         "score": answer.score,

@@ -5,7 +5,7 @@ from typing import Self
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from liveness_core.bundle import OperatingPoint, Parity, Provenance
+from liveness_core.bundle import OperatingPoint, Parity, Provenance, TemporalHead
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
@@ -14,6 +14,19 @@ from liveness_service.api.examples import UNAVAILABLE
 from liveness_service.inference.model import Model
 
 router = APIRouter(prefix="/v1", tags=["models"])
+
+
+class ClipDetails(BaseModel):
+    """The temporal head of a bundle."""
+
+    frames: int = Field(description="How many frames of a clip are looked at.")
+    temperature: float
+    operating_points: dict[str, OperatingPoint]
+
+    @classmethod
+    def of(cls, head: TemporalHead) -> Self:
+        """From the manifest's entry."""
+        return cls(frames=head.clip.frames, temperature=head.temperature, operating_points=dict(head.operating_points))
 
 
 class ModelDetails(BaseModel):
@@ -27,6 +40,7 @@ class ModelDetails(BaseModel):
     temperature: float
     operating_points: dict[str, OperatingPoint]
     default_operating_point: str
+    clips: ClipDetails | None = Field(description="How clips are scored; null where the bundle scores photos only.")
     preprocess: PreprocessSpec
     detector: DetectorSpec = Field(description="The detector that the bundle was trained with.")
     detector_in_use: str
@@ -48,6 +62,7 @@ class ModelDetails(BaseModel):
             temperature=manifest.temperature,
             operating_points=dict(manifest.operating_points),
             default_operating_point=manifest.default_operating_point,
+            clips=None if manifest.temporal is None else ClipDetails.of(manifest.temporal),
             preprocess=manifest.preprocess,
             detector=manifest.detector,
             detector_in_use=model.detector.name,

@@ -1,14 +1,22 @@
 """What the API answers."""
 
 import base64
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from liveness_core.types import Box, Quality
 from liveness_service.inference.model import Model
 from liveness_service.inference.pipeline import ScoreOptions
-from liveness_service.inference.results import FacePolicy, FaceResult, ImageResult, Timings, Verdict
+from liveness_service.inference.results import (
+    ClipResult,
+    FacePolicy,
+    FaceResult,
+    FrameResult,
+    ImageResult,
+    Timings,
+    Verdict,
+)
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 BoxOut = Annotated[
@@ -33,6 +41,29 @@ class LivenessQuery(BaseModel):
         "`all`: each face is scored, and the image is live only if all are.",
     )
     explain: bool = Field(default=False, description="Adds a heat map of what spoke for live (blue) or spoof (red).")
+
+    def options(self) -> ScoreOptions:
+        """As the pipeline takes them."""
+        return ScoreOptions(self.operating_point, self.faces, self.explain)
+
+
+class ClipQuery(BaseModel):
+    """Query parameters of a clip; an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operating_point: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Name of a threshold of the bundle's temporal head (see /v1/models); its default one if absent.",
+    )
+    faces: Literal[FacePolicy.SINGLE, FacePolicy.LARGEST] = Field(
+        default=FacePolicy.SINGLE,
+        description="`single`: a second face in the clip is undetermined. `largest`: the others are ignored.",
+    )
+    explain: bool = Field(
+        default=False, description="Adds a heat map of what spoke for live (blue) or spoof (red) in the middle frame."
+    )
 
     def options(self) -> ScoreOptions:
         """As the pipeline takes them."""
@@ -96,7 +127,7 @@ class FaceOut(BaseModel):
 
 
 class ImageOut(BaseModel):
-    """The upright image."""
+    """The upright image, or the upright frames."""
 
     width: int
     height: int
@@ -125,8 +156,8 @@ class TimingsOut(BaseModel):
         return cls(**{name: round(getattr(timings, name), 2) for name in cls.model_fields})
 
 
-class LivenessResponse(BaseModel):
-    """The verdict on one image."""
+class _Answer(BaseModel):
+    """What the answers for images and clips have in common."""
 
     request_id: str
     verdict: Verdict = Field(description="`undetermined` is an answer, never a pass: `reasons` say what to fix.")
@@ -138,6 +169,10 @@ class LivenessResponse(BaseModel):
     image: ImageOut
     model: ModelOut
     timings_ms: TimingsOut
+
+
+class LivenessResponse(_Answer):
+    """The verdict on one image."""
 
     @classmethod
     def of(cls, request_id: str, result: ImageResult, model: Model) -> Self:
@@ -154,6 +189,71 @@ class LivenessResponse(BaseModel):
             image=ImageOut(width=result.width, height=result.height),
             model=ModelOut(name=manifest.name, version=manifest.version),
             timings_ms=TimingsOut.of(result.timings_ms),
+        )
+
+
+class ClipOut(BaseModel):
+    """What the clip is, and how much of it was of use."""
+
+    frames_used: int = Field(description="Of the frames that were looked for, how many can be scored.")
+    duration_s: float = Field(description="By the times of its frames; 0 where they have none.")
+    fps: float = Field(description="Mean number of frames a second; 0 where no times are known.")
+    width: int = Field(description="Of the upright frames; 0 where none was decoded.")
+    height: int
+
+
+class ClipFrameOut(BaseModel):
+    """One of the frames that stand for the clip."""
+
+    index: int = Field(description="Number in the clip, from 0.")
+    time_s: float = Field(description="When it is shown, after the first frame.")
+    score: Unit | None = Field(description="As of a photo; null where the clip was not scored.")
+    box: BoxOut | None
+    reasons: list[str] = Field(description="Why this frame and its neighbours are of no use; empty where it is.")
+
+    @classmethod
+    def of(cls, result: FrameResult) -> Self:
+        """From the pipeline's record."""
+        return cls(
+            index=result.index,
+            time_s=round(result.time_s, 3),
+            score=result.score,
+            box=None if result.box is None else _box(result.box),
+            reasons=list(result.reasons),
+        )
+
+
+class ClipResponse(_Answer):
+    """The verdict on one clip. `score` is the clip's; `faces` has the face in its middle, with the clip's verdict."""
+
+    clip: ClipOut
+    frames: list[ClipFrameOut]
+    frame_score: Unit | None = Field(description="Mean of the frames' scores; null where the verdict is undetermined.")
+
+    @classmethod
+    def of(cls, request_id: str, result: ClipResult, model: Model) -> Self:
+        """From the pipeline's record."""
+        manifest = model.bundle.manifest
+        return cls(
+            request_id=request_id,
+            verdict=result.verdict,
+            reasons=list(result.reasons),
+            score=result.score,
+            threshold=result.threshold,
+            operating_point=result.operating_point,
+            faces=[] if result.face is None else [FaceOut.of(result.face)],
+            image=ImageOut(width=result.width, height=result.height),
+            model=ModelOut(name=manifest.name, version=manifest.version),
+            timings_ms=TimingsOut.of(result.timings_ms),
+            clip=ClipOut(
+                frames_used=result.frames_used,
+                duration_s=round(result.duration_s, 3),
+                fps=round(result.fps, 3),
+                width=result.width,
+                height=result.height,
+            ),
+            frames=[ClipFrameOut.of(frame) for frame in result.frames],
+            frame_score=result.frame_score,
         )
 
 

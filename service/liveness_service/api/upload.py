@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from email.message import Message
 
 from python_multipart.multipart import parse_options_header
@@ -22,7 +23,7 @@ _MAX_FIELDS = 16
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser without its temporary files: images are bounded, and a container's disk may be read-only.
+    """Starlette's parser without its temporary files: uploads are bounded, and a container's disk may be read-only.
 
     A form that is cut off is an error.
     """
@@ -45,63 +46,81 @@ class _InMemoryParser(MultiPartParser):
             raise MultiPartException("it ends before its closing boundary, check that it was sent whole")
 
 
-async def read_upload(request: Request, field: str, *, max_bytes: int, timeout_ms: int) -> bytes:
-    """The uploaded file: the multipart field `field`, or else the whole body, whatever its declared type.
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a route takes."""
+
+    field: str
+    """Of the form."""
+    noun: str
+    """For messages: `image` or `clip`."""
+    example: str
+    """Name of a file, for messages."""
+    max_bytes: int
+    limit_setting: str
+    """Variable that sets it, for messages."""
+    timeout_ms: int
+
+
+async def read_upload(request: Request, expected: Expected) -> bytes:
+    """The uploaded file: the form's field, or else the whole body, whatever its declared type.
 
     Raises:
         EmptyBodyError, MalformedBodyError, InvalidParameterError: there is no file in it.
-        TooManyBytesError: it is larger than `max_bytes`; it is not read further.
-        UploadTimeoutError: it did not arrive within `timeout_ms`.
+        TooManyBytesError: it is larger than is taken; it is not read further.
+        UploadTimeoutError: it did not arrive in time.
         ClientDisconnect: the client went away.
     """
     declared = Message()
     declared["content-type"] = request.headers.get("content-type", "")
     is_form = declared.get_content_type() == "multipart/form-data"
-    limit = max_bytes + (_FORM_OVERHEAD if is_form else 0)
-    _refuse_early(request, limit, max_bytes)
+    limit = expected.max_bytes + (_FORM_OVERHEAD if is_form else 0)
+    _refuse_early(request, limit, expected)
     try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            chunks = _counted(request, limit, max_bytes)
+        async with asyncio.timeout(expected.timeout_ms / 1000):
+            chunks = _counted(request, limit, expected)
             content = (
-                await _from_form(request, chunks, field) if is_form else b"".join([chunk async for chunk in chunks])
+                await _from_form(request, chunks, expected) if is_form else b"".join([chunk async for chunk in chunks])
             )
     except TimeoutError as error:
         raise UploadTimeoutError(
-            f"the image did not arrive within {timeout_ms / 1000:g} s: check the connection, or send a smaller image"
+            f"the {expected.noun} did not arrive within {expected.timeout_ms / 1000:g} s: check the connection, or "
+            "send a smaller one"
         ) from error
     if not content:
-        raise EmptyBodyError("the image has 0 bytes: check that the file was read before it was sent")
-    if len(content) > max_bytes:
-        raise _too_many(max_bytes)
+        raise EmptyBodyError(f"the {expected.noun} has 0 bytes: check that the file was read before it was sent")
+    if len(content) > expected.max_bytes:
+        raise _too_many(expected)
     return content
 
 
-def _too_many(max_bytes: int) -> TooManyBytesError:
+def _too_many(expected: Expected) -> TooManyBytesError:
     return TooManyBytesError(
-        f"the image file is larger than {max_bytes:,} bytes: send a smaller one "
-        "(LIVENESS_MAX_UPLOAD_BYTES is the limit)",
-        limit=max_bytes,
+        f"the {expected.noun} is larger than {expected.max_bytes:,} bytes: send a smaller one "
+        f"({expected.limit_setting} is the limit)",
+        limit=expected.max_bytes,
     )
 
 
-def _refuse_early(request: Request, limit: int, max_bytes: int) -> None:
+def _refuse_early(request: Request, limit: int, expected: Expected) -> None:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
-        raise _too_many(max_bytes)
+        raise _too_many(expected)
 
 
-async def _counted(request: Request, limit: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _counted(request: Request, limit: int, expected: Expected) -> AsyncGenerator[bytes, None]:
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > limit:
-            raise _too_many(max_bytes)
+            raise _too_many(expected)
         if chunk:
             yield chunk
 
 
-async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], field: str) -> bytes:
+async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], expected: Expected) -> bytes:
     form = await _parse(request, chunks)
+    field = expected.field
     try:
         values = form.getlist(field)
         if len(values) != 1:
@@ -111,7 +130,7 @@ async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], fiel
             )
         value = values[0]
         if not isinstance(value, UploadFile):
-            raise InvalidParameterError(f"{field}: send a file, not text (with curl: -F {field}=@photo.jpg)")
+            raise InvalidParameterError(f"{field}: send a file, not text (with curl: -F {field}=@{expected.example})")
         return await value.read()
     finally:
         await form.close()

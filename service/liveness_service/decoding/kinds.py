@@ -1,5 +1,7 @@
 """What a file is by its first bytes; names and declared types are the client's word and are not asked."""
 
+from liveness_core.video import VideoKind, video_kind
+
 # Pillow's name of each kind that is accepted, and how its files begin.
 _ACCEPTED: tuple[tuple[str, bytes], ...] = (
     ("JPEG", b"\xff\xd8\xff"),
@@ -17,12 +19,20 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x00\x01\x00", "an icon file"),
     (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
-    (0, b"\x1aE\xdf\xa3", "a WebM or Matroska video"),
+    (0, b"\x1aE\xdf\xa3", "a WebM or Matroska video; clips go to /v1/liveness/video"),
     (4, b"ftypheic", "a HEIC image; set the camera to JPEG (“most compatible”) or convert it"),
     (4, b"ftypheix", "a HEIC image; set the camera to JPEG (“most compatible”) or convert it"),
     (4, b"ftypmif1", "a HEIF image; set the camera to JPEG (“most compatible”) or convert it"),
     (4, b"ftypavif", "an AVIF image"),
-    (4, b"ftyp", "a video"),
+    (4, b"ftyp", "a video; clips go to /v1/liveness/video"),
+    (8, b"AVI ", "an AVI video; clips go to /v1/liveness/video"),
+    (0, b"FLV\x01", "a Flash video; convert it to MP4 or WebM"),
+    (0, b"OggS", "an Ogg file; convert it to MP4 or WebM"),
+    (0, b"\x30\x26\xb2\x75", "a Windows Media file; convert it to MP4 or WebM"),
+    (0, b"\x00\x00\x01\xba", "an MPEG program stream; convert it to MP4 or WebM"),
+    (0, b"\x47\x40", "an MPEG transport stream; convert it to MP4 or WebM"),
+    (0, b"#EXTM3U", "a playlist; send the clip itself"),
+    (0, b"ffconcat", "a list of files; send the clip itself"),
     (0, b"data:", "a data URL; send the bytes that its base64 stands for"),
     (0, b"http://", "a URL; send the image itself"),
     (0, b"https://", "a URL; send the image itself"),
@@ -31,6 +41,10 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"{", "JSON"),
     (0, b"<", "HTML, SVG or XML"),
 )
+
+
+# Brands of pictures in the container of MP4.
+_STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
 
 
 def image_kind(content: bytes) -> str | None:
@@ -43,8 +57,17 @@ def image_kind(content: bytes) -> str | None:
     return None
 
 
+def clip_kind(content: bytes) -> VideoKind | None:
+    """The kind of clip, or None where it is none that is accepted; pictures in a video's container are none."""
+    if content[4:8] == b"ftyp" and content[8:12] in _STILL_BRANDS:
+        return None
+    return video_kind(content[:16])
+
+
 def describe(content: bytes) -> str:
     """What refused content seems to be, for the message."""
+    if (kind := image_kind(content)) is not None:
+        return f"a {kind} image; photos go to /v1/liveness"
     for offset, magic, name in _REFUSED:
         if content[offset : offset + len(magic)] == magic:
             return name

@@ -1,7 +1,8 @@
 """Micro-batching: crops of requests that run at the same time share a run of the encoder.
 
 There is no timer by default. While a batch runs, crops queue; the next batch takes what is there. A lone request is
-never made to wait, and the busier the service, the fuller its batches.
+never made to wait, and the busier the service, the fuller its batches. The crops of one submission, a clip's, stay in
+one batch.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -30,16 +32,17 @@ class CropScorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One crop's score and how long it took."""
+    """The scores of one submission and how long they took."""
 
-    result: CropScore
+    results: tuple[CropScore, ...]
+    """Of its crops, in order."""
     queue_s: float
     infer_s: float
 
 
 @dataclass(slots=True)
 class _Item:
-    crop: Picture
+    crops: tuple[Picture, ...]
     explain: bool
     future: asyncio.Future[Scored]
     queued_at: float = field(default_factory=time.perf_counter)
@@ -60,7 +63,7 @@ class MicroBatcher:
 
         Args:
             scorer: runs a batch, in a thread of its own.
-            max_batch_size: most crops in a batch.
+            max_batch_size: most crops in a run; a submission of more is run in pieces.
             max_queue_delay_ms: how long a batch that is not full waits for more.
             on_batch: told the size of each batch.
         """
@@ -69,6 +72,8 @@ class MicroBatcher:
         self._max_delay_s = max_queue_delay_ms / 1000
         self._on_batch = on_batch
         self._queue: asyncio.Queue[_Item] = asyncio.Queue()
+        self._held: _Item | None = None  # taken from the queue, and too large for the batch that was made up then
+        self._waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
@@ -76,7 +81,7 @@ class MicroBatcher:
     @property
     def depth(self) -> int:
         """Crops that wait."""
-        return self._queue.qsize()
+        return self._waiting
 
     def start(self) -> None:
         """Begin to take crops; needs a running event loop."""
@@ -91,8 +96,8 @@ class MicroBatcher:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._thread.shutdown()
 
-    async def submit(self, crop: Picture, *, explain: bool = False) -> Scored:
-        """Score one crop. A caller that is cancelled while it waits takes its crop out of the queue.
+    async def submit(self, crops: Sequence[Picture], *, explain: bool = False) -> Scored:
+        """Score crops in one batch. A caller that is cancelled while it waits takes its crops out of the queue.
 
         Raises:
             ScoringFailedError: the batch failed; others are not affected.
@@ -100,13 +105,15 @@ class MicroBatcher:
         """
         if self._closed or self._worker is None:
             raise OverloadedError("the service is stopping: try again")
-        item = _Item(crop, explain, asyncio.get_running_loop().create_future())
+        item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future())
+        self._waiting += len(item.crops)
         self._queue.put_nowait(item)
         return await item.future
 
     async def _work(self) -> None:
         while True:
             batch = await self._collect()
+            self._waiting -= sum(len(item.crops) for item in batch)
             try:
                 wanted = [item for item in batch if not item.future.done()]
                 if wanted:
@@ -116,33 +123,46 @@ class MicroBatcher:
                     self._queue.task_done()
 
     async def _collect(self) -> list[_Item]:
-        batch = [await self._queue.get()]
+        first, self._held = self._held or await self._queue.get(), None
+        batch = [first]
         if self._max_delay_s:
             try:
                 async with asyncio.timeout(self._max_delay_s):
-                    while len(batch) < self._max_batch_size:
-                        batch.append(await self._queue.get())
+                    while self._takes_more(batch):
+                        self._add(batch, await self._queue.get())
             except TimeoutError:
                 pass
-        while len(batch) < self._max_batch_size and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
+        while self._takes_more(batch) and not self._queue.empty():
+            self._add(batch, self._queue.get_nowait())
         return batch
+
+    def _takes_more(self, batch: Sequence[_Item]) -> bool:
+        return self._held is None and sum(len(item.crops) for item in batch) < self._max_batch_size
+
+    def _add(self, batch: list[_Item], item: _Item) -> None:
+        """Put it into the batch, or by for the next one where it is too large for what is left of this one."""
+        if sum(len(each.crops) for each in batch) + len(item.crops) <= self._max_batch_size:
+            batch.append(item)
+        else:
+            self._held = item
 
     async def _run(self, batch: list[_Item]) -> None:
         started = time.perf_counter()
-        crops = [item.crop for item in batch]
+        crops = [crop for item in batch for crop in item.crops]
+        size = self._max_batch_size
+        runs = [crops[start : start + size] for start in range(0, len(crops), size)]
         explain = any(item.explain for item in batch)
         try:
-            self._on_batch(len(batch))
+            for run in runs:
+                self._on_batch(len(run))
             results = await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: self._scorer.score(crops, explain=explain)
+                self._thread, lambda: [each for run in runs for each in self._scorer.score(run, explain=explain)]
             )
             took = time.perf_counter() - started
-            scored = [
-                Scored(result, started - item.queued_at, took) for item, result in zip(batch, results, strict=True)
-            ]
+            if len(results) != len(crops):
+                raise RuntimeError(f"{len(crops)} crops got {len(results)} scores")
         except Exception as error:  # whatever it is, these callers must hear of it and the worker must go on
-            log.exception("batch_failed", size=len(batch))
+            log.exception("batch_failed", size=len(crops))
             for item in batch:
                 if not item.future.done():
                     failure = ScoringFailedError(
@@ -151,6 +171,8 @@ class MicroBatcher:
                     failure.__cause__ = error
                     item.future.set_exception(failure)
             return
-        for item, each in zip(batch, scored, strict=True):
+        rest = iter(results)
+        for item in batch:
+            own = tuple(islice(rest, len(item.crops)))
             if not item.future.done():
-                item.future.set_result(each)
+                item.future.set_result(Scored(own, started - item.queued_at, took))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +53,19 @@ class _Prepared:
     candidates: tuple[_Candidate, ...]
 
 
+def choose_point(points: Mapping[str, OperatingPoint], name: str | None, default: str) -> tuple[str, OperatingPoint]:
+    """The operating point of this name, or the default one, with its name.
+
+    Raises:
+        InvalidParameterError: there is none of this name.
+    """
+    name = default if name is None else name
+    try:
+        return name, points[name]
+    except KeyError as error:
+        raise InvalidParameterError(f"operating_point: the bundle has no {name!r}, only {', '.join(points)}") from error
+
+
 class ImagePipeline:
     """Scores pictures with one model. Its threads and its batcher bound what runs at once."""
 
@@ -72,12 +85,7 @@ class ImagePipeline:
             InvalidParameterError: the bundle has none of this name.
         """
         manifest = self._model.bundle.manifest
-        name = manifest.default_operating_point if name is None else name
-        try:
-            return name, manifest.operating_points[name]
-        except KeyError as error:
-            known = ", ".join(manifest.operating_points)
-            raise InvalidParameterError(f"operating_point: the bundle has no {name!r}, only {known}") from error
+        return choose_point(manifest.operating_points, name, manifest.default_operating_point)
 
     async def score(self, content: bytes, options: ScoreOptions) -> ImageResult:
         """The answer for an encoded picture.
@@ -134,7 +142,7 @@ class ImagePipeline:
 
     async def _score_crops(self, prepared: _Prepared, options: ScoreOptions, timings: Timings) -> list[Scored | None]:
         crops = [candidate.crop for candidate in prepared.candidates]
-        waiting = [self._batcher.submit(crop, explain=options.explain) for crop in crops if crop is not None]
+        waiting = [self._batcher.submit([crop], explain=options.explain) for crop in crops if crop is not None]
         done = iter(await asyncio.gather(*waiting))
         scored = [None if crop is None else next(done) for crop in crops]
         timings.queue = 1000 * max((each.queue_s for each in scored if each), default=0.0)
@@ -150,11 +158,12 @@ class ImagePipeline:
                 reasons = candidate.reasons or ((prepared.refusal,) if prepared.refusal else ())
                 faces.append(FaceResult(candidate.face, candidate.quality, Verdict.UNDETERMINED, reasons))
                 continue
-            score = float(each.result.score)
+            (result,) = each.results
+            score = float(result.score)
             heatmap = None
             # A batch is explained as a whole, so a crop may carry a map that its request did not ask for.
-            if options.explain and each.result.activation is not None:
-                heatmap = await self._in_thread(partial(heatmap_png, candidate.crop, each.result.activation))
+            if options.explain and result.activation is not None:
+                heatmap = await self._in_thread(partial(heatmap_png, candidate.crop, result.activation))
             faces.append(
                 FaceResult(
                     face=candidate.face,

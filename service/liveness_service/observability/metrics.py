@@ -13,12 +13,13 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from liveness_service.inference.results import ImageResult
+from liveness_service.inference.results import ClipResult, ImageResult
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# Stages take from below a millisecond (align) to hundreds (decoding 50 megapixels).
-_STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+# Clips take longer, by what has to be decoded.
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# Stages take from below a millisecond (align) to hundreds (decoding 50 megapixels), and seconds for a clip in 4K.
+_STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _SCORES = tuple(step / 20 for step in range(1, 20))
 _STATUSES = {status.value for status in HTTPStatus} | {499}  # 499: the client went away
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -86,7 +87,7 @@ class Metrics:
         self.requests.labels(endpoint, label).inc()
         self.request_seconds.labels(endpoint).observe(seconds)
 
-    def concluded(self, endpoint: str, result: ImageResult) -> None:
+    def concluded(self, endpoint: str, result: ImageResult | ClipResult) -> None:
         """Count a verdict."""
         self.verdicts.labels(endpoint, result.verdict.value).inc()
         for reason in result.reasons:

@@ -47,7 +47,7 @@ class FakeScorer:
             raise ValueError("a poisoned crop")
         activation = np.zeros((7, 7), np.float32) if explain else None
         lost = self.lose if len(numbers) > 1 else 0
-        return [CropScore(Score(number / 100), activation) for number in numbers][lost:]
+        return [CropScore(Score(number / 100), np.zeros(4, np.float32), activation) for number in numbers][lost:]
 
 
 class Rig:
@@ -73,7 +73,7 @@ class Rig:
 
     async def submit(self, *numbers, **options):
         """Queue crops; they have arrived when this returns."""
-        tasks = [asyncio.create_task(self.batcher.submit(crop(number), **options)) for number in numbers]
+        tasks = [asyncio.create_task(self.batcher.submit([crop(number)], **options)) for number in numbers]
         await asyncio.sleep(0)
         return tasks
 
@@ -85,7 +85,7 @@ class Rig:
 
     @staticmethod
     async def scores(tasks):
-        return [(await task).result.score for task in tasks]
+        return [(await task).results[0].score for task in tasks]
 
 
 async def test_each_caller_gets_the_score_of_its_own_crop():
@@ -107,7 +107,7 @@ async def test_batches_form_while_one_runs_and_stay_within_their_size():
 
 async def test_a_lone_crop_is_not_made_to_wait():
     async with Rig() as rig:
-        waited = [(await rig.batcher.submit(crop(number))).queue_s for number in range(20)]
+        waited = [(await rig.batcher.submit([crop(number)])).queue_s for number in range(20)]
         # The least of many: the machine may be busy, a timer would delay every one.
         assert 0 <= min(waited) < 0.002
         assert rig.sizes == [1] * 20
@@ -136,8 +136,8 @@ async def test_with_a_delay_a_batch_waits_until_it_is_full():
 
 async def test_with_a_delay_a_batch_that_stays_small_runs_when_it_has_passed():
     async with Rig(max_queue_delay_ms=50) as rig:
-        scored = await asyncio.wait_for(rig.batcher.submit(crop(1)), 10)
-        assert scored.result.score == 0.01
+        scored = await asyncio.wait_for(rig.batcher.submit([crop(1)]), 10)
+        assert scored.results[0].score == 0.01
         assert scored.queue_s >= 0.045
         assert rig.scorer.batches == [[1]]
 
@@ -158,7 +158,7 @@ async def test_a_failing_batch_fails_its_own_callers_and_the_next_batch_runs():
         ]
         assert isinstance(results[1].__cause__, ValueError)
         assert "poisoned" not in results[1].detail
-        assert (await rig.batcher.submit(crop(16))).result.score == 0.16
+        assert (await rig.batcher.submit([crop(16)])).results[0].score == 0.16
 
 
 @pytest.mark.parametrize("lost", [1, 2])
@@ -171,7 +171,7 @@ async def test_too_few_results_fail_the_batch_and_never_score_the_wrong_crop(los
         await first
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) for result in results] == [ScoringFailedError] * 2
-        assert (await rig.batcher.submit(crop(3))).result.score == 0.03
+        assert (await rig.batcher.submit([crop(3)])).results[0].score == 0.03
 
 
 async def test_a_cancelled_crop_is_not_scored_and_its_batch_mates_are_answered():
@@ -206,7 +206,7 @@ async def test_a_batch_of_nothing_but_cancelled_crops_is_not_run():
             task.cancel()
         rig.scorer.release()
         await first
-        assert (await rig.batcher.submit(crop(3))).result.score == 0.03
+        assert (await rig.batcher.submit([crop(3)])).results[0].score == 0.03
         assert rig.scorer.batches == [[99], [3]]
 
 
@@ -230,7 +230,7 @@ async def test_closing_answers_what_was_accepted_and_takes_no_more():
         await asyncio.sleep(0.02)
         assert not closing.done()
         with pytest.raises(OverloadedError, match="stopping"):
-            await asyncio.wait_for(rig.batcher.submit(crop(4)), 5)
+            await asyncio.wait_for(rig.batcher.submit([crop(4)]), 5)
         rig.scorer.release()
         await asyncio.wait_for(closing, 10)
         assert await rig.scores([first, *tasks]) == [0.99, 0.01, 0.02, 0.03]
@@ -239,7 +239,7 @@ async def test_closing_answers_what_was_accepted_and_takes_no_more():
 async def test_before_its_start_it_takes_nothing():
     batcher = MicroBatcher(FakeScorer(), max_batch_size=1)
     with pytest.raises(OverloadedError):
-        await batcher.submit(crop(1))
+        await batcher.submit([crop(1)])
     await batcher.close()
 
 
@@ -250,7 +250,64 @@ async def test_a_batch_is_explained_if_one_of_it_asks():
         explained = await rig.submit(2, explain=True)
         rig.scorer.release()
         await first
-        assert (await explained[0]).result.activation is not None
+        assert (await explained[0]).results[0].activation is not None
         await plain[0]
-        await rig.batcher.submit(crop(3))
+        await rig.batcher.submit([crop(3)])
         assert rig.scorer.explained == [False, True, False]
+
+
+def clip(*numbers):
+    return [crop(number) for number in numbers]
+
+
+async def test_crops_of_one_submission_stay_in_one_batch():
+    async with Rig() as rig:
+        [held] = await rig.submit(99)
+        single = asyncio.create_task(rig.batcher.submit(clip(1)))
+        eight = asyncio.create_task(rig.batcher.submit(clip(11, 12, 13, 14, 15, 16, 17, 18)))
+        late = asyncio.create_task(rig.batcher.submit(clip(2)))
+        await asyncio.sleep(0)
+        rig.scorer.release()
+        assert [each.score for each in (await eight).results] == [number / 100 for number in range(11, 19)]
+        assert [(await task).results[0].score for task in (single, late, held)] == [0.01, 0.02, 0.99]
+        assert rig.scorer.batches == [[99], [1], [11, 12, 13, 14, 15, 16, 17, 18], [2]]
+
+
+async def test_photos_share_the_batch_of_a_clip_where_there_is_room():
+    async with Rig() as rig:
+        [held] = await rig.submit(99)
+        tasks = [asyncio.create_task(rig.batcher.submit(clip(*numbers))) for numbers in [(1, 2, 3, 4, 5), (6,), (7, 8)]]
+        await asyncio.sleep(0)
+        rig.scorer.release()
+        await asyncio.gather(held, *tasks)
+        assert rig.scorer.batches == [[99], [1, 2, 3, 4, 5, 6, 7, 8]]
+
+
+async def test_more_crops_than_a_batch_may_have_are_run_in_pieces():
+    async with Rig(max_batch_size=3) as rig:
+        scored = await rig.batcher.submit(clip(1, 2, 3, 4, 5, 6, 7))
+        assert [each.score for each in scored.results] == [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]
+        assert rig.scorer.batches == [[1, 2, 3], [4, 5, 6], [7]]
+        assert rig.sizes == [3, 3, 1]
+
+
+async def test_depth_counts_the_crops_of_a_clip_and_of_one_that_was_put_by():
+    async with Rig() as rig:
+        [held] = await rig.submit(99)
+        tasks = [asyncio.create_task(rig.batcher.submit(clip(*range(count)))) for count in (5, 8)]
+        await asyncio.sleep(0)
+        assert rig.batcher.depth == 13
+        rig.scorer.release()
+        await asyncio.gather(held, *tasks)
+        assert rig.batcher.depth == 0
+
+
+async def test_closing_answers_a_clip_that_was_put_by():
+    async with Rig() as rig:
+        [held] = await rig.submit(99)
+        tasks = [asyncio.create_task(rig.batcher.submit(clip(*range(count)))) for count in (5, 8)]
+        await asyncio.sleep(0)
+        rig.scorer.release()
+        await rig.batcher.close()
+        assert [len((await task).results) for task in tasks] == [5, 8]
+        await held

@@ -42,7 +42,7 @@ class FakeDetector:
         self.faces = faces
         self.pictures = []
 
-    def detect(self, picture):
+    def detect(self, picture, *, least_share=0.0):
         self.pictures.append(picture)
         return list(self.faces)
 
@@ -58,7 +58,7 @@ class FakeScorer:
     def score(self, crops, *, explain=False):
         self.crops += crops
         activation = np.ones((7, 7), np.float32) if explain or self.explained else None
-        return [CropScore(Score(self.left.pop(0)), activation) for _ in crops]
+        return [CropScore(Score(self.left.pop(0)), np.zeros(4, np.float32), activation) for _ in crops]
 
 
 @pytest.fixture

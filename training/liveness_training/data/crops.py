@@ -31,6 +31,7 @@ from liveness_training.data.workers import cut_in_order
 
 _CLIP = ClipSpec()
 _FORMAT = 2  # of the cache; part of its key
+_VIDEO_RULE = 2  # how faces are found in a video's frames; part of the key of caches that come of videos
 _NAMED = 10
 
 _log = logging.getLogger(__name__)
@@ -186,6 +187,7 @@ def _key(samples: Sequence[Sample], recipe: Recipe) -> str:
         recipe.detector.model_dump(),
         recipe.views,
         [(sample.path, sample.sequence, sample.place, sample.turn_deg) for sample in samples],
+        *([_VIDEO_RULE] if any(sample.is_video for sample in samples) else []),
     ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 

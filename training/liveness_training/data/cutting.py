@@ -12,15 +12,23 @@ from numpy.typing import NDArray
 
 from liveness_core.alignment import align
 from liveness_core.clips import ClipSpec
+from liveness_core.clips import sample as sample_clip
 from liveness_core.detection import DetectorSpec, create_detector
+from liveness_core.detection.tracking import FaceTracker
 from liveness_core.preprocess import PreprocessSpec
-from liveness_core.types import Picture
+from liveness_core.types import DetectedFace, Picture
+from liveness_core.video import VideoError, VideoFrame, VideoReader
 from liveness_training.data.samples import DataError, Sample
-from liveness_training.data.video import UnreadableError, read_frames
 
 # M faces found, V views of each, S crop size
 
 _VIEW_MARGINS = (1.1, 3.3)
+_REPEATED = np.empty(0, np.uint8)
+"""Stands for a frame that is the one before over again: its video has fewer than T."""
+
+
+class UnreadableError(DataError):
+    """A picture or video is there but cannot be decoded; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,41 +100,58 @@ class Cutter:
         for path, group in itertools.groupby(samples, key=lambda sample: sample.path):
             frames = list(group)
             try:
-                pictures = self._read(frames)
+                cut = self._cut_video(frames[0]) if frames[0].is_video else [self._cut_picture(frames[0])]
             except UnreadableError:
                 unreadable.append(path)
                 found.extend([False] * len(frames))
                 continue
-            for sample, picture in zip(frames, pictures, strict=True):
-                crops_VSS3 = None if picture is None else self._cut(sample, picture)
-                found.append(None if picture is None else crops_VSS3 is not None)
-                if crops_VSS3 is not None:
+            for crops_VSS3 in cut:
+                found.append(None if crops_VSS3 is _REPEATED else crops_VSS3 is not None)
+                if crops_VSS3 is not None and crops_VSS3 is not _REPEATED:
                     crops.append(crops_VSS3)
         size = self._recipe.preprocess.size
         shape = (len(crops), self._recipe.views, size, size, 3)
         return CutChunk(tuple(found), np.array(crops, np.uint8).reshape(shape), tuple(unreadable))
 
-    def _read(self, frames: Sequence[Sample]) -> list[Picture | None]:
-        """The picture, or those of a video's frames; None for a frame that is the one before over again."""
-        sample = frames[0]
-        if not sample.is_video:
-            return [read_picture(self._recipe.root / sample.path)]
-        taken = read_frames(self._recipe.root / sample.path, self._recipe.clip.positions, sample.turn_deg)
-        before = [None, *(frame.position for frame in taken)]
-        return [None if frame.position == last else frame.pixels for frame, last in zip(taken, before, strict=False)]
-
-    def _cut(self, sample: Sample, picture: Picture) -> NDArray[np.uint8] | None:
+    def _cut_picture(self, sample: Sample) -> NDArray[np.uint8] | None:
         """Shape (V, S, S, 3); None where there is no face."""
+        picture = read_picture(self._recipe.root / sample.path)
         faces = self._detector.detect(picture)
-        if not faces:
-            return None
+        return self._cut(sample, picture, faces[0]) if faces else None
+
+    def _cut_video(self, sample: Sample) -> list[NDArray[np.uint8] | None]:
+        """For each of the T frames its crops, None where there is no face, or `_REPEATED`."""
+        tracker = FaceTracker(self._detector)
+
+        def look(frame: VideoFrame) -> NDArray[np.uint8] | None:
+            faces = tracker.find(frame.pixels, frame.position).faces
+            return self._cut(sample, frame.pixels, faces[0]) if faces else None
+
+        path = self._recipe.root / sample.path
+        try:
+            with path.open("rb") as file:
+                video = VideoReader(file, turn_deg=sample.turn_deg)
+                taken = sample_clip(video, self._recipe.clip, look)
+        except OSError as error:
+            raise DataError(f"{path} cannot be opened: {error.strerror}") from error
+        except VideoError as error:
+            raise UnreadableError(f"{path} cannot be read as a video: {error}") from error
+        middles = self._recipe.clip.positions(video.frames)
+        again = [False, *(middle == before for before, middle in itertools.pairwise(middles))]
+        return [
+            _REPEATED if is_again else None if each is None else each.value
+            for each, is_again in zip(taken, again, strict=True)
+        ]
+
+    def _cut(self, sample: Sample, picture: Picture, face: DetectedFace) -> NDArray[np.uint8]:
+        """Shape (V, S, S, 3)."""
         # Drawn by the recording's name: a cache is the same whoever cuts it, and the face does not jump in size from
         # one frame of a clip to the next.
         name = sample.sequence or sample.path
         random = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
         preprocess = self._recipe.preprocess
         margins = [preprocess.margin, *random.uniform(*_VIEW_MARGINS, size=self._recipe.views - 1)]
-        return np.stack([align(picture, faces[0], margin=margin, size=preprocess.size).pixels for margin in margins])
+        return np.stack([align(picture, face, margin=margin, size=preprocess.size).pixels for margin in margins])
 
 
 def read_picture(path: Path) -> Picture:

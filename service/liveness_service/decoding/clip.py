@@ -1,0 +1,79 @@
+"""Opening one clip."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from liveness_core.video import (
+    NoVideoStreamError,
+    VideoError,
+    VideoInterruptedError,
+    VideoLimitError,
+    VideoLimits,
+    VideoReader,
+)
+from liveness_service.decoding.kinds import clip_kind, describe
+from liveness_service.errors import (
+    DeadlineExceededError,
+    EmptyBodyError,
+    ServiceError,
+    TooManyFramesError,
+    TooManyPixelsError,
+    TooManySecondsError,
+    TooManyStreamsError,
+    UnreadableMediaError,
+    UnsupportedMediaError,
+)
+
+_BEYOND: dict[str, tuple[type[ServiceError], str, str]] = {
+    "seconds": (TooManySecondsError, "LIVENESS_MAX_CLIP_SECONDS", "send a shorter one"),
+    "frames": (TooManyFramesError, "LIVENESS_MAX_CLIP_FRAMES", "send a shorter one, or one of fewer frames a second"),
+    "pixels": (TooManyPixelsError, "LIVENESS_MAX_CLIP_PIXELS", "record it at a lower resolution"),
+    "streams": (TooManyStreamsError, "LIVENESS_MAX_CLIP_STREAMS", "send the camera's own file"),
+}
+
+
+@contextmanager
+def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], bool]) -> Iterator[VideoReader]:
+    """A clip whose frames can be asked for; what goes wrong inside is answered as below.
+
+    The kind is told from the content.
+
+    Args:
+        content: of the file.
+        limits: what is read at all.
+        interrupted: asked again and again while it is read; True ends the work.
+
+    Raises:
+        EmptyBodyError: there is no content.
+        UnsupportedMediaError: it is no clip of these kinds, or has no pictures.
+        TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: it is beyond a limit.
+        UnreadableMediaError: it is truncated or damaged.
+        DeadlineExceededError: it was interrupted.
+    """
+    if not content:
+        raise EmptyBodyError("the clip has 0 bytes: check that the file was read before it was sent")
+    if clip_kind(content) is None:
+        raise UnsupportedMediaError(
+            f"the content is {describe(content)}; accepted are MP4, MOV, 3GP, WebM, Matroska and AVI, told from the "
+            "content"
+        )
+    try:
+        yield VideoReader(io.BytesIO(content), limits, interrupted=interrupted)
+    except VideoLimitError as error:
+        kind, setting, advice = _BEYOND[error.limit]
+        raise kind(f"{error}: {advice} ({setting} is the limit)", limit=_number(error.allowed)) from error
+    except VideoInterruptedError as error:
+        raise DeadlineExceededError("the clip was not read in time: send a shorter one") from error
+    except NoVideoStreamError as error:
+        raise UnsupportedMediaError(
+            "the file holds no pictures: check that it is a clip and not sound alone"
+        ) from error
+    except VideoError as error:
+        raise UnreadableMediaError(
+            f"the clip cannot be read: {error}; check that it was sent whole and plays in a browser"
+        ) from error
+
+
+def _number(limit: float) -> int | float:
+    return int(limit) if limit == int(limit) else limit
