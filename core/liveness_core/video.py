@@ -198,7 +198,11 @@ class VideoReader:
         wanted = {*positions}
         found = self._read_timed(wanted) if self._is_timed else self._read_in_turn(wanted)
         for position, frame in found:
-            yield self._converted(position, frame)
+            try:
+                converted = self._converted(position, frame)
+            except (av.FFmpegError, ValueError):  # a damaged frame may have a format that nothing converts
+                continue
+            yield converted
 
     def _read_timed(self, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         with self._opened() as (container, stream):
@@ -269,12 +273,16 @@ class VideoReader:
         options = {"max_pixels": str(self._limits.max_pixels)}
         reading = {"format_whitelist": self._kind_names(), "protocol_whitelist": ""}
         try:
-            with av.open(self._file, "r", format=self._kind, options=reading | options) as container:
+            with av.open(
+                self._file, "r", format=self._kind, options=reading | options, metadata_errors="replace"
+            ) as container:
                 if len(container.streams) > self._limits.max_streams:
                     raise VideoLimitError("streams", self._limits.max_streams)
                 stream = container.streams.best("video")
                 if not isinstance(stream, VideoStream):
                     raise NoVideoStreamError("it has no video stream")
+                if stream.codec_context is None:
+                    raise VideoUnreadableError("its codec is not known")
                 self._check_size(stream.codec_context)
                 stream.codec_context.options = options
                 # Requests and workers run side by side; threads of each would only take turns.

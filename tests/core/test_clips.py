@@ -1,11 +1,13 @@
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from liveness_core.clips import ClipSpec
+from liveness_core.clips import ClipSpec, Sampled, sample
+from liveness_core.video import VideoFrame
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,86 @@ def test_default_is_the_papers():
 def test_spec_that_makes_no_clip_is_refused(fields):
     with pytest.raises(ValidationError):
         ClipSpec(**fields)
+
+
+class TestNeighbours:
+    @given(st.integers(2, 64), st.integers(1, 100_000))
+    def test_they_are_of_their_own_part_and_nearest_first(self, frames, total):
+        spec = ClipSpec(frames=frames)
+        middles = spec.positions(total)
+        seen = []
+        for place, (middle, nearby) in enumerate(zip(middles, spec.neighbours(total), strict=True)):
+            assert middle not in nearby
+            assert len(nearby) <= 6
+            assert all(place * total <= position * frames < (place + 1) * total for position in nearby)
+            distances = [abs(position - middle) for position in nearby]
+            assert distances == sorted(distances)
+            seen += nearby
+        assert len(seen) == len(set(seen))
+
+    def test_they_reach_through_the_whole_part(self):
+        first = ClipSpec(frames=8).neighbours(8 * 70)[0]
+        assert first == (25, 45, 15, 55, 5, 65)
+
+    def test_a_part_of_few_frames_offers_them_all(self):
+        assert ClipSpec(frames=2).neighbours(6) == ((0, 2), (3, 5))
+        assert ClipSpec(frames=8).neighbours(8) == ((),) * 8
+
+
+class Recorded:
+    """A video of which some frames cannot be decoded, for the rule alone."""
+
+    def __init__(self, frames, broken=()):
+        self.frames = frames
+        self.broken = set(broken)
+        self.asked = []
+
+    def read(self, positions):
+        for position in sorted(set(positions) - self.broken):
+            self.asked.append(position)
+            yield VideoFrame(position, position / 10, np.zeros((2, 2, 3), np.uint8), 2, 2)
+
+
+SPEC = ClipSpec(frames=4)
+
+
+class TestSample:
+    """Forty frames in four parts, whose middles are 5, 15, 25 and 35."""
+
+    def test_the_middles_are_taken_where_they_will_do(self):
+        video = Recorded(40)
+        taken = sample(video, SPEC, lambda frame: frame.position * 100)
+        assert taken == tuple(Sampled(position, position * 100) for position in (5, 15, 25, 35))
+        assert video.asked == [5, 15, 25, 35]
+
+    def test_the_nearest_neighbour_that_will_do_stands_in(self):
+        useless = {15, 14, 16}
+        taken = sample(Recorded(40), SPEC, lambda frame: None if frame.position in useless else frame.position)
+        assert [each.position for each in taken] == [5, 12, 25, 35]
+
+    def test_so_it_does_for_a_frame_that_cannot_be_decoded(self):
+        taken = sample(Recorded(40, broken=[25, 24]), SPEC, lambda frame: frame.position)
+        assert [each.position for each in taken] == [5, 15, 26, 35]
+
+    def test_no_part_lends_a_frame_to_another(self):
+        taken = sample(Recorded(40), SPEC, lambda frame: None if 10 <= frame.position < 20 else frame.position)
+        assert [each and each.position for each in taken] == [5, None, 25, 35]
+
+    def test_a_clip_of_no_use_costs_a_bounded_number_of_looks(self):
+        looks = []
+        assert sample(Recorded(4000), SPEC, looks.append) == (None,) * 4
+        assert len(looks) == len({frame.position for frame in looks}) == 4 * 7
+
+    def test_nothing_farther_than_what_was_found_is_looked_at(self):
+        looked = []
+
+        def look(frame):
+            looked.append(frame.position)
+            return None if frame.position == 15 else True
+
+        sample(Recorded(40), SPEC, look)
+        assert set(looked) - {5, 15, 25, 35} <= {11, 12, 14}
+
+    def test_a_short_clip_gives_frames_more_than_once(self):
+        taken = sample(Recorded(2), SPEC, lambda frame: frame.position)
+        assert [each.position for each in taken] == [0, 0, 1, 1]

@@ -1,8 +1,10 @@
-"""Small real videos, encoded by PyAV as the data sets' files are."""
+"""Small real videos, encoded by PyAV as phones, browsers and the data sets' files are."""
 
+import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import av
@@ -10,32 +12,99 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CODECS = {".avi": "mpeg4", ".mov": "h264", ".mp4": "h264", ".m4v": "h264", ".mkv": "h264", ".webm": "libvpx"}
+_KINDS = {".m4v": "mp4", ".mkv": "matroska"}
+_SOUND_RATE = 48_000
+
+
+def encode_video(
+    frames: Iterable[NDArray[Any]],
+    kind: str = "mp4",
+    codec: str = "h264",
+    *,
+    fps: int = 25,
+    pixels: str | None = None,
+    rotation_deg: int = 0,
+    sound: bool = False,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    times: Callable[[int], int] | None = None,
+) -> bytes:
+    """The content of a video file.
+
+    Args:
+        frames: RGB pictures of one size, (H, W, 3) in uint8; (T, H, W, 3) will do.
+        kind: FFmpeg's name of the container: mp4, mov, webm, matroska, 3gp, avi.
+        codec: FFmpeg's name of the encoder.
+        fps: frames a second.
+        pixels: FFmpeg's name of the pixel format; 4:2:0 with 8 bits by default.
+        rotation_deg: by how much a player has to turn the stored frames clockwise; mp4 and mov can hold it.
+        sound: also a tone.
+        options: the encoder's.
+        container_options: the container's.
+        times: number of the frame -> when it is shown, in 1 / fps; by default one after the other.
+    """
+    stream, shown = None, 0
+    with (
+        NamedTemporaryFile() as file,  # some containers are written twice over, which PyAV does by name only
+        av.open(file.name, "w", format=kind, options=container_options or {}) as container,
+    ):
+        tone = None
+        for number, picture in enumerate(frames):
+            if stream is None:
+                stream = container.add_stream(codec, rate=fps, options=options or {})
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = pixels or ("yuvj420p" if codec == "mjpeg" else "yuv420p")
+                if rotation_deg:
+                    stream.set_display_rotation(-rotation_deg)  # PyAV counts counter-clockwise
+                if sound:
+                    tone = container.add_stream("libopus" if kind in ("webm", "matroska") else "aac", rate=_SOUND_RATE)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts = number if times is None else times(number)
+            container.mux(stream.encode(frame))
+            shown = frame.pts + 1
+        if stream is not None:
+            container.mux(stream.encode())
+        for packet in _tone(tone, shown / fps) if tone is not None else ():
+            container.mux(packet)
+        container.close()
+        return Path(file.name).read_bytes()
+
+
+def encode_sound() -> bytes:
+    """The content of an MP4 file with a tone and no pictures."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        for packet in _tone(container.add_stream("aac", rate=_SOUND_RATE), 1.0):
+            container.mux(packet)
+    return file.getvalue()
+
+
+def _tone(stream: Any, seconds: float) -> Iterator[Any]:
+    size = 960
+    for start in range(0, round(seconds * _SOUND_RATE), size):
+        wave = 0.1 * np.sin(2 * np.pi * 440 * (start + np.arange(size)) / _SOUND_RATE)[None].astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = _SOUND_RATE, start
+        yield from stream.encode(frame)
+    yield from stream.encode()
 
 
 def write_video(
-    path: Path, frames: Sequence[NDArray[Any]], fps: int = 25, rotation_deg: int = 0, codec: str | None = None
+    path: Path, frames: Iterable[NDArray[Any]], fps: int = 25, rotation_deg: int = 0, codec: str | None = None
 ) -> Path:
-    """Encode the frames; the container and the codec follow from the suffix.
+    """Encode the frames into a file; the container and the codec follow from the suffix.
 
     Args:
         path: the file; its folder is made.
-        frames: RGB pictures of one even size, (H, W, 3) in uint8; (T, H, W, 3) will do.
+        frames: RGB pictures of one even size.
         fps: frames a second.
-        rotation_deg: by how much a player has to turn the stored frames clockwise, written into the container; only
-            .mov and .mp4 can hold it.
+        rotation_deg: see `encode_video`.
         codec: another one than the suffix's, e.g. `mjpeg`.
     """
+    suffix = path.suffix.lower()
+    kind = _KINDS.get(suffix, suffix.removeprefix("."))
     path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = frames[0].shape[:2]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec or _CODECS[path.suffix.lower()], rate=fps)
-        stream.width, stream.height = width, height
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        if rotation_deg:
-            stream.set_display_rotation(-rotation_deg)  # PyAV counts counter-clockwise
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
+    path.write_bytes(encode_video(frames, kind, codec or _CODECS[suffix], fps=fps, rotation_deg=rotation_deg))
     return path
 
 

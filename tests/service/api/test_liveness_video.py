@@ -1,0 +1,313 @@
+import base64
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from liveness_core.scoring import ClipScorer
+from liveness_service.api.schemas import ClipResponse
+from liveness_service.inference import clip_pipeline
+from support.clips import (
+    clip,
+    nobody,
+    one_after_the_other,
+    person,
+    person_clip,
+    somebody_else,
+    two_people,
+)
+from support.pictures import astronaut, encoded
+from support.tiny_bundle import make_tiny_bundle
+
+URL = "/v1/liveness/video"
+
+
+@pytest.fixture(scope="module")
+def clips_bundle(tmp_path_factory):
+    """Scores a clip of the astronaut about 0.95, and its frames a little differently from one another."""
+    path = tmp_path_factory.mktemp("bundles") / "clips"
+    make_tiny_bundle(path, bias=3, gain=0.5, temporal=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(serve, clips_bundle):
+    with serve(bundle_path=clips_bundle) as client:
+        yield client
+
+
+def answer_of(response):
+    assert response.status_code == 200, response.text
+    ClipResponse.model_validate_json(response.text)
+    return response.json()
+
+
+def ask(client, content, **query):
+    return answer_of(client.post(URL, content=content, headers={"Content-Type": "video/mp4"}, params=query))
+
+
+# --- the answer ---
+
+
+def test_the_answer_has_every_field_of_the_contract(clips):
+    answer = ask(clips, person_clip())
+    assert set(answer) == {
+        "request_id",
+        "verdict",
+        "reasons",
+        "score",
+        "threshold",
+        "operating_point",
+        "faces",
+        "image",
+        "model",
+        "timings_ms",
+        "clip",
+        "frames",
+        "frame_score",
+    }
+    assert (answer["verdict"], answer["reasons"]) == ("live", [])
+    assert answer["clip"] == {
+        "frames_used": 8,
+        "duration_s": pytest.approx(2.0),
+        "fps": pytest.approx(30.0),
+        "width": 320,
+        "height": 240,
+    }
+    assert answer["image"] == {"width": 320, "height": 240}
+    assert [frame["index"] for frame in answer["frames"]] == [3, 11, 18, 26, 33, 41, 48, 56]
+    for frame in answer["frames"]:
+        assert set(frame) == {"index", "time_s", "score", "box", "reasons"}
+        assert frame["time_s"] == pytest.approx(frame["index"] / 30, abs=2e-3)
+        assert frame["reasons"] == []
+        x1, y1, x2, y2 = frame["box"]
+        assert 90 < x1 < x2 < 230
+        assert 40 < y1 < y2 < 200
+    assert answer["frame_score"] == pytest.approx(np.mean([frame["score"] for frame in answer["frames"]]))
+    [face] = answer["faces"]
+    assert (face["score"], face["verdict"], face["reasons"]) == (answer["score"], "live", [])
+    timings = answer["timings_ms"]
+    assert min(timings[stage] for stage in ("decode", "detect", "align", "infer")) > 0
+    assert sum(timings[stage] for stage in ("decode", "detect", "align", "queue", "infer")) <= timings["total"] + 0.1
+
+
+def test_the_score_is_the_temporal_heads_and_not_the_mean_of_the_frames(clips):
+    def brighter(number):
+        return np.clip(person(number) * (0.5 + number / 100), 0, 255).astype(np.uint8)
+
+    answer = ask(clips, clip(brighter))
+    # The tiny bundle's head gives later frames more weight, and later ones are brighter.
+    assert answer["score"] > answer["frame_score"] + 1e-3
+
+
+def test_a_form_gets_the_same_answer_as_a_raw_body(clips):
+    form = answer_of(clips.post(URL, files={"video": ("clip.mp4", person_clip(), "video/mp4")}))
+    assert form["score"] == ask(clips, person_clip())["score"]
+
+
+def test_a_frame_is_scored_as_a_photo_of_it_is(clips):
+    still = clip(lambda _: person(0), options={"crf": "5"})
+    photo = clips.post("/v1/liveness", content=encoded(person(0), "PNG")).json()
+    assert ask(clips, still)["frame_score"] == pytest.approx(photo["score"], abs=0.01)
+
+
+def test_the_operating_point_is_the_clips(clips):
+    answer = ask(clips, person_clip(), operating_point="strict")
+    assert (answer["operating_point"], answer["threshold"], answer["verdict"]) == ("strict", 0.9999, "spoof")
+
+
+def test_a_heat_map_is_of_the_middle_frame(clips):
+    [face] = ask(clips, person_clip(), explain="true")["faces"]
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(face["heatmap_png"]), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (224, 224, 3)
+    [face] = ask(clips, person_clip())["faces"]
+    assert face["heatmap_png"] is None
+
+
+def test_verdict_and_score_are_counted_and_logged(serve, clips_bundle):
+    with serve(bundle_path=clips_bundle) as client:
+        ask(client, person_clip())
+        ask(client, clip(nobody))
+        metrics = client.get("/metrics").text
+    assert f'liveness_verdicts_total{{endpoint="{URL}",verdict="live"}} 1.0' in metrics
+    assert f'liveness_undetermined_total{{endpoint="{URL}",reason="no_face"}} 1.0' in metrics
+    assert f'liveness_score_count{{endpoint="{URL}"}} 1.0' in metrics
+    assert f'liveness_requests_total{{endpoint="{URL}",status="200"}} 2.0' in metrics
+    assert "liveness_batch_size_sum 8.0" in metrics
+
+
+def test_the_model_says_that_it_scores_clips(clips, client):
+    [model] = clips.get("/v1/models").json()["models"]
+    assert model["clips"]["frames"] == 8
+    assert set(model["clips"]["operating_points"]) == set(model["operating_points"])
+    assert client.get("/v1/models").json()["models"][0]["clips"] is None
+
+
+# --- what is not scored ---
+
+
+def undetermined(client, content, **query):
+    answer = ask(client, content, **query)
+    assert (answer["verdict"], answer["score"], answer["frame_score"]) == ("undetermined", None, None)
+    assert all(frame["score"] is None for frame in answer["frames"])
+    return answer
+
+
+def test_a_clip_without_a_face(clips):
+    answer = undetermined(clips, clip(nobody))
+    assert answer["reasons"] == ["no_face"]
+    assert answer["faces"] == []
+    assert answer["clip"]["frames_used"] == 0
+    assert {tuple(frame["reasons"]) for frame in answer["frames"]} == {("no_face",)}
+
+
+def test_a_face_that_leaves_the_picture(clips):
+    answer = undetermined(clips, clip(one_after_the_other(person, nobody, each=40)))
+    assert answer["reasons"] == ["too_few_frames", "no_face"]
+    assert answer["clip"]["frames_used"] in (5, 6)
+    assert answer["frames"][0]["reasons"] == []
+    assert answer["frames"][-1]["reasons"] == ["no_face"]
+
+
+def test_a_moment_without_a_face_is_bridged_by_neighbours(clips):
+    def blink(number):
+        return nobody(number) if number in (18, 33) else person(number)
+
+    answer = ask(clips, clip(blink))
+    assert answer["verdict"] == "live"
+    indices = [frame["index"] for frame in answer["frames"]]
+    assert indices[2] in (17, 19, 20)
+    assert indices[4] in (32, 34, 35)
+
+
+def test_another_face_after_a_cut(clips):
+    answer = undetermined(clips, clip(one_after_the_other(person, somebody_else, each=30)))
+    assert answer["reasons"] == ["face_changed"]
+    assert answer["clip"]["frames_used"] == 8
+
+
+def test_a_face_that_jumps(clips):
+    def right(number):
+        return np.roll(person(number), 90, axis=1)
+
+    wide = clip(one_after_the_other(lambda n: np.roll(person(n), -80, axis=1), right, each=30))
+    assert undetermined(clips, wide)["reasons"] == ["face_changed"]
+
+
+def test_two_people(clips):
+    content = clip(two_people)
+    assert undetermined(clips, content)["reasons"] == ["multiple_faces"]
+    assert ask(clips, content, faces="largest")["verdict"] == "live"
+
+
+def test_a_second_face_in_the_last_frames_alone(clips):
+    content = clip(one_after_the_other(lambda n: np.roll(person(n), -70, axis=1), two_people, each=50))
+    assert undetermined(clips, content)["reasons"] in (["multiple_faces"], ["face_changed"])
+
+
+def test_a_dark_clip(clips):
+    answer = undetermined(clips, clip(lambda number: (person(number) * 0.1).astype(np.uint8)))
+    assert set(answer["reasons"]) & {"too_dark", "no_face"}
+
+
+@pytest.mark.parametrize("seconds", [1 / 30, 7 / 30, 0.4])
+def test_a_short_clip(clips, seconds):
+    answer = undetermined(clips, clip(seconds=seconds))
+    assert answer["reasons"] == ["clip_too_short"]
+    assert answer["frames"] == []
+
+
+def test_a_clip_that_breaks_off_is_scored_on_what_is_left(clips):
+    whole = clip(container_options={"movflags": "faststart"}, options={"g": "10"})
+    left = ask(clips, whole[: len(whole) * 7 // 10])
+    assert left["verdict"] == "live"
+    assert 1.0 < left["clip"]["duration_s"] < 1.9
+    answer = undetermined(clips, whole[: len(whole) * 2 // 10])
+    assert set(answer["reasons"]) <= {"too_few_frames", "clip_too_short", "frame_unreadable"}
+
+
+# --- errors ---
+
+
+def test_a_bundle_without_a_temporal_head_says_so_and_scores_photos(client, problem_of):
+    problem = problem_of(client.post(URL, content=person_clip()), 501, "clips_unsupported")
+    assert "temporal.onnx" in problem["detail"]
+    assert client.post("/v1/liveness", content=encoded(astronaut(), "PNG")).json()["verdict"] == "live"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "code"),
+    [
+        ("max_clip_bytes", 2048, "too_many_bytes"),
+        ("max_clip_seconds", 1.0, "too_many_seconds"),
+        ("max_clip_frames", 59, "too_many_frames"),
+        ("max_clip_pixels", 70_000, "too_many_pixels"),
+    ],
+)
+def test_limits_come_from_the_settings_and_are_named(serve, clips_bundle, problem_of, setting, value, code):
+    with serve(bundle_path=clips_bundle, **{setting: value}) as client:
+        problem = problem_of(client.post(URL, content=person_clip()), 413, code)
+    assert f"LIVENESS_{setting.upper()}" in problem["detail"]
+    assert problem["limit"] == value
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"faces": "all"}, "faces"),
+        ({"operating_point": "apcer3"}, "apcer3"),
+        ({"operatingpoint": "eer"}, "operatingpoint"),
+    ],
+)
+def test_a_wrong_parameter(clips, problem_of, query, words):
+    problem = problem_of(clips.post(URL, content=person_clip(), params=query), 422, "invalid_parameter")
+    assert words in problem["detail"]
+
+
+def test_the_wrong_field_of_a_form(clips, problem_of):
+    problem = problem_of(clips.post(URL, files={"image": ("clip.mp4", person_clip())}), 422, "invalid_parameter")
+    assert "video" in problem["detail"]
+    problem_of(clips.post(URL, content=b""), 400, "empty_body")
+    problem_of(clips.post(URL, content=encoded(astronaut(), "JPEG")), 415, "unsupported_media")
+    problem_of(clips.post("/v1/liveness", content=person_clip()), 415, "unsupported_media")
+    problem_of(clips.post(URL, content=person_clip()[:2000]), 400, "unreadable_media")
+
+
+def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monkeypatch):
+    ended = threading.Event()
+    original = clip_pipeline.ClipPipeline._prepare
+
+    def watched(*arguments):
+        try:
+            return original(*arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(clip_pipeline.ClipPipeline, "_prepare", watched)
+    with serve(bundle_path=clips_bundle, clip_deadline_ms=10) as client:
+        problem_of(client.post(URL, content=clip(seconds=20)), 504, "deadline_exceeded")
+        assert ended.wait(2)
+
+
+def test_a_head_that_fails_gives_no_score(serve, clips_bundle, problem_of, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    with serve(bundle_path=clips_bundle) as client:
+        monkeypatch.setattr(ClipScorer, "score_embeddings", broken)
+        problem = problem_of(client.post(URL, content=person_clip()), 503, "scoring_failed")
+    assert "broken" not in problem["detail"]
+
+
+@pytest.mark.anyio
+async def test_more_clips_than_are_taken(running, clips_bundle):
+    async with running(bundle_path=clips_bundle, max_inflight_clips=1) as client:
+        service = client._transport.app.state.service
+        with service.admit_clip():
+            refused = await client.post(URL, content=person_clip())
+            photo = await client.post("/v1/liveness", content=encoded(astronaut(), "PNG"))
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert "LIVENESS_MAX_INFLIGHT_CLIPS" in refused.json()["detail"]
+        assert photo.status_code == 200
+        assert (await client.post(URL, content=person_clip())).status_code == 200

@@ -1,0 +1,110 @@
+import io
+import struct
+
+import numpy as np
+import pytest
+
+from liveness_core.video import VideoLimits
+from liveness_service.decoding.clip import opened_clip
+from liveness_service.errors import (
+    DeadlineExceededError,
+    EmptyBodyError,
+    TooManyFramesError,
+    TooManyPixelsError,
+    TooManySecondsError,
+    TooManyStreamsError,
+    UnreadableMediaError,
+    UnsupportedMediaError,
+)
+from support.clips import clip, person_clip
+from support.pictures import astronaut, encoded
+from support.videos import encode_sound
+
+GENEROUS = VideoLimits(max_seconds=30, max_frames=1800, max_pixels=9_000_000, max_streams=8)
+
+
+def read(content, limits=GENEROUS, *, interrupted=lambda: False):
+    with opened_clip(content, limits, interrupted) as video:
+        return list(video.read([video.frames // 2]))
+
+
+def test_a_clip_is_read():
+    [frame] = read(person_clip())
+    assert (frame.position, frame.pixels.shape) == (30, (240, 320, 3))
+
+
+@pytest.mark.parametrize(
+    ("limits", "error", "words"),
+    [
+        (VideoLimits(max_seconds=1.5), TooManySecondsError, "more than 1.5 seconds.*LIVENESS_MAX_CLIP_SECONDS"),
+        (VideoLimits(max_frames=59), TooManyFramesError, "more than 59 frames.*LIVENESS_MAX_CLIP_FRAMES"),
+        (VideoLimits(max_pixels=76_799), TooManyPixelsError, "more than 76,799 pixels.*LIVENESS_MAX_CLIP_PIXELS"),
+        (VideoLimits(max_streams=1), TooManyStreamsError, "more than 1 streams.*LIVENESS_MAX_CLIP_STREAMS"),
+    ],
+)
+def test_what_is_beyond_a_limit_is_told_which_one(limits, error, words):
+    with pytest.raises(error, match=words) as raised:
+        read(clip(sound=True), limits)
+    assert raised.value.members["limit"] == float(words.split()[2].replace(",", ""))
+
+
+def heic():
+    return struct.pack(">I", 24) + b"ftypheic" + bytes(40)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (encoded(astronaut(), "JPEG"), "a JPEG image; photos go to /v1/liveness"),
+        (encoded(astronaut(), "PNG"), "a PNG image; photos go to /v1/liveness"),
+        (encoded(astronaut()[:50, :50], "GIF"), "a GIF image"),
+        (heic(), "a HEIC image"),
+        (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "a playlist"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", "a list of files"),
+        (b"http://example.org/clip.mp4", "a URL"),
+        (b"\x47\x40\x00\x10" + bytes(400), "an MPEG transport stream"),
+        (b"OggS" + bytes(100), "an Ogg file"),
+        (b"x", "text"),
+        (encode_sound(), "holds no pictures"),
+    ],
+    ids=["jpeg", "png", "gif", "heic", "playlist", "concat", "url", "ts", "ogg", "a byte", "sound alone"],
+)
+def test_what_is_no_clip_is_named(content, words):
+    with pytest.raises(UnsupportedMediaError, match=words):
+        read(content)
+
+
+def test_nothing_is_nothing():
+    with pytest.raises(EmptyBodyError, match="0 bytes"):
+        read(b"")
+
+
+@pytest.mark.parametrize("content", [person_clip()[:2000], b"\x1aE\xdf\xa3" + bytes(50)], ids=["mp4", "webm"])
+def test_what_is_cut_off_before_its_first_frame_cannot_be_read(content):
+    with pytest.raises(UnreadableMediaError, match="sent whole"):
+        read(content)
+
+
+def test_an_interruption_is_a_missed_deadline():
+    with pytest.raises(DeadlineExceededError):
+        read(person_clip(), interrupted=lambda: True)
+
+
+def test_a_container_leads_to_no_other_file(tmp_path):
+    # QuickTime's data references name other files; FFmpeg follows them only where it is told to.
+    (tmp_path / "secret.mp4").write_bytes(person_clip())
+    content = bytearray(clip(kind="mov"))
+    place = content.index(b"url ")
+    content[place : place + 4] = b"alis"
+    try:
+        frames = read(bytes(content))
+    except (UnreadableMediaError, UnsupportedMediaError):
+        return
+    assert all(np.isfinite(frame.pixels).all() for frame in frames)
+
+
+def test_reading_does_not_change_what_was_sent():
+    content = person_clip()
+    before = io.BytesIO(content).read()
+    read(content)
+    assert content == before
