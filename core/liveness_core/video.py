@@ -8,6 +8,7 @@ FFmpeg reads what it is given and nothing else: the demuxer is one of three, cho
 of them reads playlists, and it gets an open file, not a name.
 """
 
+import gc
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,24 @@ class _Packet:
     """False for what an edit list cuts away: it is decoded for the frames after it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Orientation:
+    """From a stored frame to an upright one: rows and columns change places, then each runs on (1) or back (-1)."""
+
+    is_transposed: bool
+    down: Literal[1, -1]
+    right: Literal[1, -1]
+
+
+# By how much the stored frame is turned clockwise.
+_TURNS = {
+    0: _Orientation(False, 1, 1),
+    90: _Orientation(True, 1, -1),
+    180: _Orientation(False, -1, -1),
+    270: _Orientation(True, -1, 1),
+}
+
+
 @dataclass(slots=True)
 class _Stretch:
     """Packets from `start` to `end`, both included, that are decoded for the sake of some frames."""
@@ -150,6 +169,7 @@ class VideoReader:
         self._limits = limits or VideoLimits()
         self._turn_deg = turn_deg
         self._interrupted = interrupted
+        self._orientation: _Orientation | None = None
         file.seek(0)
         kind = video_kind(file.read(16))
         if kind is None:
@@ -202,7 +222,10 @@ class VideoReader:
                 converted = self._converted(position, frame)
             except (av.FFmpegError, ValueError):  # a damaged frame may have a format that nothing converts
                 continue
+            finally:
+                del frame
             yield converted
+        gc.collect(0)  # see _orientation_of
 
     def _read_timed(self, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         with self._opened() as (container, stream):
@@ -347,9 +370,11 @@ class VideoReader:
         factor = min(1.0, MAX_SIDE_PX / max(width, height))
         size = (max(round(width * factor), 1), max(round(height * factor), 1))
         picture = frame.reformat(*size, format="rgb24", interpolation="AREA").to_ndarray().astype(np.uint8, copy=False)
-        upright, turned = _upright(picture, frame, self._turn_deg)
-        if turned:
-            width, height = height, width
+        if self._orientation is None:
+            self._orientation = _orientation_of(frame, self._turn_deg)
+        if self._orientation.is_transposed:
+            picture, width, height = picture.swapaxes(0, 1), height, width
+        upright = np.ascontiguousarray(picture[:: self._orientation.down, :: self._orientation.right])
         return VideoFrame(position, self._times[position], upright, width, height)
 
 
@@ -359,15 +384,19 @@ def _pixel_aspect(stream: VideoStream) -> float:
     return aspect if 1 / _MAX_PIXEL_ASPECT <= aspect <= _MAX_PIXEL_ASPECT else 1.0
 
 
-def _upright(picture: Picture, frame: av.VideoFrame, turn_deg: int) -> tuple[Picture, bool]:
-    """The picture as it is to be looked at, and whether its sides changed places."""
+def _orientation_of(frame: av.VideoFrame, turn_deg: int) -> _Orientation:
+    """What the container says of it, or else the caller.
+
+    Asked once a video: in PyAV a frame whose side data were looked at refers to itself, and lives with all of its
+    decoder's frames, hundreds of megabytes in 4K, until the garbage collector comes by.
+    """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return np.ascontiguousarray(np.rot90(picture, -turn_deg // 90)), turn_deg % 180 != 0
+        return _TURNS[turn_deg % 360]
     # Where a pixel (x, y) goes: x' = a x + c y, y' = b x + d y, in the rows a b u, c d v, x y w (QuickTime's matrix).
     content = cast("bytes", matrix)  # PyAV's class has the buffer protocol, its stub does not say so
     a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(content, np.int32))
-    turned = abs(b) + abs(c) > abs(a) + abs(d)
-    if turned:
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]), turned
+    is_transposed = abs(b) + abs(c) > abs(a) + abs(d)
+    if is_transposed:
+        a, d = c, b
+    return _Orientation(is_transposed, -1 if d < 0 else 1, -1 if a < 0 else 1)

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, Phase
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+from support.clips import person_clip
 from support.pictures import astronaut, encoded
 from support.server import running_server
 from support.tiny_bundle import make_tiny_bundle
@@ -13,6 +14,7 @@ load_all_checks()
 
 OPERATIONS = [
     ("/v1/liveness", "POST"),
+    ("/v1/liveness/video", "POST"),
     ("/v1/models", "GET"),
     ("/health/live", "GET"),
     ("/health/ready", "GET"),
@@ -31,10 +33,15 @@ ALWAYS = [
 # those about keys, required headers and resources that are made and deleted (there are none).
 
 
+@schemathesis.serializer("video/mp4")
+def clip_as_it_is(_context, value):
+    return value
+
+
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
     folder = tmp_path_factory.mktemp("contract")
-    make_tiny_bundle(folder / "tiny", bias=5)
+    make_tiny_bundle(folder / "tiny", bias=5, temporal=True)
     # Over a real socket: Schemathesis would start and stop an app in this process once a test.
     with running_server(folder, bundle_path=str(folder / "tiny")) as server:
         yield schemathesis.openapi.from_url(f"{server.url}/openapi.json")
@@ -72,8 +79,9 @@ def test_answers_to_described_requests_are_as_described(api, path, method):
     assert statuses == {200} if method == "GET" else statuses & {400, 415, 422}
 
 
-def test_answers_to_other_requests_are_as_described_too(api):
-    strategy = api["/v1/liveness"]["POST"].as_strategy(schemathesis.GenerationMode.NEGATIVE)
+@pytest.mark.parametrize("path", ["/v1/liveness", "/v1/liveness/video"])
+def test_answers_to_other_requests_are_as_described_too(api, path):
+    strategy = api[path]["POST"].as_strategy(schemathesis.GenerationMode.NEGATIVE)
     assert answers_conform(strategy, "negative_data_rejection") & {400, 415, 422}
 
 
@@ -81,6 +89,12 @@ def test_answers_to_a_real_photo_are_as_described(api):
     photo = encoded(astronaut())
     for media_type, body in (("image/*", photo), ("multipart/form-data", {"image": photo})):
         strategy = api["/v1/liveness"]["POST"].as_strategy(body=body, media_type=media_type)
+        assert 200 in answers_conform(strategy, examples=10)
+
+
+def test_answers_to_a_real_clip_are_as_described(api):
+    for media_type, body in (("video/*", person_clip()), ("multipart/form-data", {"video": person_clip()})):
+        strategy = api["/v1/liveness/video"]["POST"].as_strategy(body=body, media_type=media_type)
         assert 200 in answers_conform(strategy, examples=10)
 
 

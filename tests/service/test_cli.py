@@ -6,7 +6,9 @@ from typer.testing import CliRunner
 from liveness_service.api.schemas import LivenessResponse
 from liveness_service.cli import app
 from liveness_service.settings import settings_table
+from support.clips import person_clip
 from support.pictures import astronaut, encoded, no_face, two_faces
+from support.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture
@@ -76,6 +78,25 @@ def test_json_is_the_apis_answer_a_line_each(photos, live_bundle):
     answers = [LivenessResponse.model_validate({"request_id": "x", **line}) for line in lines]
     assert [answer.verdict.value for answer in answers] == ["live", "undetermined"]
     assert answers[0].faces[0].score == answers[0].score
+
+
+def test_clips_are_told_from_photos_by_their_content(tmp_path, live_bundle):
+    make_tiny_bundle(tmp_path / "clips", bias=5, temporal=True)
+    for name, content in {"clip": person_clip(), "photo": encoded(astronaut()), "cut": person_clip()[:3000]}.items():
+        (tmp_path / name).write_bytes(content)
+    result = score("--json", str(tmp_path / "clip"), str(tmp_path / "photo"), bundle=tmp_path / "clips")
+    assert result.exit_code == 0
+    clip, photo = (json.loads(line) for line in result.stdout.splitlines())
+    assert (clip["verdict"], clip["clip"]["frames_used"], len(clip["frames"])) == ("live", 8, 8)
+    assert "clip" not in photo
+    assert "face" in score("--faces", "all", str(tmp_path / "clip"), bundle=tmp_path / "clips").stderr
+    assert score("--faces", "largest", str(tmp_path / "clip"), bundle=tmp_path / "clips").exit_code == 0
+    damaged = score(str(tmp_path / "cut"), bundle=tmp_path / "clips")
+    assert damaged.exit_code == 2
+    assert "cut: the clip cannot be read" in damaged.stderr
+    photos_only = score(str(tmp_path / "clip"), bundle=live_bundle)
+    assert photos_only.exit_code == 2
+    assert "no temporal head" in photos_only.stderr
 
 
 def test_options_arrive(photos, live_bundle):

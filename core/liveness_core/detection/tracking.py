@@ -46,6 +46,8 @@ class FaceTracker:
                 return Tracked((face,), followed=True)
         faces = self._detector.detect(picture)
         if faces:
+            # Measured as in the frames that follow: a face must not seem to jump from the first frame to the next.
+            faces[0] = _near(self._detector, picture, faces[0]) or faces[0]
             self._faces[position] = faces[0]
         return Tracked(tuple(faces), followed=False)
 

@@ -11,85 +11,97 @@ from liveness_core.types import Box, DetectedFace
 from support.clips import person, two_people
 
 
-class Told:
-    """A detector that finds these faces, whatever it is shown, and notes what that was."""
+class Squares:
+    """A detector that takes white squares for faces, and notes what it was shown."""
 
-    name = "told"
+    name = "squares"
 
-    def __init__(self, *faces):
-        self.faces = list(faces)
-        self.sizes = []
+    def __init__(self):
+        self.searched = []
 
     def detect(self, picture, *, least_share=0.0):
-        self.sizes.append((picture.shape[1], picture.shape[0], least_share))
-        return list(self.faces)
+        height, width = picture.shape[:2]
+        self.searched.append((width, height, least_share))
+        count, _, stats, _ = cv2.connectedComponentsWithStats((picture[..., 0] > 127).astype(np.uint8))
+        faces = [face(x, y, side) for x, y, side, tall, _ in stats[1:count].tolist() if tall > 3]
+        return sorted(faces, key=lambda each: -each.box.area)
 
 
-def face(x, y, side=80.0):
-    points = ((x - 15, y - 10), (x + 15, y - 10), (x, y), (x - 12, y + 15), (x + 12, y + 15))
-    return DetectedFace(Box(x - side / 2, y - side / 2, x + side / 2, y + side / 2), points, 0.99)
+def face(x, y, side):
+    points = tuple((x + side * right, y + side * down) for right, down in [(0.3, 0.4), (0.7, 0.4), (0.5, 0.6)])
+    mouth = ((x + 0.3 * side, y + 0.8 * side), (x + 0.7 * side, y + 0.8 * side))
+    return DetectedFace(Box(x, y, x + side, y + side), (*points, *mouth), 0.99)
 
 
-PICTURE = np.zeros((480, 640, 3), np.uint8)
+def picture(*squares, size=(640, 480)):
+    """Squares (x, y, side) on black."""
+    drawn = np.zeros((size[1], size[0], 3), np.uint8)
+    for x, y, side in squares:
+        drawn[y : y + side, x : x + side] = 255
+    return drawn
 
 
-def test_the_first_frame_is_searched_whole():
-    detector = Told(face(300, 200))
-    tracked = FaceTracker(detector).find(PICTURE, 0)
-    assert (tracked.faces, tracked.followed) == ((face(300, 200),), False)
-    assert detector.sizes == [(640, 480, 0.0)]
+@pytest.fixture
+def squares():
+    return Squares()
 
 
-def test_the_next_one_only_where_the_face_was():
-    detector = Told(face(300, 200))
-    tracker = FaceTracker(detector)
-    tracker.find(PICTURE, 0)
-    detector.faces = [face(130, 110)]  # in the window, whose corner is (180, 80)
-    tracked = tracker.find(PICTURE, 10)
-    assert tracked.followed
-    [found] = tracked.faces
-    assert found.box == Box(270, 150, 350, 230)
-    assert found.landmarks[0] == (295, 180)
-    width, height, least_share = detector.sizes[-1]
+def test_the_first_frame_is_searched_whole_and_measured_as_the_next_ones(squares):
+    tracked = FaceTracker(squares).find(picture((300, 200, 80)), 0)
+    assert (tracked.faces, tracked.followed) == ((face(300, 200, 80),), False)
+    assert [size[:2] for size in squares.searched] == [(640, 480), (240, 240)]
+
+
+def test_the_next_one_only_where_the_face_was(squares):
+    tracker = FaceTracker(squares)
+    tracker.find(picture((300, 200, 80)), 0)
+    squares.searched.clear()
+    tracked = tracker.find(picture((310, 190, 80), (10, 10, 90)), 10)
+    assert (tracked.faces, tracked.followed) == ((face(310, 190, 80),), True)
+    [(width, height, least_share)] = squares.searched
     assert (width, height) == (240, 240)
-    assert least_share > 0
+    assert 0 < least_share < 1 / 3
 
 
-def test_a_large_face_is_looked_for_in_a_reduced_window():
-    detector = Told(face(320, 240, side=160))
-    tracker = FaceTracker(detector)
-    tracker.find(PICTURE, 0)
-    detector.faces = [face(120, 120)]  # of the window from (80, 0) on, at half its size
-    [found] = tracker.find(PICTURE, 1).faces
-    assert detector.sizes[-1][:2] == (240, 240)
-    assert found.box == Box(80 + 160, 160, 80 + 320, 320)
+def test_a_large_face_is_looked_for_in_a_reduced_window(squares):
+    tracker = FaceTracker(squares)
+    tracker.find(picture((400, 300, 400), size=(1920, 1080)), 0)
+    squares.searched.clear()
+    [found] = tracker.find(picture((420, 300, 400), size=(1920, 1080)), 1).faces
+    [(width, height, _)] = squares.searched
+    assert max(width, height) == 240
+    for side in ("x1", "y1", "x2", "y2"):
+        assert getattr(found.box, side) == pytest.approx(getattr(face(420, 300, 400).box, side), abs=6)
 
 
-def test_where_it_is_not_found_the_whole_frame_is_searched():
-    class Moving(Told):
-        def detect(self, picture, *, least_share=0.0):
-            found = super().detect(picture, least_share=least_share)
-            return found if picture.shape[1] == 640 else []
-
-    detector = Moving(face(100, 100))
-    tracker = FaceTracker(detector)
-    tracker.find(PICTURE, 0)
-    detector.faces = [face(500, 300)]
-    tracked = tracker.find(PICTURE, 5)
-    assert (tracked.faces, tracked.followed) == ((face(500, 300),), False)
+def test_where_it_is_not_found_the_whole_frame_is_searched(squares):
+    tracker = FaceTracker(squares)
+    tracker.find(picture((20, 20, 80)), 0)
+    tracked = tracker.find(picture((500, 300, 80)), 5)
+    assert (tracked.faces, tracked.followed) == ((face(500, 300, 80),), False)
+    assert FaceTracker(squares).find(picture(), 0).faces == ()
 
 
-def test_the_face_of_the_frame_that_is_nearest_in_time_is_followed():
-    detector = Told(face(200, 200))
-    tracker = FaceTracker(detector)
-    tracker.find(PICTURE, 0, whole=True)
-    detector.faces = [face(500, 300)]
-    tracker.find(PICTURE, 100, whole=True)
-    detector.faces = [face(120, 120)]
-    [near_the_end] = tracker.find(PICTURE, 90).faces
-    assert near_the_end.box.centre == (500, 300)
-    [near_the_start] = tracker.find(PICTURE, 10).faces
-    assert near_the_start.box.centre == (200, 200)
+def test_the_face_of_the_frame_that_is_nearest_in_time_is_followed(squares):
+    tracker = FaceTracker(squares)
+    tracker.find(picture((20, 20, 80)), 0, whole=True)
+    tracker.find(picture((500, 300, 80)), 100, whole=True)
+    both = picture((20, 20, 80), (500, 300, 80))
+    assert tracker.find(both, 90).faces == (face(500, 300, 80),)
+    assert tracker.find(both, 10).faces == (face(20, 20, 80),)
+
+
+def test_of_two_faces_in_the_window_the_nearer_one_is_followed(squares):
+    tracker = FaceTracker(squares)
+    tracker.find(picture((300, 200, 80)), 0)
+    assert tracker.find(picture((310, 200, 70), (400, 200, 75)), 1).faces == (face(310, 200, 70),)
+
+
+def test_a_whole_search_tells_of_all_faces(squares):
+    tracker = FaceTracker(squares)
+    tracker.find(picture((300, 200, 80)), 0)
+    tracked = tracker.find(picture((300, 200, 80), (10, 10, 60)), 1, whole=True)
+    assert set(tracked.faces) == {face(300, 200, 80), face(10, 10, 60)}
 
 
 def test_a_whole_search_tells_of_other_faces(mtcnn):
@@ -117,10 +129,10 @@ def deviations(found, expected):
 def test_followed_faces_are_where_a_whole_search_finds_them(mtcnn):
     tracker = FaceTracker(mtcnn)
     for number in range(0, 60, 6):
-        picture = person(number, 640, 480)
-        tracked = tracker.find(picture, number)
+        shown = person(number, 640, 480)
+        tracked = tracker.find(shown, number)
         assert tracked.followed == (number > 0)
-        shift, growth = deviations(tracked.faces[0], mtcnn.detect(picture)[0])
+        shift, growth = deviations(tracked.faces[0], mtcnn.detect(shown)[0])
         assert shift < 0.08
         assert growth < 0.12
 
@@ -136,8 +148,8 @@ def test_so_they_are_in_real_recordings(mtcnn, pad_data):
     for paths in [sorted(recordings[name]) for name in sorted(recordings)[::40]]:
         tracker = FaceTracker(mtcnn)
         for number, path in enumerate(paths):
-            picture = cv2.cvtColor(cv2.imread(str(pad_data / path)), cv2.COLOR_BGR2RGB)
-            tracked, whole = tracker.find(picture, number), mtcnn.detect(picture)
+            shown = cv2.cvtColor(cv2.imread(str(pad_data / path)), cv2.COLOR_BGR2RGB)
+            tracked, whole = tracker.find(shown, number), mtcnn.detect(shown)
             if tracked.followed and whole:
                 found.append(deviations(tracked.faces[0], whole[0]))
     assert len(found) > 20

@@ -5,12 +5,13 @@ import pytest
 from liveness_core.alignment import align
 from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec, create_detector
+from liveness_core.detection.tracking import FaceTracker
 from liveness_core.preprocess import PreprocessSpec
+from liveness_core.video import VideoReader
 from liveness_training.data.crops import CropSet, found_report, prepare, prepare_all
 from liveness_training.data.cutting import Cutter, Recipe, expand, read_picture
 from liveness_training.data.datasets import Source
 from liveness_training.data.samples import DataError, Sample
-from liveness_training.data.video import read_frames
 from support.pictures import astronaut, encoded, no_face
 from support.videos import write_video
 
@@ -161,12 +162,25 @@ def test_videos_become_the_frames_that_the_clip_spec_names(tmp_path):
     assert [(sample.path, sample.place) for sample in clip] == [("v/clip.avi", place) for place in range(4)]
     assert {(sample.sequence, sample.species, sample.subject) for sample in clip} == {("v/clip.avi", "replay", "anna")}
     assert {sample.recording for sample in clip} == {"office/replay/v/clip.avi"}
-    decoded = read_frames(root / "v/clip.avi", range)
-    detector = create_detector(DetectorSpec())
-    for row, position in zip(range(1, 5), ClipSpec(frames=4).positions(11), strict=True):
-        pixels = decoded[position].pixels
-        expected = align(pixels, detector.detect(pixels)[0], margin=SPEC.margin, size=SPEC.size).pixels
-        np.testing.assert_array_equal(crops.crops_MVSS3[row, 0], expected)
+    tracker = FaceTracker(create_detector(DetectorSpec()))
+    with (root / "v/clip.avi").open("rb") as file:
+        for row, frame in enumerate(VideoReader(file).read(ClipSpec(frames=4).positions(11)), start=1):
+            [face] = tracker.find(frame.pixels, frame.position).faces
+            expected = align(frame.pixels, face, margin=SPEC.margin, size=SPEC.size).pixels
+            np.testing.assert_array_equal(crops.crops_MVSS3[row, 0], expected)
+
+
+def test_a_frame_without_a_face_is_replaced_by_a_neighbour_in_its_part(tmp_path):
+    frames = [SMALL] * 16
+    frames[3] = np.full_like(SMALL, 90)  # the middle of the first of two parts is 4, of the second 12
+    frames[4] = np.full_like(SMALL, 90)
+    frames[8:] = [np.full_like(SMALL, 90)] * 8
+    root = tmp_path / "data"
+    write_video(root / "clip.avi", frames, codec="mjpeg")
+    (root / "index.csv").write_text(HEADER + "clip.avi,office,live,live,anna,\n")
+    crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=2))
+    assert [sample.place for sample in crops.samples] == [0]
+    assert [sample.place for sample in crops.missed] == [1]
 
 
 def test_video_of_fewer_frames_gives_each_of_them_once(tmp_path):

@@ -1,0 +1,110 @@
+"""What a clip costs when served, over its stages run bare, on one core.
+
+    python benchmarks/clip_overhead.py [--rounds 15] [--seconds 10]
+
+The clip: 640x480, 30 frames a second, H.264 as x264 writes it by default. Bare: decode the eight frames, find the face
+in them, cut the crops and run the encoder on all eight, in this process. Naive: the same with every frame decoded up to
+the last one that is needed and a whole search in each of the eight. Served: a real `liveness serve` process, asked over
+a real socket. All share one core and take turns, since these machines' speed drifts; what counts is each round's ratio.
+"""
+
+import argparse
+import http.client
+import io
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+
+from liveness_core.alignment import align
+from liveness_core.bundle import Bundle, default_bundle_path, load_bundle
+from liveness_core.clips import ClipSpec
+from liveness_core.detection import FaceDetector, create_detector
+from liveness_core.detection.tracking import FaceTracker
+from liveness_core.video import VideoReader
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.clips import clip, person
+from support.server import Server, running_server
+
+SPEC = ClipSpec()
+
+
+def bare(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
+    spec = bundle.manifest.preprocess
+    video, tracker, crops = VideoReader(io.BytesIO(content)), FaceTracker(detector), []
+    for frame in video.read(SPEC.positions(video.frames)):
+        (face,) = tracker.find(frame.pixels, frame.position).faces
+        crops.append(align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels)
+    bundle.scorer.score(crops)
+
+
+def naive(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
+    spec, crops = bundle.manifest.preprocess, []
+    with av.open(io.BytesIO(content)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        wanted = SPEC.positions(stream.frames)
+        for position, frame in enumerate(container.decode(stream)):
+            if position in wanted:
+                picture = frame.to_ndarray(format="rgb24")
+                (face,) = detector.detect(picture)
+                crops.append(align(picture, face, margin=spec.margin, size=spec.size).pixels)
+            if position == wanted[-1]:
+                break
+    bundle.scorer.score(crops)
+
+
+def served(content: bytes, server: Server) -> Callable[[], None]:
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+
+    def run() -> None:
+        connection.request("POST", "/v1/liveness/video", content, {"Content-Type": "video/mp4"})
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200 or b'"frames_used":8' not in body:
+            raise RuntimeError(body)
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=10)
+    options = parser.parse_args()
+    content = clip(lambda number: person(number, 640, 480), options.seconds)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cv2.setNumThreads(1)
+    bundle = load_bundle(default_bundle_path())
+    detector = create_detector(bundle.manifest.detector)
+    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
+        ways = {
+            "bare": lambda: bare(content, bundle, detector),
+            "naive": lambda: naive(content, bundle, detector),
+            "served": served(content, server),
+        }
+        for run in ways.values():
+            run()
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(options.rounds):
+            for name, run in ways.items():
+                started = time.perf_counter()
+                run()
+                taken[name].append(1000 * (time.perf_counter() - started))
+    print(f"one core, {len(content) / 1e6:.1f} MB, {options.seconds:g} s of 640x480, load {os.getloadavg()[0]:.1f}")
+    for name, values in taken.items():
+        print(f"{name}: {statistics.median(values):.0f} ms")
+    for name in ("bare", "naive"):
+        ratios = [ours / theirs for ours, theirs in zip(taken["served"], taken[name], strict=True)]
+        print(f"served / {name}: {statistics.median(ratios):.2f}" + (" (target 1.5)" if name == "bare" else ""))
+
+
+if __name__ == "__main__":
+    main()
