@@ -242,6 +242,7 @@ def _streams(
             seed=config.seed,
             start=start,
             part=world.part,
+            accumulation=config.accumulation,
             stream=place + 1,
         )
         loader: DataLoader[Item] = DataLoader(

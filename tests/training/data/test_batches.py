@@ -107,6 +107,14 @@ def test_processes_share_each_batch_whatever_their_number(size):
         assert [item for part in parts for item in part[step]] == whole
 
 
+def test_pieces_that_differ_between_processes_are_refused():
+    """Batch norms meet in every piece: a process with fewer of them would be waited for without end."""
+    assert len(batches(per_domain=4, part=(0, 2), accumulation=3, steps=1)) == 1
+    assert len(batches(per_domain=4, part=(0, 1), accumulation=5, steps=1)) == 1
+    with pytest.raises(DataError, match=r"a batch of 12 .* cut into 5 equal pieces for each of 2 processes"):
+        batches(per_domain=4, part=(0, 2), accumulation=5)
+
+
 def test_a_batch_too_small_for_all_processes_is_refused():
     """One without a part would make no step, and the others would wait for it."""
     assert [len(batch) for batch in batches(per_domain=2, part=(5, 6), steps=2)] == [1, 1]

@@ -93,10 +93,11 @@ class BalancedBatches(Sampler[list[Key]]):
         seed: of the draw.
         start: iteration to begin with; those before it are as if they had been drawn.
         part: (rank, size) of the processes that share each batch; this one gets its part of it.
+        accumulation: into how many pieces each process cuts its part.
         stream: tells the draws of images from those of clips.
 
     Raises:
-        DataError: a batch has fewer items than there are processes.
+        DataError: a batch cannot be shared by so many processes, or not in such pieces.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class BalancedBatches(Sampler[list[Key]]):
         seed: int,
         start: int = 0,
         part: tuple[int, int] = (0, 1),
+        accumulation: int = 1,
         stream: int = 1,
     ) -> None:
         Rows = tuple[int, ...]
@@ -133,6 +135,13 @@ class BalancedBatches(Sampler[list[Key]]):
             raise DataError(
                 f"a batch of {self.batch_size} ({per_domain} of each of {len(self._domains)} domains) cannot be shared "
                 f"by {size} processes: raise images_per_domain and clips_per_domain, or start fewer processes"
+            )
+        if size > 1 and accumulation > 1 and self.batch_size % (size * accumulation):
+            # Batch norms meet in every piece: processes with another number of them would wait for each other forever.
+            raise DataError(
+                f"a batch of {self.batch_size} ({per_domain} of each of {len(self._domains)} domains) cannot be cut into "
+                f"{accumulation} equal pieces for each of {size} processes: change accumulation, images_per_domain or "
+                "clips_per_domain"
             )
         self._slice = slice(rank * self.batch_size // size, (rank + 1) * self.batch_size // size)
         self._stream = stream
