@@ -248,3 +248,19 @@ def test_real_domain_is_held_out_whole(pad_data, domain, pictures):
     protocol = make_protocol(samples, [], [domain])
     assert len(protocol.reports[f"held_out/{domain}"].rows) == pictures
     assert domain not in {samples[row].domain for row in (*protocol.train, *protocol.dev)}
+
+
+def test_domains_of_live_pictures_alone_are_trained_on_where_attacks_are_simulated():
+    samples = people("office", 20) + people("hall", 20) + people("web", 20, species=())
+    plain = make_protocol(samples, [], ["hall"])
+    assert plain.sources == ("office",)
+    simulated = make_protocol(samples, [], ["hall"], live_only=True)
+    assert simulated.sources == ("office", "web")
+    trained = {samples[row].path for row in simulated.train}
+    assert {sample.path for sample in samples if sample.domain == "web"} <= trained
+    assert (simulated.dev, simulated.reports) == (plain.dev, plain.reports)
+    named = make_protocol(samples, [], ["hall"], sources=["office"], live_only=True)
+    assert named.sources == ("office",)
+    assert make_protocol(samples, [], sources=["hall", "web"], live_only=True).sources == ("hall", "web")
+    with pytest.raises(DataError, match="hold_out"):
+        make_protocol(samples, [], ["web"], live_only=True)

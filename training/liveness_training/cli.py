@@ -113,6 +113,27 @@ def prepare(
 
 
 @app.command()
+def simulate(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    people: Annotated[int, typer.Option(help="Live pictures to show, of different people.")] = 6,
+    columns: Annotated[int, typer.Option(help="Attacks of each kind beside each.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the choice and of the attacks.")] = 1,
+    size: Size = 224,
+    margin: Margin = 2.7,
+) -> None:
+    """Write a contact sheet of simulated attacks, which `train --set simulate=true` trains on."""
+    from liveness_training.data.datasets import parse_source
+    from liveness_training.data.simulation.sheet import write_sheet
+
+    preprocess = PreprocessSpec(size=size, margin=margin)
+    with _explained():
+        sources = [parse_source(text) for text in data]
+        shown = write_sheet(out, sources, preprocess, DetectorSpec(), people=people, columns=columns, seed=seed)
+    typer.echo(f"written: {out}, {shown} people")
+
+
+@app.command()
 def train(
     data: Data,
     run: Annotated[Path, typer.Option(help="Folder of the run; made where it does not exist.")],

@@ -89,6 +89,9 @@ class TrainConfig(BaseModel):
     """Images of each source in an IB batch; 16 in the paper."""
     clips_per_domain: int = Field(default=2, ge=1)
     """Clips of each source that has clips in a VB batch; 2 in the paper."""
+    simulate: bool = False
+    """Attacks are also simulated from live pictures (`data.simulation`): as two more species of each domain, and from
+    domains of live pictures alone, which then are sources too."""
     augmentation: Literal["full", "flip", "none"] = "full"
     """`full`: cut, turn, colour, resolution, noise, compression, occlusion; `flip`: mirror. The paper names none."""
     service_view_share: float = Field(default=0.5, ge=0, le=1)

@@ -47,6 +47,7 @@ def make_protocol(
     *,
     sources: Sequence[str] = (),
     people: TrainPeople = "train",
+    live_only: bool = False,
 ) -> Protocol:
     """Assign samples to training, development and reports.
 
@@ -54,7 +55,7 @@ def make_protocol(
     that are trained on as well. Intra-set: `sources` names one domain and `hold_out` none.
 
     Domains without attacks serve none of them, nor do those without live pictures: their camera would come to mean one
-    of the two.
+    of the two. Where attacks are simulated, domains of live pictures are trained on as well, with all their people.
 
     Args:
         found: samples in which a face was found.
@@ -64,25 +65,28 @@ def make_protocol(
         people: of the sources. `train` trains on their training people and reports on their test people; `all` trains
             on both, as the cross-domain literature does, and then has nothing to report for the sources. Thresholds
             come from development people in either case.
+        live_only: also train on domains without attacks.
 
     Raises:
         DataError: a domain is not there or is both source and target, or nothing is left to train on or to set
             thresholds on.
     """
     samples = [*found, *missed]
-    complete = {sample.domain for sample in samples if sample.live} & {
-        sample.domain for sample in samples if not sample.live
-    }
-    for field, names in (("hold_out", hold_out), ("sources", sources)):
+    live, attacked = ({sample.domain for sample in samples if sample.live is label} for label in (True, False))
+    complete = live & attacked
+    alone = live - attacked if live_only else set()
+    for field, names, eligible in (("hold_out", hold_out, complete), ("sources", sources, complete | alone)):
         for name in names:
-            if name not in complete:
-                known = ", ".join(sorted(complete))
+            if name not in eligible:
+                known = ", ".join(sorted(eligible))
                 raise DataError(f"{field}: no domain with live pictures and attacks is named {name!r}, only {known}")
     if both := sorted({*hold_out} & {*sources}):
         raise DataError(f"sources: {both[0]} is held out as well; a domain is one or the other")
     splits = {sample.key: split for sample, split in zip(samples, assign_splits(samples), strict=True)}
     _refuse_shared_people(samples, splits)
-    trained = {*sources} or complete - {*hold_out}
+    trained = ({*sources} if sources else complete - {*hold_out}) & complete
+    if sources:
+        alone &= {*sources}
 
     def rows(wanted: Callable[[Sample], bool]) -> tuple[int, ...]:
         return tuple(row for row, sample in enumerate(found) if wanted(sample))
@@ -104,10 +108,10 @@ def make_protocol(
         reports[f"held_out/{domain}"] = part(lambda sample, domain=domain: sample.domain == domain)
     trained_splits: tuple[Split, ...] = ("train",) if people == "train" else ("train", "test")
     protocol = Protocol(
-        train=rows(lambda sample: any(in_split(sample, split) for split in trained_splits)),
+        train=rows(lambda sample: sample.domain in alone or any(in_split(sample, split) for split in trained_splits)),
         dev=rows(lambda sample: in_split(sample, "dev")),
         reports=reports,
-        sources=tuple(sorted(trained)),
+        sources=tuple(sorted(trained | alone)),
     )
     for name, chosen in (("training", protocol.train), ("development", protocol.dev)):
         if len({found[row].live for row in chosen}) < 2:

@@ -17,6 +17,7 @@ from liveness_training import checkpoint
 from liveness_training.config import TrainConfig
 from liveness_training.data.batches import (
     BalancedBatches,
+    Drawn,
     Item,
     TrainingCrops,
     clip_items,
@@ -25,7 +26,7 @@ from liveness_training.data.batches import (
 )
 from liveness_training.data.clips import clips_of
 from liveness_training.data.crops import CropSet
-from liveness_training.data.samples import Sample
+from liveness_training.data.simulation import SIMULATIONS
 from liveness_training.distributed import World, joined, with_global_batch_norms
 from liveness_training.environment import git_commit, libraries, machine
 from liveness_training.evaluation.report import Report, run_report
@@ -35,8 +36,17 @@ from liveness_training.loop import Trainer
 from liveness_training.models.init import load_initial_weights
 from liveness_training.models.network import channels_last, create_encoder
 from liveness_training.progress import IMAGES, Progress
-from liveness_training.protocols import Protocol, make_protocol
-from liveness_training.run_folder import CHECKPOINTS, METRICS, SCORES, SETTINGS, WEIGHTS, RunError, RunFolder
+from liveness_training.protocols import Protocol
+from liveness_training.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    SCORES,
+    SETTINGS,
+    WEIGHTS,
+    RunError,
+    RunFolder,
+    protocol_of,
+)
 from liveness_training.tasks.method import Batch, LivenessTask
 
 _INIT_IMAGES = 96
@@ -83,9 +93,7 @@ def train(
     with joined(config.device) as world:
         # All that can be wrong with data and weights shows before the run has a folder.
         torch.manual_seed(config.seed)
-        protocol = make_protocol(
-            crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people
-        )
+        protocol = protocol_of(config, crops)
         items = _items(crops, config, protocol)
         task = _task(crops, config, protocol, preprocess, init)
         if world.first:
@@ -199,14 +207,15 @@ def _start_from_run(task: LivenessTask, run: RunFolder, config: TrainConfig, pre
     task.network.load_state_dict(run.network().state_dict())
 
 
-_Items = dict[str, tuple[Sequence[tuple[tuple[int, ...], Sample]], int]]
+_Items = dict[str, tuple[Sequence[Drawn], int]]
 """Stream -> what is drawn from, and how many of each domain a batch has."""
 
 
 def _items(crops: CropSet, config: TrainConfig, protocol: Protocol) -> _Items:
     items: _Items = {}
     if not config.frozen:
-        items[IMAGES] = (image_items(crops, protocol.train), config.images_per_domain)
+        simulations = tuple(SIMULATIONS) if config.simulate else ()
+        items[IMAGES] = (image_items(crops, protocol.train, simulations=simulations), config.images_per_domain)
     if config.lstm:
         clips = clips_of(crops, protocol.train, config.clip, config.short_clips)
         items["clip"] = (clip_items(clips), config.clips_per_domain)

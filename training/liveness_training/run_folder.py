@@ -111,8 +111,7 @@ class RunFolder:
 
     def protocol(self, crops: CropSet) -> Protocol:
         """Who it was trained on, and who it is reported on."""
-        config = self.config
-        return make_protocol(crops.samples, crops.missed, config.hold_out, sources=config.sources, people=config.people)
+        return protocol_of(self.config, crops)
 
     def clips(self, crops: CropSet, rows: Sequence[int]) -> list[Clip]:
         """The clips among some rows, as the temporal head takes them."""
@@ -125,6 +124,18 @@ class RunFolder:
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing: has this run ended?") from error
         return weights
+
+
+def protocol_of(config: TrainConfig, crops: CropSet) -> Protocol:
+    """Who is trained on and who is reported on by these settings."""
+    return make_protocol(
+        crops.samples,
+        crops.missed,
+        config.hold_out,
+        sources=config.sources,
+        people=config.people,
+        live_only=config.simulate,
+    )
 
 
 def _read_json(path: Path) -> Any:

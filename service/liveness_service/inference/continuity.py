@@ -24,9 +24,9 @@ _DETAIL = 6.0  # sigma of what is taken away as lighting
 _MAX_MOVE = 2.0  # sizes of the face
 _MAX_GROWTH = 2.0
 # Measured on consecutive frames of real clips against faces of two people (benchmarks/face_changed.py).
-_LEAST_LIKENESS = 0.5
-_MOST_TINT = 8.0
-_DOUBTFUL_LIKENESS, _DOUBTFUL_TINT = 0.75, 3.0
+_LEAST_LIKENESS = 0.6
+_MOST_TINT = 7.0
+_DOUBTFUL_LIKENESS, _DOUBTFUL_TINT = 0.75, 2.0
 
 
 @dataclass(frozen=True, slots=True)

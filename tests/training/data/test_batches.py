@@ -49,7 +49,7 @@ def sampler(crops=UNEVEN, rows=None, per_domain=16, steps=4, seed=1, **options):
 
 def batches(*arguments, **options):
     """Batches of (row, number of the draw)."""
-    return [[(rows[0], draw) for rows, draw in batch] for batch in sampler(*arguments, **options)]
+    return [[(rows[0], draw) for rows, draw, _ in batch] for batch in sampler(*arguments, **options)]
 
 
 def images(crops=UNEVEN, seed=5, share=1.0, **options):
@@ -125,7 +125,7 @@ def test_a_batch_too_small_for_all_processes_is_refused():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loaders_workers_do_not_change_what_comes(workers):
     crops = images(noise(), augmentation="flip", share=0.5)
-    drawn = [[((draw % 2,), draw) for draw in range(first, first + 3)] for first in (0, 3, 6)]
+    drawn = [[((draw % 2,), draw, "") for draw in range(first, first + 3)] for first in (0, 3, 6)]
     loader = DataLoader(crops, batch_sampler=drawn, num_workers=workers)
     for keys, (image, label, domain) in zip(drawn, loader, strict=True):
         assert torch.equal(image, torch.stack([crops[key][0] for key in keys]))
@@ -158,12 +158,12 @@ def noise(count=2):
 
 def test_item_is_the_augmented_crop_with_its_label_and_the_place_of_its_domain():
     crops = images()
-    image, label, domain = crops[(40,), 17]
+    image, label, domain = crops[(40,), 17, ""]
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.float32
     assert (label, domain) == (1, 0)
-    assert crops[(0,), 17][1:] == (0, 0)
-    assert crops[(50,), 17][1:] == (0, 1)
+    assert crops[(0,), 17, ""][1:] == (0, 0)
+    assert crops[(50,), 17, ""][1:] == (0, 1)
     random = np.random.default_rng([5, 17])
     random.random()  # which view
     change = np.random.default_rng(int(random.integers(2**63)))
@@ -176,7 +176,7 @@ def test_all_frames_of_a_clip_are_changed_alike():
     crops = images(CropSet(UNEVEN.samples[:4], (), pixels), share=0.5)
     seen = []
     for draw in range(6):
-        clip, _, _ = crops[(0, 1, 2, 3), draw]
+        clip, _, _ = crops[(0, 1, 2, 3), draw, ""]
         assert clip.shape == (4, 3, 32, 32)
         assert all(torch.equal(frame, clip[0]) for frame in clip)
         seen.append(clip[0])
@@ -187,7 +187,7 @@ def test_all_frames_of_a_clip_are_changed_alike():
 def test_less_augmentation_leaves_the_pixels(kind):
     crops = images(noise(), augmentation=kind)
     plain = torch.from_numpy(SPEC.to_tensor([noise().crops_MVSS3[0, 0]])[0])
-    seen = [crops[(0,), draw][0] for draw in range(20)]
+    seen = [crops[(0,), draw, ""][0] for draw in range(20)]
     mirrored = [torch.equal(image, plain.flip(2)) for image in seen]
     assert all(torch.equal(image, plain) or mirror for image, mirror in zip(seen, mirrored, strict=True))
     assert any(mirrored) is (kind == "flip")
@@ -195,10 +195,10 @@ def test_less_augmentation_leaves_the_pixels(kind):
 
 def test_item_depends_on_seed_and_draw_alone():
     first, again, other = images(noise()), images(noise()), images(noise(), seed=6)
-    _ = again[(1,), 99]  # an order of access that differs
-    assert torch.equal(first[(0,), 3][0], again[(0,), 3][0])
-    assert not torch.equal(first[(0,), 3][0], first[(0,), 4][0])
-    assert not torch.equal(first[(0,), 3][0], other[(0,), 3][0])
+    _ = again[(1,), 99, ""]  # an order of access that differs
+    assert torch.equal(first[(0,), 3, ""][0], again[(0,), 3, ""][0])
+    assert not torch.equal(first[(0,), 3, ""][0], first[(0,), 4, ""][0])
+    assert not torch.equal(first[(0,), 3, ""][0], other[(0,), 3, ""][0])
 
 
 def clip(domain, species, number):
@@ -207,7 +207,7 @@ def clip(domain, species, number):
 
 def test_domains_whose_clips_are_of_one_label_are_left_out_of_clips():
     clips = [clip("a", "live", 0), clip("a", "print", 2), clip("b", "live", 4), clip("b", "live", 6)]
-    assert [rows for rows, _ in clip_items(clips)] == [(0, 1), (2, 3)]
+    assert [item.rows for item in clip_items(clips)] == [(0, 1), (2, 3)]
     with pytest.raises(DataError, match="short_clips=stretch"):
         clip_items(clips[2:])
 
@@ -218,13 +218,13 @@ def test_share_of_the_services_view_is_held(share, expected):
     pixels = np.full((2, 3, 32, 32, 3), 255, np.uint8)
     pixels[:, 0] = 0
     items = images(CropSet(UNEVEN.samples[:2], (), pixels), seed=1, share=share)
-    service = [items[(0,), draw][0].median().item() < -0.5 for draw in range(200)]
+    service = [items[(0,), draw, ""][0].median().item() < -0.5 for draw in range(200)]
     assert np.mean(service) == pytest.approx(expected, abs=0.1 if 0 < share < 1 else 0)
 
 
 def test_crops_of_one_view_are_that_view():
     crops = crop_set(("a", "live", "", 2), views=1)
-    image, *_ = images(crops, share=0.0)[(0,), 0]
+    image, *_ = images(crops, share=0.0)[(0,), 0, ""]
     assert image.shape == (3, 32, 32)
 
 
@@ -232,3 +232,33 @@ def test_service_images_are_the_first_views_in_the_order_asked_for():
     images = service_images(UNEVEN, [5, 0, 2])
     assert images.shape == (3, 32, 32, 3)
     assert images[:, 0, 0, 0].tolist() == [15, 0, 6]
+
+
+def test_simulated_attacks_are_species_of_their_own():
+    crops = CropSet(UNEVEN.samples, (), np.zeros((len(UNEVEN.samples), 1, 8, 8, 3), np.uint8))
+    rows = range(len(crops.samples))
+    items = image_items(crops, rows, simulations=("simulated_print", "simulated_replay"))
+    live = [row for row in rows if crops.samples[row].live]
+    assert len(items) == len(rows) + 2 * len(live)
+    sampler = BalancedBatches(items, per_domain=8, steps=100, seed=1)
+    drawn = [key for batch in sampler for key in batch]
+    attacks = [(taken[0], kind) for taken, _, kind in drawn if kind or not crops.samples[taken[0]].live]
+    assert len(attacks) == len(drawn) // 2  # labels stay in balance
+    simulated = [kind for _, kind in attacks if kind]
+    assert abs(simulated.count("simulated_print") - simulated.count("simulated_replay")) < 0.2 * len(simulated)
+    assert {crops.samples[row].live for row, kind in attacks if kind} == {True}
+
+
+def test_a_simulated_attack_is_an_attack_and_depends_on_seed_and_draw_alone():
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (2, 1, 32, 32, 3), dtype=np.uint8)
+    live = next(sample for sample in UNEVEN.samples if sample.live)
+    crops = CropSet((live, live), (), pixels)
+    first, again = images(crops, augmentation="none"), images(crops, augmentation="none")
+    image, label, domain = first[(0,), 3, "simulated_replay"]
+    plain, plain_label, plain_domain = first[(0,), 3, ""]
+    assert (label, plain_label, domain) == (1, 0, plain_domain)
+    assert not torch.equal(image, plain)
+    assert torch.equal(image, again[(0,), 3, "simulated_replay"][0])
+    assert not torch.equal(image, first[(0,), 4, "simulated_replay"][0])
+    assert not torch.equal(image, first[(0,), 3, "simulated_print"][0])

@@ -6,6 +6,7 @@ processes share a batch, not on whether the run was interrupted before.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,14 +21,28 @@ from liveness_training.data.augment import augment
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError, Sample
+from liveness_training.data.simulation import simulate
 
 # S crop size, T frames of a clip
 
 Item = tuple[Tensor, int, int]
 """image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources."""
-Key = tuple[tuple[int, ...], int]
-"""Rows (one for an image, T for a clip) and the number of the draw, which seeds its augmentation."""
+Key = tuple[tuple[int, ...], int, str]
+"""Rows (one for an image, T for a clip), the number of the draw, which seeds its augmentation, and the simulation that
+makes an attack of a live image; empty for what is taken as it is."""
 Augmentation = Literal["full", "flip", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An image or a clip that batches are drawn from."""
+
+    rows: tuple[int, ...]
+    """One for an image, T for a clip."""
+    sample: Sample
+    """What it is."""
+    simulation: str = ""
+    """PAI species of `data.simulation` that it is made an attack of; empty where it is taken as it is."""
 
 
 class TrainingCrops(Dataset[Item]):
@@ -56,19 +71,20 @@ class TrainingCrops(Dataset[Item]):
 
     def __getitem__(self, key: Key) -> Item:
         """The rows as drawn."""
-        rows, draw = key
+        rows, draw, simulation = key
         random = np.random.default_rng([self._seed, draw])
         views = self._crops.crops_MVSS3.shape[1]
         view = 0 if views == 1 or random.random() < self._service_view_share else int(random.integers(1, views))
         change_seed = int(random.integers(2**63))
-        crops = [
-            self._change(np.asarray(self._crops.crops_MVSS3[row, view]), np.random.default_rng(change_seed))
-            for row in rows
-        ]
+        taken = [np.asarray(self._crops.crops_MVSS3[row, view]) for row in rows]
+        if simulation:
+            attack_seed = [self._seed, draw, 1]
+            taken = [simulate(simulation, crop, np.random.default_rng(attack_seed)) for crop in taken]
+        crops = [self._change(crop, np.random.default_rng(change_seed)) for crop in taken]
         images_T3SS = torch.from_numpy(self._preprocess.to_tensor(crops))
         sample = self._crops.samples[rows[0]]
         image = images_T3SS[0] if len(rows) == 1 else images_T3SS
-        return image, int(not sample.live), self._places[sample.domain]
+        return image, int(bool(simulation) or not sample.live), self._places[sample.domain]
 
 
 def _flip(crop: Picture, random: np.random.Generator) -> Picture:
@@ -87,7 +103,7 @@ class BalancedBatches(Sampler[list[Key]]):
     label away.
 
     Args:
-        items: rows of each image or clip, with the sample that says what it is.
+        items: what is drawn from.
         per_domain: images or clips of each domain in a batch.
         steps: number of the last iteration.
         seed: of the draw.
@@ -102,7 +118,7 @@ class BalancedBatches(Sampler[list[Key]]):
 
     def __init__(
         self,
-        items: Sequence[tuple[tuple[int, ...], Sample]],
+        items: Sequence[Drawn],
         *,
         per_domain: int,
         steps: int,
@@ -112,12 +128,12 @@ class BalancedBatches(Sampler[list[Key]]):
         accumulation: int = 1,
         stream: int = 1,
     ) -> None:
-        Rows = tuple[int, ...]
-        tree: dict[str, dict[bool, dict[str, dict[str, list[Rows]]]]] = defaultdict(
+        tree: dict[str, dict[bool, dict[str, dict[str, list[Drawn]]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         )
-        for rows, sample in items:
-            tree[sample.domain][sample.live][sample.species][sample.recording].append(rows)
+        for item in items:
+            live, species = item.sample.live and not item.simulation, item.simulation or item.sample.species
+            tree[item.sample.domain][live][species][item.sample.recording].append(item)
         self._domains = [
             [
                 [list(recordings.values()) for _, recordings in sorted(species.items())]
@@ -139,9 +155,9 @@ class BalancedBatches(Sampler[list[Key]]):
         if size > 1 and accumulation > 1 and self.batch_size % (size * accumulation):
             # Batch norms meet in every piece: processes with another number of them would wait for each other forever.
             raise DataError(
-                f"a batch of {self.batch_size} ({per_domain} of each of {len(self._domains)} domains) cannot be cut into "
-                f"{accumulation} equal pieces for each of {size} processes: change accumulation, images_per_domain or "
-                "clips_per_domain"
+                f"a batch of {self.batch_size} ({per_domain} of each of {len(self._domains)} domains) cannot be cut "
+                f"into {accumulation} equal pieces for each of {size} processes: change accumulation, "
+                "images_per_domain or clips_per_domain"
             )
         self._slice = slice(rank * self.batch_size // size, (rank + 1) * self.batch_size // size)
         self._stream = stream
@@ -154,9 +170,9 @@ class BalancedBatches(Sampler[list[Key]]):
             random = np.random.default_rng([self._seed, self._stream, step])
             first = (self._stream << 48) + step * self.batch_size
             batch = [(self._draw(place, random), first + place) for place in range(self.batch_size)]
-            yield batch[self._slice]
+            yield [(item.rows, draw, item.simulation) for item, draw in batch[self._slice]]
 
-    def _draw(self, place: int, random: np.random.Generator) -> tuple[int, ...]:
+    def _draw(self, place: int, random: np.random.Generator) -> Drawn:
         # Domains take turns, and so do the labels within a domain: exact balance where the batch size allows it.
         labels = self._domains[place % len(self._domains)]
         species = labels[place // len(self._domains) % len(labels)]
@@ -165,12 +181,15 @@ class BalancedBatches(Sampler[list[Key]]):
         return items[random.integers(len(items))]
 
 
-def image_items(crops: CropSet, rows: Sequence[int]) -> list[tuple[tuple[int, ...], Sample]]:
-    """Each row as an image to draw."""
-    return [((row,), crops.samples[row]) for row in rows]
+def image_items(crops: CropSet, rows: Sequence[int], *, simulations: Sequence[str] = ()) -> list[Drawn]:
+    """Each row as an image to draw, and each live one again for each kind of attack that is simulated with it."""
+    items = [Drawn((row,), crops.samples[row]) for row in rows]
+    return items + [
+        replace(item, simulation=simulation) for simulation in simulations for item in items if item.sample.live
+    ]
 
 
-def clip_items(clips: Sequence[Clip]) -> list[tuple[tuple[int, ...], Sample]]:
+def clip_items(clips: Sequence[Clip]) -> list[Drawn]:
     """Each clip as one to draw; domains whose clips are all live, or all attacks, are left out.
 
     Raises:
@@ -179,7 +198,7 @@ def clip_items(clips: Sequence[Clip]) -> list[tuple[tuple[int, ...], Sample]]:
     labels: Mapping[str, set[bool]] = defaultdict(set)
     for clip in clips:
         labels[clip.sample.domain].add(clip.sample.live)
-    usable = [(clip.rows, clip.sample) for clip in clips if len(labels[clip.sample.domain]) == 2]
+    usable = [Drawn(clip.rows, clip.sample) for clip in clips if len(labels[clip.sample.domain]) == 2]
     if not usable:
         raise DataError(
             "lstm: no source has both live recordings and attacks of enough frames; check `sequence` in the index, "
