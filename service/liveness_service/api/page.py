@@ -10,7 +10,7 @@ router = APIRouter(include_in_schema=False)
 _PAGE = (resources.files("liveness_service.web") / "index.html").read_text(encoding="utf-8")
 # Its own script and style only, and requests to this service only.
 _POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; media-src blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 

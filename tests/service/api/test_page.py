@@ -16,3 +16,9 @@ def test_the_demo_page_asks_for_what_is_served(client):
     offered = re.search(r'<select id="faces">(.*?)</select>', page).group(1)
     for policy in re.findall(r"<option>(\w+)</option>", offered):
         assert client.post(f"/v1/liveness?faces={policy}&explain=true", content=b"x").status_code == 415
+
+
+def test_the_demo_page_may_play_the_clip_that_was_chosen(client):
+    response = client.get("/")
+    assert "v1/liveness/video" in response.text
+    assert "media-src blob:" in response.headers["content-security-policy"]
