@@ -66,3 +66,9 @@ def test_no_figures_are_not_an_empty_table(card_of):
     card = card_of(metrics={"held_out/hall": FIGURES})
     assert "Not measured: all their people were trained on." in card
     assert "| held_out/hall | 40 |" in card
+
+
+def test_a_head_on_a_frozen_encoder_names_the_run_that_the_encoder_is_of(card_of):
+    earlier = {"git_commit": "0123456789ab", "config": {}, "init_run": None}
+    assert "code at commit `0123456789ab`" in card_of(temporal=True, config={"frozen": True, "init_run": earlier})
+    assert "earlier run" not in card_of(temporal=True, config={"frozen": False})

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from liveness_core.bundle import Manifest, OperatingPoint
+from liveness_core.bundle import Manifest, OperatingPoint, Provenance
 
 _COLUMNS = (
     ("auc", "AUC"),
@@ -46,7 +46,7 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
         "\n".join(f"- {entry}" for entry in provenance.data),
         f"Split by person. Faces by `{manifest.detector.name}`, crops of {manifest.preprocess.margin:g} times the "
         f"face. Code at commit `{provenance.git_commit}`, seed {provenance.seed}; settings and library versions are in "
-        "`bundle.json`.",
+        f"`bundle.json`.{_kept_from(provenance)}",
         "## Unseen people of the same domains",
         f"Scored by the networks of this bundle ({manifest.variants[0].precision}), at the threshold of "
         f"`{manifest.default_operating_point}`. Percent.",
@@ -109,6 +109,17 @@ def _clips(manifest: Manifest) -> list[str]:
         _points(head.operating_points, manifest.default_operating_point),
         f"Temperature {head.temperature:.3f}.",
     ]
+
+
+def _kept_from(provenance: Provenance) -> str:
+    """What a run on a frozen encoder kept of the run before it."""
+    earlier = provenance.config.get("init_run")
+    if not provenance.config.get("frozen") or not isinstance(earlier, dict):
+        return ""
+    return (
+        f" The encoder and the classifier of photos are those of an earlier run (code at commit "
+        f"`{earlier['git_commit']}`), kept as they were: only the temporal head was trained on top of them."
+    )
 
 
 def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
