@@ -14,6 +14,8 @@ from support.server import Server, running_server
 from support.videos import encode_sound
 
 URL = "/v1/liveness/video"
+RECORDINGS = Path(__file__).parent / "recordings"
+"""By Chromium's MediaRecorder in pieces of half a second, from a camera that showed the astronaut."""
 
 # Container, encoder, what else: each codec that the endpoint names in the containers that cameras put it in.
 KINDS = {
@@ -81,6 +83,15 @@ def test_a_clip_of_any_kind_gets_its_verdict(server, name):
     assert_upright(answer)
 
 
+@pytest.mark.parametrize("path", sorted(RECORDINGS.iterdir()), ids=lambda path: path.name)
+def test_what_a_real_browser_recorded_gets_its_verdict(server, path):
+    answer = post(server, path.read_bytes())
+    assert answer.verdict in ("live", "spoof"), answer.reasons
+    assert answer.clip.frames_used == 8
+    assert 1.5 < answer.clip.duration_s < 3
+    assert_upright(answer)
+
+
 @pytest.mark.parametrize("turn_deg", [90, 180, 270])
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
 def test_a_turned_clip_is_scored_upright(server, kind, turn_deg):
@@ -103,9 +114,8 @@ def test_a_raw_body_gets_the_same_answer_as_a_form(server):
         (lambda: b"x", 415, "unsupported_media"),
         (lambda: b"\x00\x00\x00\x18ftypisom", 400, "unreadable_media"),
         (encode_sound, 415, "unsupported_media"),
-        (hostile.many_frames, 413, "too_many_seconds"),
-        (lambda: hostile.many_frames(2_500), 413, "too_many_frames"),
-        (hostile.forged_picture_size, 413, "too_many_pixels"),
+        (hostile.many_frames, 413, "too_many_frames"),
+        (lambda: hostile.repeated(person_clip(), 60), 413, "too_many_seconds"),
         (hostile.really_large, 413, "too_many_pixels"),
         (lambda: person_clip()[:3000], 400, "unreadable_media"),
     ],
@@ -114,8 +124,7 @@ def test_a_raw_body_gets_the_same_answer_as_a_form(server):
         "a head alone",
         "sound alone",
         "10,000 frames",
-        "2,500 frames in 25 s",
-        "pictures of 65,000x65,000",
+        "two minutes",
         "8192x8192",
         "cut off",
     ],
@@ -142,6 +151,16 @@ def test_what_a_header_claims_alone_changes_nothing(server, make):
     assert time.monotonic() - started < 2
     assert answer.clip.frames_used == 8
     assert answer.clip.duration_s == pytest.approx(2, abs=0.1)
+
+
+def test_pictures_that_claim_to_be_larger_than_the_header_says_are_not_decoded(server):
+    content = hostile.forged_picture_size()
+    before = memory_mb(server, "VmHWM")
+    started = time.monotonic()
+    answer = post(server, content)
+    assert time.monotonic() - started < 2
+    assert (answer.verdict, answer.reasons) == ("undetermined", ["too_few_frames", "frame_unreadable"])
+    assert memory_mb(server, "VmHWM") - before < 100
 
 
 def memory_mb(server: Server, field: str) -> float:
