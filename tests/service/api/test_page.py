@@ -22,3 +22,11 @@ def test_the_demo_page_may_play_the_clip_that_was_chosen(client):
     response = client.get("/")
     assert "v1/liveness/video" in response.text
     assert "media-src blob:" in response.headers["content-security-policy"]
+
+
+def test_the_demo_page_asks_of_clips_what_is_served(client):
+    page = client.get("/").text
+    assert "fetch('v1/liveness/video?" in page
+    for policy in ("single", "largest"):
+        assert client.post(f"/v1/liveness/video?faces={policy}&explain=true", content=b"x").status_code in (415, 501)
+    assert client.post("/v1/liveness/video?faces=all", content=b"x").status_code == 422  # the page does not ask it
