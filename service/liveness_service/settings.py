@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     max_inflight: int = Field(default=32, ge=1, le=10_000)
     """Requests in work or waiting; one more is answered 503 before its image is read."""
     max_inflight_clips: int = Field(default=4, ge=1, le=10_000)
-    """Clips among them: each holds its file and a decoder in memory, 200 MB at the limits."""
+    """Clips among them: each holds its file and a decoder in memory, up to 300 MB at the limits."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
     """Threads that decode, detect and align photos, and as many again for clips, for which photos shall not wait."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
