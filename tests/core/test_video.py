@@ -6,7 +6,6 @@ import av
 import numpy as np
 import pytest
 
-from liveness_core import video
 from liveness_core.video import (
     NoVideoStreamError,
     VideoError,
@@ -15,6 +14,7 @@ from liveness_core.video import (
     VideoLimits,
     VideoReader,
     VideoUnreadableError,
+    upright,
     video_kind,
 )
 from support.pictures import astronaut, encoded
@@ -205,7 +205,7 @@ class TestPictures:
         assert frames_of(content, [0])[0].pixels.shape == (63, 95, 3)
 
     def test_large_frames_are_reduced_and_say_by_how_much(self, monkeypatch):
-        monkeypatch.setattr(video, "MAX_SIDE_PX", 48)
+        monkeypatch.setattr(upright, "MAX_SIDE_PX", 48)
         [frame] = frames_of(encode_video([QUARTERS] * 2), [0])
         assert_like(frame.pixels, QUARTERS[::2, ::2])
         assert (frame.width, frame.height, frame.scale) == (96, 64, 2)

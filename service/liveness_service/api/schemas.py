@@ -1,7 +1,7 @@
 """What the API answers."""
 
 import base64
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -171,24 +171,31 @@ class _Answer(BaseModel):
     timings_ms: TimingsOut
 
 
+def _common(request_id: str, result: ImageResult | ClipResult, model: Model) -> dict[str, Any]:
+    """The fields of `_Answer`, but for the faces."""
+    manifest = model.bundle.manifest
+    return {
+        "request_id": request_id,
+        "verdict": result.verdict,
+        "reasons": list(result.reasons),
+        "score": result.score,
+        "threshold": result.threshold,
+        "operating_point": result.operating_point,
+        "image": ImageOut(width=result.width, height=result.height),
+        "model": ModelOut(name=manifest.name, version=manifest.version),
+        "timings_ms": TimingsOut.of(result.timings_ms),
+    }
+
+
 class LivenessResponse(_Answer):
     """The verdict on one image."""
 
     @classmethod
     def of(cls, request_id: str, result: ImageResult, model: Model) -> Self:
         """From the pipeline's record."""
-        manifest = model.bundle.manifest
         return cls(
-            request_id=request_id,
-            verdict=result.verdict,
-            reasons=list(result.reasons),
-            score=result.score,
-            threshold=result.threshold,
-            operating_point=result.operating_point,
+            **_common(request_id, result, model),
             faces=[FaceOut.of(face) for face in result.faces],
-            image=ImageOut(width=result.width, height=result.height),
-            model=ModelOut(name=manifest.name, version=manifest.version),
-            timings_ms=TimingsOut.of(result.timings_ms),
         )
 
 
@@ -233,18 +240,9 @@ class ClipResponse(_Answer):
     @classmethod
     def of(cls, request_id: str, result: ClipResult, model: Model) -> Self:
         """From the pipeline's record."""
-        manifest = model.bundle.manifest
         return cls(
-            request_id=request_id,
-            verdict=result.verdict,
-            reasons=list(result.reasons),
-            score=result.score,
-            threshold=result.threshold,
-            operating_point=result.operating_point,
+            **_common(request_id, result, model),
             faces=[] if result.face is None else [FaceOut.of(result.face)],
-            image=ImageOut(width=result.width, height=result.height),
-            model=ModelOut(name=manifest.name, version=manifest.version),
-            timings_ms=TimingsOut.of(result.timings_ms),
             clip=ClipOut(
                 frames_used=result.frames_used,
                 duration_s=round(result.duration_s, 3),

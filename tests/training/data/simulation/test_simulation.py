@@ -68,7 +68,7 @@ def test_a_grid_finer_than_the_cameras_pixels_comes_out_as_moire():
 
     class Fixed:
         def __init__(self):
-            self.left = [pitch * 224 / size / (224 / size), 0.0, 0.5, 0.02]
+            self.left = [pitch, 0.0, 0.5, 0.02]
 
         def uniform(self, *_):
             return self.left.pop(0)

@@ -1,76 +1,34 @@
-"""Frames out of a video: upright, RGB, at the positions asked for, and no more decoded than they need.
-
-One reader for training and for the service, so that both see the same frames. A video is demuxed once to learn which
-frames it has: containers state no number, or a wrong one, and a copy may have lost its end. Then only the stretches
-between a keyframe and a wanted frame are decoded, without those frames in them that no other one refers to.
-
-FFmpeg reads what it is given and nothing else: the demuxer is one of three, chosen by the content's first bytes, none
-of them reads playlists, and it gets an open file, not a name.
-"""
+"""The reader: which frames there are, and what has to be decoded for those that are wanted."""
 
 import gc
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from liveness_core.types import Picture
+from liveness_core.video.limits import (
+    UNLIMITED,
+    NoVideoStreamError,
+    VideoInterruptedError,
+    VideoLimitError,
+    VideoLimits,
+    VideoUnreadableError,
+)
+from liveness_core.video.upright import Upright
 
 VideoKind = Literal["mov", "matroska", "avi"]
 """FFmpeg's name of the demuxer: of MP4, MOV and 3GP; of Matroska and WebM; of AVI."""
-Limit = Literal["seconds", "frames", "pixels", "streams"]
-
-MAX_SIDE_PX = 1920
-"""Frames are reduced to this while they are converted: a face that can be scored is large, and 8K costs no more."""
 
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # with which QuickTime files begin
-_MAX_PIXEL_ASPECT = 4  # what claims a longer pixel is damaged
-_UNLIMITED = 2**31 - 1
 # Decoders that can be told, packet by packet, to leave out frames that no other one refers to.
 _SKIPPING = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
-
-
-class VideoError(ValueError):
-    """A video cannot be read; the message says why."""
-
-
-class VideoUnreadableError(VideoError):
-    """It is damaged, or no video of the kinds that are read."""
-
-
-class NoVideoStreamError(VideoUnreadableError):
-    """It holds no pictures, only sound or less."""
-
-
-class VideoLimitError(VideoError):
-    """It is beyond a limit."""
-
-    def __init__(self, limit: Limit, allowed: float) -> None:
-        super().__init__(f"the video has more than {allowed:,.10g} {limit}")
-        self.limit: Limit = limit
-        self.allowed = allowed
-
-
-class VideoInterruptedError(VideoError):
-    """Whoever asked for it wants it no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class VideoLimits:
-    """What is read at all; checked before decoding and while it goes on. By default there is no limit."""
-
-    max_seconds: float = float("inf")
-    max_frames: int = _UNLIMITED
-    max_pixels: int = _UNLIMITED
-    """Width times height of a frame."""
-    max_streams: int = _UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +40,7 @@ class VideoFrame:
     time_s: float
     """When it is shown, after the first frame."""
     pixels: Picture
-    """Upright RGB, shape (H, W, 3), its longer side at most `MAX_SIDE_PX`."""
+    """Upright RGB, shape (H, W, 3), its longer side at most `upright.MAX_SIDE_PX`."""
     width: int
     """Of the upright frame with square pixels, before it was reduced."""
     height: int
@@ -113,24 +71,6 @@ class _Packet:
     is_keyframe: bool
     is_shown: bool
     """False for what an edit list cuts away: it is decoded for the frames after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Orientation:
-    """From a stored frame to an upright one: rows and columns change places, then each runs on (1) or back (-1)."""
-
-    is_transposed: bool
-    down: Literal[1, -1]
-    right: Literal[1, -1]
-
-
-# By how much the stored frame is turned clockwise.
-_TURNS = {
-    0: _Orientation(False, 1, 1),
-    90: _Orientation(True, 1, -1),
-    180: _Orientation(False, -1, -1),
-    270: _Orientation(True, -1, 1),
-}
 
 
 @dataclass(slots=True)
@@ -167,9 +107,7 @@ class VideoReader:
     ) -> None:
         self._file = file
         self._limits = limits or VideoLimits()
-        self._turn_deg = turn_deg
         self._interrupted = interrupted
-        self._orientation: _Orientation | None = None
         file.seek(0)
         kind = video_kind(file.read(16))
         if kind is None:
@@ -179,7 +117,7 @@ class VideoReader:
             self._packets = self._index(container, stream)
             unit = float(stream.time_base or 0)
             rate = float(stream.average_rate or 0)
-            self._aspect = _pixel_aspect(stream)
+            self._upright = Upright(stream, turn_deg)
         times = sorted(packet.time for packet in self._packets if packet.is_shown and packet.time is not None)
         self.frames = sum(packet.is_shown for packet in self._packets)
         """How many frames it has; 1 or more."""
@@ -219,13 +157,13 @@ class VideoReader:
         found = self._read_timed(wanted) if self._is_timed else self._read_in_turn(wanted)
         for position, frame in found:
             try:
-                converted = self._converted(position, frame)
+                picture, width, height = self._upright.picture(frame)
             except (av.FFmpegError, ValueError):  # a damaged frame may have a format that nothing converts
                 continue
             finally:
                 del frame
-            yield converted
-        gc.collect(0)  # see _orientation_of
+            yield VideoFrame(position, self._times[position], picture, width, height)
+        gc.collect(0)  # see `upright._orientation_of`
 
     def _read_timed(self, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         with self._opened() as (container, stream):
@@ -355,48 +293,10 @@ class VideoReader:
             return
         except av.ArgumentError:
             # How decoders refuse a picture of more than `max_pixels`; its size may have been in no header.
-            if self._limits.max_pixels < _UNLIMITED:
+            if self._limits.max_pixels < UNLIMITED:
                 raise VideoLimitError("pixels", self._limits.max_pixels) from None
             raise
         for frame in frames:
             if frame.width * frame.height > self._limits.max_pixels:
                 raise VideoLimitError("pixels", self._limits.max_pixels)
             yield frame
-
-    def _converted(self, position: int, frame: av.VideoFrame) -> VideoFrame:
-        # Made square by enlarging: nothing is thrown away for it.
-        width = round(frame.width * max(self._aspect, 1.0))
-        height = round(frame.height / min(self._aspect, 1.0))
-        factor = min(1.0, MAX_SIDE_PX / max(width, height))
-        size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        picture = frame.reformat(*size, format="rgb24", interpolation="AREA").to_ndarray().astype(np.uint8, copy=False)
-        if self._orientation is None:
-            self._orientation = _orientation_of(frame, self._turn_deg)
-        if self._orientation.is_transposed:
-            picture, width, height = picture.swapaxes(0, 1), height, width
-        upright = np.ascontiguousarray(picture[:: self._orientation.down, :: self._orientation.right])
-        return VideoFrame(position, self._times[position], upright, width, height)
-
-
-def _pixel_aspect(stream: VideoStream) -> float:
-    """Width of a pixel over its height."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 1 / _MAX_PIXEL_ASPECT <= aspect <= _MAX_PIXEL_ASPECT else 1.0
-
-
-def _orientation_of(frame: av.VideoFrame, turn_deg: int) -> _Orientation:
-    """What the container says of it, or else the caller.
-
-    Asked once a video: in PyAV a frame whose side data were looked at refers to itself, and lives with all of its
-    decoder's frames, hundreds of megabytes in 4K, until the garbage collector comes by.
-    """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return _TURNS[turn_deg % 360]
-    # Where a pixel (x, y) goes: x' = a x + c y, y' = b x + d y, in the rows a b u, c d v, x y w (QuickTime's matrix).
-    content = cast("bytes", matrix)  # PyAV's class has the buffer protocol, its stub does not say so
-    a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(content, np.int32))
-    is_transposed = abs(b) + abs(c) > abs(a) + abs(d)
-    if is_transposed:
-        a, d = c, b
-    return _Orientation(is_transposed, -1 if d < 0 else 1, -1 if a < 0 else 1)
