@@ -19,7 +19,7 @@ class BrightOrDark(nn.Module):
         self.classifier = nn.Linear(3, 2)
         self.seen, self.advanced = [], 0
 
-    def forward(self, image, label, domain):
+    def forward(self, image, label, domain, teacher=None):
         self.seen.append(label.tolist())
         logits = self.classifier(self.norm(image).mean((2, 3)))
         loss = nn.functional.cross_entropy(logits.float(), label, reduction="sum")

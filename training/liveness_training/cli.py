@@ -141,6 +141,10 @@ def train(
     set_: Set = None,
     hold_out: HoldOut = None,
     init: Init = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="ONNX network to learn from, with --set distillation=…; may be repeated."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     cache: Cache = Path("cache"),
     size: Size = 224,
@@ -167,6 +171,7 @@ def train(
             preprocess=preprocess,
             detector=detector,
             init=init,
+            teacher=teacher or (),
             resume=resume,
             data=data,
             cache=cache,

@@ -81,6 +81,10 @@ class TrainConfig(BaseModel):
     reduction: Literal["sum", "mean"] = "mean"
     """`sum` takes Eq. (1) and (2) as they stand; `mean` divides them by the batch, so that the learning rate does not
     depend on it."""
+    distillation: float = Field(default=0.0, ge=0)
+    """λ_T: weight of agreeing with the networks that `--teacher` names, on images; 0 for none. Not in the paper."""
+    distillation_temperature: float = Field(default=2.0, gt=0)
+    """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     """Of live/spoof; keeps the scores of training pictures from 0 and 1, so that thresholds keep their meaning."""
 

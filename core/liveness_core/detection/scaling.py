@@ -25,6 +25,13 @@ def enlarge_face(face: DetectedFace, factor: float) -> DetectedFace:
     return DetectedFace(box, (left, right, nose, mouth_left, mouth_right), face.confidence)
 
 
+def narrow_face(face: DetectedFace, factor: float) -> DetectedFace:
+    """A face found in a picture widened by a factor, in pixels of the picture as it was."""
+    left, right, nose, mouth_left, mouth_right = ((x / factor, y) for x, y in face.landmarks)
+    box = Box(face.box.x1 / factor, face.box.y1, face.box.x2 / factor, face.box.y2)
+    return DetectedFace(box, (left, right, nose, mouth_left, mouth_right), face.confidence)
+
+
 def shift_face(face: DetectedFace, x: float, y: float) -> DetectedFace:
     """A face found in a part of a picture, in pixels of the whole; (x, y) is the part's top-left corner in it."""
     left, right, nose, mouth_left, mouth_right = ((px + x, py + y) for px, py in face.landmarks)

@@ -4,6 +4,7 @@ The draw of an iteration depends on the seed and the iteration alone: not on the
 processes share a batch, not on whether the run was interrupted before.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,13 @@ from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError, Sample
 from liveness_training.data.simulation import simulate
+from liveness_training.data.teacher import Teacher
 
 # S crop size, T frames of a clip
 
-Item = tuple[Tensor, int, int]
-"""image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources."""
+Item = tuple[Tensor, int, int, float]
+"""image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources, and the teacher's log-odds of
+live; NaN without a teacher."""
 Key = tuple[tuple[int, ...], int, str]
 """Rows (one for an image, T for a clip), the number of the draw, which seeds its augmentation, and the simulation that
 makes an attack of a live image; empty for what is taken as it is."""
@@ -57,8 +60,10 @@ class TrainingCrops(Dataset[Item]):
         seed: int,
         service_view_share: float,
         augmentation: Augmentation = "full",
+        teacher: Teacher | None = None,
     ) -> None:
         self._crops = crops
+        self._teacher = teacher
         self._preprocess = preprocess
         self._places = {domain: place for place, domain in enumerate(sources)}
         self._seed = seed
@@ -84,7 +89,10 @@ class TrainingCrops(Dataset[Item]):
         images_T3SS = torch.from_numpy(self._preprocess.to_tensor(crops))
         sample = self._crops.samples[rows[0]]
         image = images_T3SS[0] if len(rows) == 1 else images_T3SS
-        return image, int(bool(simulation) or not sample.live), self._places[sample.domain]
+        # As the student sees it: what augmentation takes from a picture, neither of them has.
+        marks = self._teacher is not None and len(rows) == 1
+        mark = self._teacher.log_odds(crops[0]) if self._teacher is not None and marks else math.nan
+        return image, int(bool(simulation) or not sample.live), self._places[sample.domain], mark
 
 
 def _flip(crop: Picture, random: np.random.Generator) -> Picture:

@@ -30,7 +30,7 @@ from liveness_training.data.workers import cut_in_order
 # M faces found, V views of each, S crop size
 
 _CLIP = ClipSpec()
-_FORMAT = 2  # of the cache; part of its key
+_FORMAT = 3  # of the cache, and how faces are found in pictures; part of its key
 _VIDEO_RULE = 2  # how faces are found in a video's frames; part of the key of caches that come of videos
 _NAMED = 10
 

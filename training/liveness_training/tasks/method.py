@@ -33,20 +33,26 @@ class Batch:
     """(N,), 0 live and 1 spoof."""
     domain: Tensor
     """(N,), place of the domain among the sources."""
+    teacher: Tensor | None = None
+    """(N,), the teacher's log-odds of live; None where none marked them."""
 
     def __len__(self) -> int:
         return len(self.label)
 
     def part(self, start: int, end: int) -> "Batch":
         """Some of its images or clips."""
-        return Batch(self.image[start:end], self.label[start:end], self.domain[start:end])
+        teacher = None if self.teacher is None else self.teacher[start:end]
+        return Batch(self.image[start:end], self.label[start:end], self.domain[start:end], teacher)
 
     def to(self, device: torch.device) -> "Batch":
         """On a device, images in the memory layout that convolves fastest."""
         image = self.image.to(device, non_blocking=True)
         if image.ndim == 4:
             image = image.to(memory_format=torch.channels_last)
-        return Batch(image, self.label.to(device, non_blocking=True), self.domain.to(device, non_blocking=True))
+        teacher = None if self.teacher is None else self.teacher.to(device, non_blocking=True)
+        return Batch(
+            image, self.label.to(device, non_blocking=True), self.domain.to(device, non_blocking=True), teacher
+        )
 
 
 class _DomainEnergies(nn.Module):
@@ -76,6 +82,26 @@ class _DomainEnergies(nn.Module):
         return energies
 
 
+def distillation_energy(logits_N2: Tensor, teacher_N: Tensor, temperature: float) -> Tensor:
+    """How far a student's odds are from its teacher's, summed over the batch, in nats.
+
+    Both log-odds of live are divided by the temperature; the cross-entropy of the two is taken over its least value,
+    the teacher's own entropy, and multiplied by the temperature's square, which keeps the gradient's size (Hinton et
+    al., "Distilling the Knowledge in a Neural Network", 2015).
+
+    Args:
+        logits_N2: the student's, order [live, spoof].
+        teacher_N: the teacher's log-odds of live.
+        temperature: above 0.
+    """
+    student_N = (logits_N2[:, 0] - logits_N2[:, 1]) / temperature
+    teacher_N = teacher_N / temperature
+    target_N = teacher_N.sigmoid()
+    entropy = nn.functional.binary_cross_entropy_with_logits(teacher_N, target_N, reduction="sum")
+    cross = nn.functional.binary_cross_entropy_with_logits(student_N, target_N, reduction="sum")
+    return (cross - entropy) * temperature**2
+
+
 class LivenessTask(nn.Module):
     """Every network of a run; a forward pass turns a batch into its energy.
 
@@ -86,13 +112,15 @@ class LivenessTask(nn.Module):
 
     Clips, Eq. (2): the same of the LSTM's last state, with λ_VB.
 
+    Not in the paper: with `distillation`, Eq. (1) has the term λ_T Σ_i L_T(θe, θc) of `distillation_energy`.
+
     Args:
         encoder: shared by both.
         domains: K, the number of sources.
         config: which parts there are, their sizes and weights.
 
     Shape:
-        image (N, 3, S, S) for images, (N, T, 3, S, S) for clips; label and domain (N,).
+        image (N, 3, S, S) for images, (N, T, 3, S, S) for clips; label, domain and teacher (N,).
     """
 
     def __init__(self, encoder: Encoder, domains: int, config: TrainConfig) -> None:
@@ -114,8 +142,10 @@ class LivenessTask(nn.Module):
             self.network.requires_grad_(False)
         self._weights = {4: config.lambda_ib, 5: config.lambda_vb}
         self._smoothing = config.label_smoothing
+        self._distillation = config.distillation
+        self._temperature = config.distillation_temperature
 
-    def forward(self, image: Tensor, label: Tensor, domain: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, label: Tensor, domain: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
         """`loss` is E, the sum over the batch as in the paper; the loop decides whether to divide it.
 
         The other entries are for the log: sums as well, those named `*correct` counts.
@@ -134,6 +164,10 @@ class LivenessTask(nn.Module):
         logits_N2 = logits_N2.float()
         loss = nn.functional.cross_entropy(logits_N2, label, reduction="sum", label_smoothing=self._smoothing)
         losses = {"class": loss.detach(), "correct": (logits_N2.argmax(1) == label).sum()}
+        if teacher is not None and self._distillation:
+            distilled = distillation_energy(logits_N2, teacher, self._temperature)
+            losses["distilled"] = distilled.detach()
+            loss = loss + self._distillation * distilled
         if discriminators is not None:
             terms = discriminators(feature_ND, label, domain)
             for name, value in terms.items():
