@@ -32,6 +32,17 @@ def test_astronaut_is_found_where_she_is(astronaut_face):
     assert all(box.x1 < x < box.x2 and box.y1 < y < box.y2 for x, y in astronaut_face.landmarks)
 
 
+def test_face_of_an_obliquely_held_photo_is_found_where_it_is(mtcnn):
+    """Such a photo shows its face narrowed; a first search fits no window to it."""
+    narrow = cv2.resize(astronaut(), (180, 512), interpolation=cv2.INTER_AREA)
+    wall = np.full((600, 400, 3), 200, np.uint8)
+    wall[40:552, 80:260] = narrow
+    [face] = mtcnn.detect(wall)
+    expected = SEEN * [180 / 512, 1] + [80, 40]
+    assert np.abs(landmarks(face) - expected).max() < 8
+    assert face.box.width / face.box.height < 0.5
+
+
 def test_landmarks_are_ordered_by_the_pictures_sides(mtcnn):
     [face] = mtcnn.detect(np.ascontiguousarray(astronaut()[:, ::-1]))
     (left_eye, right_eye, nose, left_mouth, right_mouth) = face.landmarks

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from liveness_core.detection.scaling import enlarge_face, shrink_to
+from liveness_core.detection.scaling import enlarge_face, narrow_face, shrink_to
 from liveness_core.types import Box, DetectedFace
 
 
@@ -34,4 +34,12 @@ def test_face_is_enlarged_whole():
     face = enlarge_face(DetectedFace(Box(0.5, 1, 4, 6), points, 0.8), 2.0)
     assert face.box == Box(1, 2, 8, 12)
     assert face.landmarks == ((2, 4), (6, 5), (4, 6), (3, 8), (5, 9))
+    assert face.confidence == 0.8
+
+
+def test_face_of_a_widened_picture_is_narrowed():
+    points = ((2.0, 2.0), (6.0, 2.5), (4.0, 3.0), (3.0, 4.0), (5.0, 4.5))
+    face = narrow_face(DetectedFace(Box(1, 1, 8, 6), points, 0.8), 2.0)
+    assert face.box == Box(0.5, 1, 4, 6)
+    assert face.landmarks == ((1, 2), (3, 2.5), (2, 3), (1.5, 4), (2.5, 4.5))
     assert face.confidence == 0.8

@@ -127,7 +127,7 @@ def test_loaders_workers_do_not_change_what_comes(workers):
     crops = images(noise(), augmentation="flip", share=0.5)
     drawn = [[((draw % 2,), draw, "") for draw in range(first, first + 3)] for first in (0, 3, 6)]
     loader = DataLoader(crops, batch_sampler=drawn, num_workers=workers)
-    for keys, (image, label, domain) in zip(drawn, loader, strict=True):
+    for keys, (image, label, domain, _) in zip(drawn, loader, strict=True):
         assert torch.equal(image, torch.stack([crops[key][0] for key in keys]))
         assert label.tolist() == domain.tolist() == [0, 0, 0]
 
@@ -158,12 +158,13 @@ def noise(count=2):
 
 def test_item_is_the_augmented_crop_with_its_label_and_the_place_of_its_domain():
     crops = images()
-    image, label, domain = crops[(40,), 17, ""]
+    image, label, domain, mark = crops[(40,), 17, ""]
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.float32
     assert (label, domain) == (1, 0)
-    assert crops[(0,), 17, ""][1:] == (0, 0)
-    assert crops[(50,), 17, ""][1:] == (0, 1)
+    assert np.isnan(mark)  # nobody marks it
+    assert crops[(0,), 17, ""][1:3] == (0, 0)
+    assert crops[(50,), 17, ""][1:3] == (0, 1)
     random = np.random.default_rng([5, 17])
     random.random()  # which view
     change = np.random.default_rng(int(random.integers(2**63)))
@@ -171,12 +172,27 @@ def test_item_is_the_augmented_crop_with_its_label_and_the_place_of_its_domain()
     np.testing.assert_array_equal(image.numpy(), expected)
 
 
+def test_teacher_marks_the_picture_as_the_student_sees_it():
+    class Brightness:
+        def log_odds(self, crop):
+            return float(crop.mean())
+
+    plain, marked = images(noise(), share=0.5), images(noise(), share=0.5, teacher=Brightness())
+    for draw in range(8):
+        for simulation in ("", "simulated_print"):
+            image, *_ = plain[(1,), draw, simulation]
+            same, _, _, mark = marked[(1,), draw, simulation]
+            assert torch.equal(same, image)
+            assert mark == pytest.approx(127.5 * (1 + float(image.mean())), abs=0.1)
+    assert np.isnan(marked[(0, 1), 0, ""][3])  # clips are not marked
+
+
 def test_all_frames_of_a_clip_are_changed_alike():
     pixels = np.repeat(noise().crops_MVSS3[:1], 4, axis=0)  # four times the same frame
     crops = images(CropSet(UNEVEN.samples[:4], (), pixels), share=0.5)
     seen = []
     for draw in range(6):
-        clip, _, _ = crops[(0, 1, 2, 3), draw, ""]
+        clip, *_ = crops[(0, 1, 2, 3), draw, ""]
         assert clip.shape == (4, 3, 32, 32)
         assert all(torch.equal(frame, clip[0]) for frame in clip)
         seen.append(clip[0])
@@ -255,8 +271,8 @@ def test_a_simulated_attack_is_an_attack_and_depends_on_seed_and_draw_alone():
     live = next(sample for sample in UNEVEN.samples if sample.live)
     crops = CropSet((live, live), (), pixels)
     first, again = images(crops, augmentation="none"), images(crops, augmentation="none")
-    image, label, domain = first[(0,), 3, "simulated_replay"]
-    plain, plain_label, plain_domain = first[(0,), 3, ""]
+    image, label, domain, _ = first[(0,), 3, "simulated_replay"]
+    plain, plain_label, plain_domain, _ = first[(0,), 3, ""]
     assert (label, plain_label, domain) == (1, 0, plain_domain)
     assert not torch.equal(image, plain)
     assert torch.equal(image, again[(0,), 3, "simulated_replay"][0])

@@ -90,6 +90,26 @@ class TestEnergies:
         for name in ("correct", "dis_correct", "ccdd_correct"):
             assert 0 <= int(losses[name]) <= len(batch)
 
+    def test_distillation_adds_the_distance_to_the_teachers_odds(self):
+        made, batch = task(distillation=0.7, distillation_temperature=2.0), random_batch()
+        teacher = torch.linspace(-3, 3, len(batch))
+        plain = made(batch.image, batch.label, batch.domain)["loss"]
+        logits = made.network(batch.image)
+        expected = torch.zeros(())
+        for (live, spoof), odds in zip(logits, teacher, strict=True):
+            student, target = torch.sigmoid((live - spoof) / 2), torch.sigmoid(odds / 2)
+            divergence = target * (target / student).log() + (1 - target) * ((1 - target) / (1 - student)).log()
+            expected += 0.7 * 4 * divergence
+        losses = made(batch.image, batch.label, batch.domain, teacher)
+        torch.testing.assert_close(losses["loss"], plain + expected)
+        torch.testing.assert_close(0.7 * losses["distilled"], expected.detach())
+
+    def test_distillation_of_its_own_odds_costs_nothing(self):
+        made, batch = task(distillation=1.0), random_batch()
+        logits = made.network(batch.image).detach()
+        losses = made(batch.image, batch.label, batch.domain, logits[:, 0] - logits[:, 1])
+        assert abs(float(losses["distilled"])) < 1e-4
+
     def test_clips_need_a_temporal_head(self):
         batch = random_batch(images=2, frames=8)
         with pytest.raises(ValueError, match="lstm"):
