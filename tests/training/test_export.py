@@ -75,7 +75,7 @@ def exported(crops, runs, tmp_path_factory):
         folder,
         name="mine",
         version="7",
-        precisions=["int8", "fp32"],
+        precisions=["int8", "fp16", "fp32"],
         held_out=[held_out],
         licences={"hall": "our own, with consent"},
     )
@@ -113,9 +113,9 @@ def test_fp32_bundle_scores_clips_as_torch_does(crops, runs, exported):
 def test_int8_bundle_is_smaller_and_stays_close(crops, runs, exported):
     folder, manifest = exported
     assert (folder / "encoder.int8.onnx").stat().st_size < 0.4 * (folder / "encoder.onnx").stat().st_size
-    first, second = manifest.variants
-    assert (first.precision, second.precision) == ("int8", "fp32")
-    assert second.parity is None
+    first, _, third = manifest.variants
+    assert [each.precision for each in manifest.variants] == ["int8", "fp16", "fp32"]
+    assert third.parity is None
     assert first.parity.images == len(runs[0].protocol(crops).reports["test"].rows)
     assert 0 < first.parity.mean_score_drift < 0.1
     weights = onnx.load(folder / "encoder.int8.onnx").graph.initializer
@@ -124,6 +124,17 @@ def test_int8_bundle_is_smaller_and_stays_close(crops, runs, exported):
     assert kernels
     # 7 bits, or processors without VNNI overflow; docs/adr/0004.
     assert max(int(np.abs(each.astype(int)).max()) for each in kernels) <= 64
+
+
+def test_fp16_bundle_is_half_as_large_and_says_how_far_it_drifts(crops, runs, exported):
+    folder, manifest = exported
+    assert (folder / "encoder.fp16.onnx").stat().st_size < 0.6 * (folder / "encoder.onnx").stat().st_size
+    parity = manifest.variant("fp16").parity
+    assert 0 < parity.max_score_drift < 5e-3
+    assert parity.mean_score_drift < manifest.variant("int8").parity.mean_score_drift
+    [pictures, *_], _, _ = clips_of(crops, runs[0])
+    halved, whole = (load_bundle(folder, precision=each).scorer.score(pictures) for each in ("fp16", "fp32"))
+    assert [each.score for each in halved] == pytest.approx([each.score for each in whole], abs=5e-3)
 
 
 def test_bundle_says_where_it_comes_from_and_what_it_is_worth(runs, exported):

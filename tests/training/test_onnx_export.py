@@ -10,7 +10,7 @@ from liveness_core.runtime import OrtSession
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
 from liveness_training.models.resnet import ResNetEncoder, _BasicBlock, _Bottleneck
 from liveness_training.models.temporal import TemporalHead
-from liveness_training.onnx_export import ExportError, to_int8, to_onnx
+from liveness_training.onnx_export import ExportError, to_fp16, to_int8, to_onnx
 
 # B clips, T=8 frames, D embedding
 
@@ -117,6 +117,20 @@ def test_first_convolutions_stay_in_float(exported_mobilenet):
     _, example, fp32 = exported_mobilenet
     integers = quantised(to_int8(fp32, [example.numpy()], float_convolutions=6))
     assert integers == [False] * 6 + [True] * (len(integers) - 6)
+
+
+def test_half_precision_takes_and_gives_float32_and_stays_close(exported_mobilenet):
+    _, example, fp32 = exported_mobilenet
+    fp16 = to_fp16(fp32)
+    assert len(fp16) < 0.6 * len(fp32)
+    session, reference = OrtSession(fp16), OrtSession(fp32)
+    assert [each.dtype for each in (*session.inputs, *session.outputs)] == ["float32"] * 3
+    assert [each.shape for each in session.outputs] == [each.shape for each in reference.outputs]
+    names = ["embedding", "features"]
+    for actual, expected in zip(
+        *(each.run({"image": example.numpy()}, names) for each in (session, reference)), strict=True
+    ):
+        assert 0 < np.abs(actual - expected).max() < 0.01 * np.abs(expected).max()
 
 
 class SmallResNet(nn.Module):

@@ -53,6 +53,7 @@ class ExportedPrecision(StrEnum):
     """Precisions that `export` writes."""
 
     INT8 = "int8"
+    FP16 = "fp16"
     FP32 = "fp32"
 
 
@@ -267,7 +268,7 @@ def export(
     cache: Path | None = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
     precision: Annotated[
-        list[ExportedPrecision] | None, typer.Option(help="One or both; the first is the default.")
+        list[ExportedPrecision] | None, typer.Option(help="May be repeated; the first is the default.")
     ] = None,
     held_out: Annotated[list[Path] | None, typer.Option(help="Run of the same recipe that kept a domain out.")] = None,
     licence: Annotated[list[str] | None, typer.Option(help="DOMAIN=TERMS, for each domain.")] = None,

@@ -33,7 +33,7 @@ from liveness_training.evaluation.report import Report, run_report, scored_rows
 from liveness_training.golden import golden_cases
 from liveness_training.model_card import model_card
 from liveness_training.models.network import EncoderName, ImageNetwork
-from liveness_training.onnx_export import CHECKED_ROWS, TOLERANCE, ExportError, network_file, to_int8, to_onnx
+from liveness_training.onnx_export import CHECKED_ROWS, TOLERANCE, ExportError, network_file, to_fp16, to_int8, to_onnx
 from liveness_training.protocols import Protocol
 from liveness_training.run_folder import RunFolder
 from liveness_training.temporal_export import TEMPORAL, ExportedHead, export_head
@@ -70,7 +70,7 @@ def export_bundle(
         folder: of the bundle; one that is there is replaced whole.
         name: of the bundle.
         version: of the bundle.
-        precisions: `fp32`, `int8` or both; the first is the default and sets the thresholds.
+        precisions: of `fp32`, `fp16` and `int8`; the first is the default and sets the thresholds.
         held_out: runs of the same recipe that kept a domain out; their figures on it go into the bundle.
         licences: domain -> terms under which it was used.
 
@@ -178,6 +178,8 @@ def _encoders(
         encoders["int8"] = to_int8(
             encoders["fp32"], batches, float_convolutions=_FLOAT_CONVOLUTIONS[run.config.encoder]
         )
+    if "fp16" in precisions:
+        encoders["fp16"] = to_fp16(encoders["fp32"])
     return encoders
 
 
