@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import cycle, islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import LIVE, SPOOF, Scorer
+from liveness_training.config import TrainConfig
 from liveness_training.data.batches import service_images
 from liveness_training.data.crops import CropSet
 from liveness_training.environment import libraries
@@ -262,7 +264,7 @@ def _held_out(run: RunFolder, others: Sequence[RunFolder], *, clips: bool) -> Re
     """Figures of runs that kept a domain out; those of clips only where the bundle scores clips."""
     found: dict[str, dict[str, float]] = {}
     for other in others:
-        ours, theirs = (each.config.model_dump(exclude=_NOT_THE_RECIPE) for each in (run, other))
+        ours, theirs = (each.config.model_dump(exclude=_NOT_THE_RECIPE) for each in (_recipe(run, other), other))
         differing = [name for name in ours if ours[name] != theirs[name]]
         differing += ["preprocessing"] if run.preprocess != other.preprocess else []
         if differing:
@@ -274,6 +276,17 @@ def _held_out(run: RunFolder, others: Sequence[RunFolder], *, clips: bool) -> Re
             if name.startswith("held_out/") and (clips or not name.endswith("@clip")):
                 found[name] = dict(values)
     return found
+
+
+def _recipe(run: RunFolder, other: RunFolder) -> RunFolder:
+    """The run whose recipe a held-out run must have.
+
+    A run on a frozen encoder scores photos as the run did that it started from: where the held-out run has no frozen
+    encoder itself, it is held against that earlier one.
+    """
+    if not run.config.frozen or other.config.frozen or run.init_run is None:
+        return run
+    return replace(run, config=TrainConfig.model_validate(run.init_run["config"]))
 
 
 def _network_sizes(files: Mapping[str, bytes]) -> dict[str, int]:
