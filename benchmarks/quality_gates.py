@@ -9,6 +9,7 @@ operating point `eer` is given by tenths of the pictures, and again for those th
 
 import argparse
 import asyncio
+import itertools
 import json
 import shutil
 import tempfile
@@ -28,8 +29,6 @@ from liveness_training.data.samples import read_index
 from liveness_training.protocols import assign_splits
 
 mpl.use("Agg")
-import itertools
-
 import matplotlib.pyplot as plt
 
 _OPEN = QualityGates(
