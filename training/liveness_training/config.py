@@ -83,6 +83,9 @@ class TrainConfig(BaseModel):
     depend on it."""
     distillation: float = Field(default=0.0, ge=0)
     """λ_T: weight of agreeing with the networks that `--teacher` names, on images; 0 for none. Not in the paper."""
+    distillation_of: Literal["all", "right"] = "all"
+    """Whether marks on the wrong side of the label are learned from as well: they hold what the teacher knows of other
+    cameras, and its faults."""
     distillation_temperature: float = Field(default=2.0, gt=0)
     """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)

@@ -9,7 +9,7 @@ from torch import nn
 from liveness_training.config import TrainConfig
 from liveness_training.loop import Trainer
 from liveness_training.progress import Progress
-from liveness_training.tasks.method import Batch, LivenessTask
+from liveness_training.tasks.method import Batch, LivenessTask, distillation_energy
 from support.small_networks import SmallEncoder, random_batch
 
 K = 3
@@ -103,6 +103,15 @@ class TestEnergies:
         losses = made(batch.image, batch.label, batch.domain, teacher)
         torch.testing.assert_close(losses["loss"], plain + expected)
         torch.testing.assert_close(0.7 * losses["distilled"], expected.detach())
+
+    def test_marks_on_the_wrong_side_of_the_label_may_be_left_out(self):
+        made, batch = task(distillation=1.0, distillation_of="right"), random_batch()
+        side = torch.where(batch.label == 0, 2.0, -2.0)
+        right = torch.arange(len(batch)) % 3 > 0
+        teacher = torch.where(right, side, -side)
+        found = made(batch.image, batch.label, batch.domain, teacher)["distilled"]
+        alone = distillation_energy(made.network(batch.image)[right].detach(), teacher[right], 2.0)
+        torch.testing.assert_close(found, alone)
 
     def test_distillation_of_its_own_odds_costs_nothing(self):
         made, batch = task(distillation=1.0), random_batch()

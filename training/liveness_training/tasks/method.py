@@ -82,7 +82,9 @@ class _DomainEnergies(nn.Module):
         return energies
 
 
-def distillation_energy(logits_N2: Tensor, teacher_N: Tensor, temperature: float) -> Tensor:
+def distillation_energy(
+    logits_N2: Tensor, teacher_N: Tensor, temperature: float, counts_N: Tensor | None = None
+) -> Tensor:
     """How far a student's odds are from its teacher's, summed over the batch, in nats.
 
     Both log-odds of live are divided by the temperature; the cross-entropy of the two is taken over its least value,
@@ -93,13 +95,17 @@ def distillation_energy(logits_N2: Tensor, teacher_N: Tensor, temperature: float
         logits_N2: the student's, order [live, spoof].
         teacher_N: the teacher's log-odds of live.
         temperature: above 0.
+        counts_N: which of them count, all without it.
     """
     student_N = (logits_N2[:, 0] - logits_N2[:, 1]) / temperature
     teacher_N = teacher_N / temperature
     target_N = teacher_N.sigmoid()
-    entropy = nn.functional.binary_cross_entropy_with_logits(teacher_N, target_N, reduction="sum")
-    cross = nn.functional.binary_cross_entropy_with_logits(student_N, target_N, reduction="sum")
-    return (cross - entropy) * temperature**2
+    entropy_N, cross_N = (
+        nn.functional.binary_cross_entropy_with_logits(odds_N, target_N, reduction="none")
+        for odds_N in (teacher_N, student_N)
+    )
+    distance_N = cross_N - entropy_N
+    return (distance_N if counts_N is None else distance_N[counts_N]).sum() * temperature**2
 
 
 class LivenessTask(nn.Module):
@@ -144,6 +150,7 @@ class LivenessTask(nn.Module):
         self._smoothing = config.label_smoothing
         self._distillation = config.distillation
         self._temperature = config.distillation_temperature
+        self._right_marks_only = config.distillation_of == "right"
 
     def forward(self, image: Tensor, label: Tensor, domain: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
         """`loss` is E, the sum over the batch as in the paper; the loop decides whether to divide it.
@@ -165,7 +172,9 @@ class LivenessTask(nn.Module):
         loss = nn.functional.cross_entropy(logits_N2, label, reduction="sum", label_smoothing=self._smoothing)
         losses = {"class": loss.detach(), "correct": (logits_N2.argmax(1) == label).sum()}
         if teacher is not None and self._distillation:
-            distilled = distillation_energy(logits_N2, teacher, self._temperature)
+            right_N = (teacher > 0) == (label == 0)
+            counts_N = right_N if self._right_marks_only else None
+            distilled = distillation_energy(logits_N2, teacher, self._temperature, counts_N)
             losses["distilled"] = distilled.detach()
             loss = loss + self._distillation * distilled
         if discriminators is not None:
