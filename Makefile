@@ -5,13 +5,18 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV ?= .venv
 SERVE_VENV ?= .venv-serve
+# Of `make evaluate`: labelled pictures, the reference's networks, the folder of benchmarks/train_default.sh, the result.
+DATA ?= ../shared/pad-data
+PEERS ?= ../shared/peers
+HELD_OUT ?= runs/default
+OUT ?= benchmarks/evaluation
 # Two environments, so that whoever only serves does not download PyTorch.
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSIGHTFACE := insightface==2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench clean
+.PHONY: help serve test check format bench evaluate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +55,11 @@ bench: $(VENV)/.installed  ## measure the service: throughput and latency as rat
 	$(BIN)/python benchmarks/service_overhead.py
 	$(BIN)/python benchmarks/clip_overhead.py
 	$(BIN)/python benchmarks/memory.py
+
+evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, through the service (PEERS=, HELD_OUT= add to it)
+	$(BIN)/python benchmarks/evaluate.py $(DATA) --out $(OUT) \
+		$(if $(wildcard $(PEERS)),--peer $(PEERS)) \
+		$(foreach bundle,$(wildcard $(HELD_OUT)/bundles/without-*),--held-out $(patsubst without-%,%,$(notdir $(bundle)))=$(bundle))
 
 clean:  ## remove environments and caches
 	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

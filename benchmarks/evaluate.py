@@ -190,6 +190,8 @@ def main() -> None:
     peer = SilentFace(arguments.peer) if arguments.peer else None
     report = {}
     for name, (bundle, part) in parts.items():
+        if len({sample.live for sample in part}) < 2:  # nobody was kept for a test
+            continue
         manifest = Manifest.model_validate_json((bundle / "bundle.json").read_text())
         report[name] = figures(asyncio.run(judge(bundle, arguments.data, part, peer)), manifest)
         print(f"{name}: {len(part)} pictures", flush=True)

@@ -230,6 +230,17 @@ def test_run_of_another_recipe_is_not_taken_for_a_held_out_figure(runs, field):
         _held_out(run, [other], clips=True)
 
 
+def test_photos_of_a_frozen_run_have_the_held_out_figures_of_the_run_it_started_from(runs):
+    """It changed nothing of what scores them; clips it scores by a head that the held-out run does not have."""
+    from liveness_training.export import _held_out
+
+    run, other = runs
+    head = replace(run, config=run.config.model_copy(update={"frozen": True, "steps": 99}), init_run=run.summary())
+    assert "held_out/hall" in _held_out(head, [other], clips=True)
+    with pytest.raises(ExportError, match=r"another recipe than .* \(steps\)"):
+        _held_out(head, [replace(other, config=other.config.model_copy(update={"steps": 7}))], clips=True)
+
+
 def test_how_training_was_carried_out_is_no_part_of_the_recipe(runs):
     from liveness_training.export import _held_out
 

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Trains, measures and exports models/default: the run on all domains, the same recipe without each of the four attack
+# domains, a temporal head on the first one's frozen encoder, and a bundle of each.
+#
+#   benchmarks/train_default.sh DATA PUBLIC INIT PEERS RUNS BUNDLE VERSION
+#
+# DATA: a folder like ../shared/pad-data; PUBLIC: what benchmarks/training/public_faces.py makes; INIT: ImageNet weights
+# of MobileNetV2; PEERS: folder of the two networks of Silent-Face-Anti-Spoofing, which are learned from. About two
+# hours on two cores that do nothing else. What is done is kept in RUNS; the same command goes on. Afterwards
+# `make evaluate HELD_OUT=RUNS` measures all five bundles through the service.
+set -euo pipefail
+data=$1 public=$2 init=$3 peers=$4 runs=$5 bundle=$6 version=$7
+train=${TRAIN:-liveness-train}
+
+domains=(replay_attack casia_fasd nuaa celeba_spoof)
+teacher=(--teacher "$peers/silent_face_2.7_80x80.onnx" --teacher "$peers/silent_face_4.0_80x80.onnx")
+common=(--size 160 --set workers=1)
+licences=(
+  --licence 'replay_attack=Idiap Replay-Attack, non-commercial research under an agreement with Idiap'
+  --licence 'casia_fasd=CASIA-FASD, non-commercial research under an agreement with its owners'
+  --licence 'nuaa=NUAA Photograph Imposter Database, research'
+  --licence 'celeba_spoof=subsets of CelebA-Spoof, non-commercial research'
+  --licence 'lfw_gray=Labeled Faces in the Wild, grey, live only, research'
+  --licence 'lfw_colour=Labeled Faces in the Wild, live only, research'
+  --licence 'public=pictures from public repositories, terms not stated (benchmarks/training/public_faces.py names them)'
+)
+
+run() { # NAME INIT OPTIONS…: unless it has ended
+  local folder="$runs/$1" start=$2
+  shift 2
+  [ -e "$folder/metrics.json" ] || "$train" train "$data" "$public" --run "$folder" --resume --init "$start" "${common[@]}" "$@"
+}
+
+both() { # NAME OPTIONS…: the recipe's two parts
+  local name=$1
+  shift
+  run "first/$name" "$init" --config default_bundle "${teacher[@]}" "$@"
+  run "$name" "$runs/first/$name" --config default_bundle_labels "${teacher[@]}" "$@"
+}
+
+both all
+run head "$runs/all" --set frozen=true --set lstm=true --set simulate=true --set short_clips=stretch \
+  --set steps=100 --set clips_per_domain=3
+held_out=()
+for domain in "${domains[@]}"; do
+  both "without-$domain" --hold-out "$domain"
+  held_out+=(--held-out "$runs/without-$domain")
+  "$train" export "$runs/without-$domain" "$runs/bundles/without-$domain" --precision int8 "${licences[@]}"
+done
+"$train" export "$runs/head" "$bundle" --version "$version" --precision int8 --precision fp16 \
+  "${held_out[@]}" "${licences[@]}"
