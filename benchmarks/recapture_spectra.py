@@ -3,9 +3,9 @@
     python benchmarks/recapture_spectra.py RECAPTURE --out OUT
 
 RECAPTURE: a folder with an index.csv (path, label, source) and patches at the camera's own pixels, of `real` scenes and
-of a `screen`. A photograph of a screen differs from a scene in where its energy lies: less detail, and peaks where panel
-and sensor beat. Each patch's radial power spectrum (share of the energy in each band, in decibels) is taken, and its largest
-peak over the neighbouring bands; real scenes go through the simulation, and all three kinds are compared by
+of a `screen`. A photograph of a screen differs from a scene in where its energy lies: less detail, and peaks where
+panel and sensor beat. Each patch's radial power spectrum (share of the energy in each band, in decibels) is taken, and
+its largest peak over its ring; real scenes go through the simulation as well, and all three kinds are compared by
 source, so that no camera counts more than another.
 """
 
