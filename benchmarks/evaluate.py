@@ -97,9 +97,12 @@ def figures(judged: Sequence[Judged], manifest: Manifest) -> dict[str, float]:
         "found_attacks": sum(each.found for each in attacks) / len(attacks),
         "bpnrr": sum(each.answer.score is None for each in live) / len(live),
         "apnrr": sum(each.answer.score is None for each in attacks) / len(attacks),
-        "auc": auc(ours),
-        "eer": eer(ours)[0],
     }
+    for reason, count in Counter(reason for each in judged for reason in each.answer.reasons).items():
+        values[f"refused/{reason}"] = count / len(judged)
+    if not ours.has_both:  # there are no error rates to give
+        return values
+    values |= {"auc": auc(ours), "eer": eer(ours)[0]}
     for name, (low, high) in intervals(ours, None).items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     for name, point in manifest.operating_points.items():
@@ -108,8 +111,6 @@ def figures(judged: Sequence[Judged], manifest: Manifest) -> dict[str, float]:
             f"bpcer@{name}": bpcer(ours, point.threshold),
             **{f"apcer@{name}/{key}": rate for key, rate in apcer_by_species(ours, point.threshold).items()},
         }
-    for reason, count in Counter(reason for each in judged for reason in each.answer.reasons).items():
-        values[f"refused/{reason}"] = count / len(judged)
     if any(each.peer is not None for each in judged):
         theirs = scored(judged, [each.peer for each in judged])
         values |= {
