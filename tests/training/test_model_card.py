@@ -38,6 +38,30 @@ def test_interval_stands_beside_its_figure(card_of):
     assert "95 % intervals" not in card_of()
 
 
+def test_attacks_are_told_apart_where_their_rates_are_known(card_of):
+    card = card_of(metrics={"held_out/hall": FIGURES | {"apcer/print": 0.15, "apcer/replay": 0.02}})
+    assert "| held_out/hall | print | 15.0 |" in card
+    assert "| held_out/hall | replay | 2.0 |" in card
+    assert "By kind of attack" not in card_of()
+
+
+def test_failures_are_told_where_they_were_looked_at(card_of, tmp_path):
+    manifest = make_tiny_bundle(tmp_path / "c", metrics={"test": FIGURES})
+    assert "## Where it fails\n\nPrints on matt paper." in model_card(
+        manifest, {"encoder.onnx": 1}, "Prints on matt paper.\n"
+    )
+    assert "Where it fails" not in card_of()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_networks_that_it_learned_from_are_named(card_of, frozen):
+    config = {"teacher": [{"name": "wise.onnx", "sha256": "0" * 64}]}
+    if frozen:
+        config = {"frozen": True, "init_run": {"git_commit": "abc", "config": {}, **config}}
+    assert "published networks (`wise.onnx`;" in card_of(config=config)
+    assert "published networks" not in card_of(config={})
+
+
 def test_figure_that_was_not_measured_is_a_dash(card_of):
     clip = {"presentations": 7.0, "auc": 0.5, "hter_idealised": 0.5}
     assert "| test@clip | 7 | 50.0 | – | – | 50.0 | – | – | – | – | – |" in card_of(metrics={"test@clip": clip})

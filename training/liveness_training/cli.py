@@ -272,6 +272,9 @@ def export(
     ] = None,
     held_out: Annotated[list[Path] | None, typer.Option(help="Run of the same recipe that kept a domain out.")] = None,
     licence: Annotated[list[str] | None, typer.Option(help="DOMAIN=TERMS, for each domain.")] = None,
+    failures: Annotated[
+        Path | None, typer.Option(help="Markdown file for the model card: what its failures look like.")
+    ] = None,
     workers: Workers = 2,
 ) -> None:
     """Make a run into a bundle that the service loads."""
@@ -291,6 +294,7 @@ def export(
             precisions=[each.value for each in precision or [ExportedPrecision.INT8]],
             held_out=[RunFolder.read(path) for path in held_out or []],
             licences=dict(entry.split("=", 1) for entry in licence or []),
+            failures=failures.read_text(encoding="utf-8") if failures else "",
         )
     typer.echo(as_table(manifest.metrics))
 

@@ -63,6 +63,7 @@ def export_bundle(
     precisions: Sequence[Precision],
     held_out: Sequence[RunFolder] = (),
     licences: Mapping[str, str] | None = None,
+    failures: str = "",
 ) -> Manifest:
     """Write a run's bundle, then load it as the service does.
 
@@ -75,6 +76,7 @@ def export_bundle(
         precisions: of `fp32`, `fp16` and `int8`; the first is the default and sets the thresholds.
         held_out: runs of the same recipe that kept a domain out; their figures on it go into the bundle.
         licences: domain -> terms under which it was used.
+        failures: what its failures look like, in Markdown, for the model card.
 
     Raises:
         ExportError: an exported network differs, the golden cases say nothing, or a held-out run has another recipe.
@@ -139,13 +141,17 @@ def export_bundle(
             git_commit=run.git_commit,
             seed=run.config.seed,
             command=" ".join(["liveness-train", *sys.argv[1:]]),
-            config=run.config.model_dump(mode="json") | ({"init_run": run.init_run} if run.init_run else {}),
+            config={
+                **run.config.model_dump(mode="json"),
+                **({"teacher": list(run.teacher)} if run.teacher else {}),
+                **({"init_run": run.init_run} if run.init_run else {}),
+            },
             libraries=libraries(),
             data=tuple(f"{domain}: {(licences or {}).get(domain, 'terms not stated')}" for domain in trained),
         ),
         metrics={**figures, **_held_out(run, held_out, clips=head is not None)},
     )
-    files["MODEL_CARD.md"] = model_card(manifest, _network_sizes(files)).encode()
+    files["MODEL_CARD.md"] = model_card(manifest, _network_sizes(files), failures).encode()
     saved = save_bundle(folder, manifest, files)
     for precision in precisions:
         load_bundle(folder, precision=precision, runtime=RuntimeOptions("cpu"))

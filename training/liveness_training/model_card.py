@@ -17,12 +17,13 @@ _COLUMNS = (
 )
 
 
-def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
+def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "") -> str:
     """Markdown.
 
     Args:
         manifest: of the bundle.
         sizes: network file -> bytes.
+        failures: what its failures look like, in words.
     """
     provenance = manifest.provenance
     test = {name: values for name, values in manifest.metrics.items() if not name.startswith("held_out/")}
@@ -46,7 +47,7 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
         "\n".join(f"- {entry}" for entry in provenance.data),
         f"Split by person. Faces by `{manifest.detector.name}`, crops of {manifest.preprocess.margin:g} times the "
         f"face. Code at commit `{provenance.git_commit}`, seed {provenance.seed}; settings and library versions are in "
-        f"`bundle.json`.{_kept_from(provenance)}",
+        f"`bundle.json`.{_kept_from(provenance)}{_teachers(provenance)}",
         "## Unseen people of the same domains",
         f"Scored by the networks of this bundle ({manifest.variants[0].precision}), at the threshold of "
         f"`{manifest.default_operating_point}`. Percent.",
@@ -61,6 +62,8 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
         ),
         "APCER is that of the worst PAI species (ISO/IEC 30107-3); APNRR and BPNRR are the attacks and the bona fide "
         "presentations in which no face was found. Quality gates are not part of these figures." + _levels(manifest),
+        *_by_species(manifest),
+        *(["## Where it fails", failures.strip()] if failures.strip() else []),
         "## Operating points",
         "A face is live when its score is at or above the threshold. Chosen on "
         f"{manifest.operating_points[manifest.default_operating_point].chosen_on}.",
@@ -109,6 +112,35 @@ def _clips(manifest: Manifest) -> list[str]:
         _points(head.operating_points, manifest.default_operating_point),
         f"Temperature {head.temperature:.3f}.",
     ]
+
+
+def _by_species(manifest: Manifest) -> list[str]:
+    """APCER of each kind of attack, for photos, at the threshold that the tables above have theirs at."""
+    lines = [
+        f"| {name} | {key.removeprefix('apcer/')} | {100 * rate:.1f} |"
+        for name, values in manifest.metrics.items()
+        if "@" not in name and name != "test"
+        for key, rate in values.items()
+        if key.startswith("apcer/")
+    ]
+    if not lines:
+        return []
+    return ["## By kind of attack", "\n".join(["| data | attack | APCER |", "| --- | --- | --- |", *lines])]
+
+
+def _teachers(provenance: Provenance) -> str:
+    """Which networks the encoder learned from, this run's or those of the run that it was kept from."""
+    config = provenance.config
+    while not config.get("teacher") and isinstance(config.get("init_run"), dict):
+        config = config["init_run"]  # type: ignore[assignment]  # a dict, as just seen
+    teachers = config.get("teacher")
+    if not isinstance(teachers, list) or not teachers:
+        return ""
+    names = ", ".join(f"`{each['name']}`" for each in teachers if isinstance(each, dict))
+    return (
+        f" Beside the labels it learned from the scores of published networks ({names}; hashes in `bundle.json`), "
+        "which are no part of it."
+    )
 
 
 def _kept_from(provenance: Provenance) -> str:

@@ -46,6 +46,8 @@ class RunFolder:
     """The data that it was trained on, as the command line names them."""
     cache: Path
     """Folder of their crops."""
+    teacher: tuple[dict[str, str], ...] = ()
+    """Name and hash of the networks that it learned from beside the labels."""
     init_run: dict[str, Any] | None = None
     """Commit and settings of the run that it started from; None where it started from no run."""
 
@@ -66,6 +68,7 @@ class RunFolder:
                 settings["git_commit"],
                 tuple(settings["data"]),
                 Path(settings["cache"]),
+                tuple(settings.get("teacher", ())),
                 settings.get("init_run"),
             )
         except (ValidationError, KeyError, TypeError) as error:
@@ -74,7 +77,12 @@ class RunFolder:
     def summary(self) -> dict[str, Any]:
         """What it came of, for the bundle and for runs that start from it."""
         config = self.config.model_dump(mode="json")
-        return {"git_commit": self.git_commit, "config": config, "init_run": self.init_run}
+        return {
+            "git_commit": self.git_commit,
+            "config": config,
+            "teacher": list(self.teacher),
+            "init_run": self.init_run,
+        }
 
     def metrics(self) -> Report:
         """Its figures.
