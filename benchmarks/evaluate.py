@@ -11,6 +11,7 @@ own crop rule.
 
 import argparse
 import asyncio
+import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -159,6 +160,18 @@ def _cell(values: Mapping[str, float], key: str) -> str:
     return shown
 
 
+def write_answers(path: Path, answers: Sequence[tuple[str, Judged]]) -> None:
+    """A line for each picture: what to look at when figures surprise."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["data", "path", "label", "attack", "verdict", "score", "reasons", "peer"])
+        for name, each in answers:
+            sample, answer = each.sample, each.answer
+            label = "live" if sample.live else "spoof"
+            reasons = " ".join(answer.reasons)
+            rows.writerow([name, sample.path, label, sample.species, answer.verdict, answer.score, reasons, each.peer])
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,14 +202,17 @@ def main() -> None:
         domain, _, bundle = text.partition("=")
         parts[f"unseen domain/{domain}"] = (Path(bundle), [sample for sample in samples if sample.domain == domain])
     peer = SilentFace(arguments.peer) if arguments.peer else None
-    report = {}
+    report, answers = {}, []
     for name, (bundle, part) in parts.items():
         if len({sample.live for sample in part}) < 2:  # nobody was kept for a test
             continue
         manifest = Manifest.model_validate_json((bundle / "bundle.json").read_text())
-        report[name] = figures(asyncio.run(judge(bundle, arguments.data, part, peer)), manifest)
+        judged = asyncio.run(judge(bundle, arguments.data, part, peer))
+        report[name] = figures(judged, manifest)
+        answers += [(name, each) for each in judged]
         print(f"{name}: {len(part)} pictures", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    write_answers(arguments.out / "answers.csv", answers)
     (arguments.out / "figures.json").write_text(json.dumps(report, indent=2) + "\n")
     text = table(report)
     (arguments.out / "figures.md").write_text(text + "\n")

@@ -44,11 +44,11 @@ def result(data, tmp_path_factory):
     command = [sys.executable, str(ROOT / "benchmarks" / "evaluate.py"), str(data), "--out", str(out)]
     command += ["--held-out", f"office={ROOT / 'models' / 'default'}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    return done.stdout, json.loads((out / "figures.json").read_text())
+    return done.stdout, json.loads((out / "figures.json").read_text()), out
 
 
 def test_what_has_no_face_is_a_non_response_and_never_right(result):
-    _, report = result
+    _, report, _ = result
     assert set(report) == {"unseen people/office", "unseen domain/office"}
     for values in report.values():
         assert values["presentations"] == 5
@@ -60,9 +60,18 @@ def test_what_has_no_face_is_a_non_response_and_never_right(result):
 
 
 def test_rates_are_given_at_every_operating_point_of_the_bundle(result):
-    printed, report = result
+    printed, report, _ = result
     manifest = json.loads((ROOT / "models" / "default" / "bundle.json").read_text())
     for point in manifest["operating_points"]:
         assert 0 <= report["unseen people/office"][f"apcer@{point}"] <= 1
         assert 0 <= report["unseen people/office"][f"bpcer@{point}"] <= 1
     assert "| unseen people/office | 5 | 80.0 |" in printed
+
+
+def test_every_answer_can_be_looked_at(result, data):
+    _, _, out = result
+    with (out / "answers.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["data"] == "unseen people/office"]
+    assert {row["path"] for row in rows} == {path.name for path in data.glob("*.png")}
+    [faceless] = [row for row in rows if row["path"] == "print3.png"]
+    assert (faceless["verdict"], faceless["score"], faceless["reasons"]) == ("undetermined", "", "no_face")
