@@ -5,8 +5,8 @@
 #   benchmarks/train_default.sh DATA PUBLIC INIT PEERS RUNS BUNDLE VERSION
 #
 # DATA: a folder like ../shared/pad-data; PUBLIC: what benchmarks/training/public_faces.py makes; INIT: ImageNet weights
-# of MobileNetV2; PEERS: folder of the two networks of Silent-Face-Anti-Spoofing, which are learned from. About two
-# hours on two cores that do nothing else. What is done is kept in RUNS; the same command goes on. Afterwards
+# of MobileNetV2; PEERS: folder of the two networks of Silent-Face-Anti-Spoofing, which are learned from. About
+# 75 minutes on two cores that do nothing else. What is done is kept in RUNS; the same command goes on. Afterwards
 # `make evaluate HELD_OUT=RUNS` measures all five bundles through the service.
 set -euo pipefail
 data=$1 public=$2 init=$3 peers=$4 runs=$5 bundle=$6 version=$7
@@ -31,19 +31,13 @@ run() { # NAME INIT OPTIONS…: unless it has ended
   [ -e "$folder/metrics.json" ] || "$train" train "$data" "$public" --run "$folder" --resume --init "$start" "${common[@]}" "$@"
 }
 
-both() { # NAME OPTIONS…: the recipe's two parts
-  local name=$1
-  shift
-  run "first/$name" "$init" --config default_bundle "${teacher[@]}" "$@"
-  run "$name" "$runs/first/$name" --config default_bundle_labels "${teacher[@]}" "$@"
-}
-
-both all
+recipe=(--config default_bundle "${teacher[@]}")
+run all "$init" "${recipe[@]}"
 run head "$runs/all" --set frozen=true --set lstm=true --set simulate=true --set short_clips=stretch \
   --set steps=100 --set clips_per_domain=3
 held_out=()
 for domain in "${domains[@]}"; do
-  both "without-$domain" --hold-out "$domain"
+  run "without-$domain" "$init" "${recipe[@]}" --hold-out "$domain"
   held_out+=(--held-out "$runs/without-$domain")
   "$train" export "$runs/without-$domain" "$runs/bundles/without-$domain" --precision int8 "${licences[@]}"
 done
