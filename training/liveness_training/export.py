@@ -45,9 +45,9 @@ _CALIBRATION_BATCHES = 12
 _CLASSIFIER = "classifier.onnx"
 # Integer sums are exact everywhere, but the float steps between them round differently from processor to processor.
 _GOLDEN_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "int8": 2e-2}
-# Convolutions that stay in float32. MobileNetV2: the stem and the first two blocks, docs/adr/0004 has the figures.
+# Convolutions that stay in float32. MobileNetV2: the stem and the first three blocks, docs/adr/0004 has the figures.
 # ResNets: the stem, by analogy and not measured; the bundle's parity says what int8 costs.
-_FLOAT_CONVOLUTIONS: dict[EncoderName, int] = {"mobilenet_v2": 6, "resnet18": 1, "resnet34": 1, "resnet50": 1}
+_FLOAT_CONVOLUTIONS: dict[EncoderName, int] = {"mobilenet_v2": 9, "resnet18": 1, "resnet34": 1, "resnet50": 1}
 # In these a run may differ from those that measure it on unseen domains: the domain, and how training is carried out.
 _NOT_THE_RECIPE = {"hold_out", "device", "workers", "compile", "checkpoint_every"}
 _UNHASHED = "0" * 64  # `save_bundle` puts the hashes in
