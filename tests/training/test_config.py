@@ -43,7 +43,14 @@ def test_papers_settings_are_the_papers():
     assert (paper.lambda_ib, paper.lambda_vb, paper.reduction) == (1.0, 1.0, "sum")
     assert (paper.dis, paper.dib, paper.lstm, paper.dvb) == (False, True, True, True)
     assert paper.people == "all"
-    assert built_in_configs() == ["paper"]
+    assert built_in_configs() == ["default_bundle", "paper"]
+
+
+def test_default_bundles_settings_learn_from_a_teacher_and_from_simulated_attacks():
+    bundle = load_config("default_bundle")
+    assert bundle.simulate
+    assert bundle.distillation > 0
+    assert not load_config(None).distillation  # whoever has no teacher needs none
 
 
 def other_value(name, value):
@@ -63,6 +70,8 @@ def other_value(name, value):
         "device": "cpu",
         "precision": "fp32",
         "grl_factor": "-0.7",
+        "distillation": "1.5",
+        "distillation_of": "right",
         "dvb": "true",
         "lstm": "true",
     }
