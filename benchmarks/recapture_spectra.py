@@ -28,25 +28,28 @@ _SIZE = 224
 _BANDS = 28
 
 
-def spectrum(picture: np.ndarray) -> np.ndarray:
-    """Share of the luma's energy in each band of frequency, in decibels, without the mean."""
+def power(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energy of the luma at each frequency, without the mean, and which of the bands each is in."""
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64)
     window = np.outer(np.hanning(_SIZE), np.hanning(_SIZE))
-    power = np.abs(np.fft.fftshift(np.fft.fft2((luma - luma.mean()) * window))) ** 2
-    y, x = np.indices(power.shape) - _SIZE // 2
-    band = np.minimum((np.hypot(x, y) / (_SIZE / 2) * _BANDS).astype(int), _BANDS)
-    shares = np.bincount(band.ravel(), power.ravel(), _BANDS + 1)[:_BANDS]
+    energy = np.abs(np.fft.fftshift(np.fft.fft2((luma - luma.mean()) * window))) ** 2
+    y, x = np.indices(energy.shape) - _SIZE // 2
+    return energy, np.minimum((np.hypot(x, y) / (_SIZE / 2) * _BANDS).astype(int), _BANDS)
+
+
+def spectrum(picture: np.ndarray) -> np.ndarray:
+    """Share of the energy in each band of frequency, in decibels."""
+    energy, band = power(picture)
+    shares = np.bincount(band.ravel(), energy.ravel(), _BANDS + 1)[:_BANDS]
     return 10 * np.log10(shares / max(shares.sum(), 1e-9) + 1e-12)
 
 
 def peak(picture: np.ndarray) -> float:
     """How far the strongest frequency, outside the lowest quarter, stands above the median of its ring, in decibels."""
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64)
-    window = np.outer(np.hanning(_SIZE), np.hanning(_SIZE))
-    power = 10 * np.log10(np.abs(np.fft.fftshift(np.fft.fft2((luma - luma.mean()) * window))) ** 2 + 1e-9)
-    y, x = np.indices(power.shape) - _SIZE // 2
-    ring = (np.hypot(x, y) / (_SIZE / 2) * _BANDS).astype(int)
-    return max(float(power[ring == each].max() - np.median(power[ring == each])) for each in range(_BANDS // 4, _BANDS))
+    energy, band = power(picture)
+    decibels = 10 * np.log10(energy + 1e-9)
+    rings = (decibels[band == each] for each in range(_BANDS // 4, _BANDS))
+    return max(float(ring.max() - np.median(ring)) for ring in rings)
 
 
 def main() -> None:
