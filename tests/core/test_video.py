@@ -196,7 +196,8 @@ class TestPictures:
         assert_like(frame.pixels, np.rot90(QUARTERS, turns)[:, ::-1])
 
     def test_ten_bits_become_eight(self):
-        content = encode_video([QUARTERS] * 2, "mp4", "libx265", pixels="yuv420p10le")
+        # Not libx265: in a process that has run other tests its header is now and then one that the muxer refuses.
+        content = encode_video([QUARTERS] * 2, "mp4", "libx264", pixels="yuv420p10le")
         assert_like(frames_of(content, [1])[0].pixels, QUARTERS)
 
     def test_odd_sizes_are_kept(self):

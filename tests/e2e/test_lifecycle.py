@@ -7,6 +7,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
+import httpx
+
 from support.pictures import astronaut, encoded
 from support.server import running_server
 
@@ -15,14 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_what_was_accepted_is_answered_before_the_service_stops(tmp_path):
     with running_server(tmp_path, preparation_threads="1") as server:
-        content = encoded(astronaut(), "PNG")
+        # Large, so that one thread is busy with eight of them for long enough to be stopped in the middle.
+        content = encoded(cv2.resize(astronaut(), (3000, 3000)))
 
-        def post() -> int:
-            with server.client() as client:
+        def post(client: httpx.Client) -> int:
+            with client:
                 return client.post("/v1/liveness", content=content).status_code
 
+        clients = [server.client() for _ in range(8)]  # made beforehand: that takes longer than a request
         with ThreadPoolExecutor(8) as pool, server.client() as client:
-            answers = [pool.submit(post) for _ in range(8)]
+            answers = [pool.submit(post, each) for each in clients]
             # Stop once all are in: refusing what comes later would be right.
             while "liveness_inflight_requests 8.0" not in client.get("/metrics").text:
                 assert not all(answer.done() for answer in answers)
