@@ -25,7 +25,7 @@ help:  ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	@echo 'installing into $(VENV), a few minutes the first time'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP_INSTALL) --editable '.[service,insightface,training,dev]'
+	$(BIN)/python $(PIP_INSTALL) --editable '.[service,s3,redis,tracing,insightface,training,dev]'
 	$(BIN)/python $(PIP_INSTALL) --no-deps $(INSIGHTFACE)
 	@touch $@
 

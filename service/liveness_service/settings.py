@@ -54,6 +54,39 @@ class Settings(BaseSettings):
     intra_op_threads: int = Field(default=1, ge=1, le=256)
     """Threads that share one batch; requests already run side by side, so more help only while few arrive."""
 
+    models_url: str | None = None
+    """Folder of bundles, one folder each, to choose from at run time; `s3://bucket/prefix` and the like work too."""
+    models_cache: Path = Path("/var/cache/liveness")
+    """Folder that bundles from afar are copied to before they are verified and used."""
+    models_state: Path | None = None
+    """File that keeps which bundle has which role, so that a restart does not undo a switch. None: settings decide."""
+    active_model: str | None = None
+    """Bundle of `LIVENESS_MODELS_URL` that decides; needed with it, instead of `LIVENESS_BUNDLE_PATH`."""
+    canary_model: str | None = None
+    """Bundle that decides for a share of the requests, by a hash of their id."""
+    canary_share: float = Field(default=0.05, ge=0, le=1)
+    """That share."""
+    shadow_model: str | None = None
+    """Bundle that scores a share of the requests beside the one that decides, and only reports."""
+    shadow_share: float = Field(default=0.1, ge=0, le=1)
+    """That share."""
+
+    api_keys: str | None = None
+    """Access keys, one `name:permissions:salt:hash` a line or separated by blanks; `liveness keys new` makes them."""
+    api_keys_file: Path | None = None
+    """File with such lines, e.g. a secret that is mounted; read at start."""
+    allow_anonymous: bool = False
+    """Answer without keys though others can reach the service. Without it and without keys it does not start there."""
+    rate_limit: str | None = None
+    """Most requests of one key, or of one address without keys: `100/minute`, `10/second`. None: no limit."""
+    rate_limit_store: str = "memory://"
+    """Where they are counted: `memory://` in this process, `redis://host:6379` for all replicas together."""
+    audit_log_path: Path | None = None
+    """File that gets one JSON line for each verdict, without pictures. What cannot be written is not answered."""
+
+    tracing: bool = False
+    """Send OpenTelemetry spans; the exporter reads the standard `OTEL_` variables. Needs the extra `tracing`."""
+
     detector: DetectorName | None = None
     """Face detector; the one that the bundle was trained with where it is not set. Another one cuts other crops."""
     detector_model: str | None = None

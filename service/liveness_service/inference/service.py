@@ -73,7 +73,7 @@ class LivenessService:
         self.metrics.watch_queue(lambda: batcher.depth)
         manifest, variant = loaded.bundle.manifest, loaded.bundle.variant
         self.metrics.model_info.labels(
-            manifest.name, manifest.version, variant.precision, loaded.bundle.scorer.provider
+            manifest.name, manifest.version, variant.precision, loaded.bundle.scorer.provider, "active"
         ).set(1)
         self._running, self._fault = _Running(loaded, batcher, pipeline, clips), None
 

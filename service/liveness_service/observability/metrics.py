@@ -72,9 +72,67 @@ class Metrics:
         self.inflight = Gauge("liveness_inflight_requests", "Requests in work or waiting.", registry=registry)
         self.model_info = Gauge(
             "liveness_model_info",
-            "1 for the loaded model; absent without one.",
-            ["name", "version", "precision", "provider"],
+            "1 for each loaded model; absent without one. Roles: active, canary, shadow, previous.",
+            ["name", "version", "precision", "provider", "role"],
             registry=registry,
+        )
+        self.ready = Gauge("liveness_ready", "1 while requests are scored.", registry=registry)
+        self.model_verdicts = Counter(
+            "liveness_model_verdicts_total",
+            "Verdicts by model; a shadow's decide nothing.",
+            ["name", "version", "role", "endpoint", "verdict"],
+            registry=registry,
+        )
+        self.model_score = Histogram(
+            "liveness_model_score",
+            "Scores by model, 0 spoof to 1 live.",
+            ["name", "version", "role", "endpoint"],
+            buckets=_SCORES,
+            registry=registry,
+        )
+        self.model_reference_score = Gauge(
+            "liveness_model_reference_score",
+            "Share of scores at or below `le` in the data that the bundle's thresholds were chosen on.",
+            ["name", "version", "kind", "le"],  # kind: live or spoof
+            registry=registry,
+        )
+        self.model_switches = Counter(
+            "liveness_model_switches_total",
+            "Changes of a role: activate, rollback, canary, shadow; outcome done or failed.",
+            ["action", "outcome"],
+            registry=registry,
+        )
+        self.shadow_agreement = Counter(
+            "liveness_shadow_agreement_total",
+            "Answers that a shadow scored too, by both verdicts.",
+            ["name", "version", "verdict", "shadow_verdict"],
+            registry=registry,
+        )
+        self.shadow_skipped = Counter(
+            "liveness_shadow_skipped_total", "Requests that a shadow should have scored.", ["reason"], registry=registry
+        )
+        self.key_requests = Counter(
+            "liveness_key_requests_total",
+            "Answered requests by the name of the access key; `none` without one, `unknown` for a wrong one.",
+            ["key", "endpoint", "status"],
+            registry=registry,
+        )
+        self.key_verdicts = Counter(
+            "liveness_key_verdicts_total",
+            "Verdicts by the name of the access key.",
+            ["key", "endpoint", "verdict"],
+            registry=registry,
+        )
+        self.audit_records = Counter(
+            "liveness_audit_records_total", "Verdicts written to the audit log.", registry=registry
+        )
+        self.audit_failures = Counter(
+            "liveness_audit_failures_total",
+            "Verdicts that the audit log could not take; they were not answered.",
+            registry=registry,
+        )
+        self.gpu_memory = Gauge(
+            "liveness_gpu_memory_bytes", "Memory of the GPU in use: used, total.", ["kind"], registry=registry
         )
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
