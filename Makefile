@@ -16,10 +16,10 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 INSIGHTFACE := insightface==2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench evaluate clean
+.PHONY: help serve test check format bench evaluate kubernetes-rules clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 # A stamp is older than what it depends on once a pinned version or a dependency changes, and the install runs again.
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
@@ -60,6 +60,9 @@ evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, thro
 	$(BIN)/python benchmarks/evaluate.py $(DATA) --out $(OUT) \
 		$(if $(wildcard $(PEERS)),--peer $(PEERS)) \
 		$(foreach bundle,$(wildcard $(HELD_OUT)/bundles/without-*),--held-out $(patsubst without-%,%,$(notdir $(bundle)))=$(bundle))
+
+kubernetes-rules: $(VENV)/.installed  ## the rules of docker/prometheus as an object for the Prometheus operator
+	$(BIN)/python kubernetes/prometheus_rule.py
 
 clean:  ## remove environments and caches
 	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
