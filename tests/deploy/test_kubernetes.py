@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 
 from support.manifests import KUBERNETES, OVERLAYS, ROOT, Overlay, overlay, render
 
@@ -150,18 +149,21 @@ def test_the_gpu_overlay_alone_asks_for_a_gpu(name):
 
 def test_the_overlay_that_the_guide_shows_renders(tmp_path):
     """As somebody would write it, beside ours: registry, keys, a model, Redis."""
-    guide = (ROOT / "docs" / "kubernetes.md").read_text()
-    (block,) = [part for part in guide.split("```yaml\n")[1:] if part.startswith("# kustomization.yaml")]
     (tmp_path / "kubernetes").symlink_to(KUBERNETES)
     own = tmp_path / "production"
     own.mkdir()
-    (own / "kustomization.yaml").write_text(block.split("```")[0])
+    for part in (ROOT / "docs" / "kubernetes.md").read_text().split("```yaml\n# ")[1:]:
+        name, content = part.split("```")[0].split("\n", 1)
+        (own / name).write_text(content)
     rendered = render(own)
     for each in rendered.objects:
         assert_valid(each)
         assert each["metadata"]["namespace"] == "liveness"
-    assert rendered.container["image"].startswith("registry.example.com/face-liveness:")
+    assert rendered.container["image"] == "registry.example.com/face-liveness:1.0.0-cpu"
+    assert rendered.settings["LIVENESS_ACTIVE_MODEL"] == "office-doors-2"
     assert rendered.settings["LIVENESS_RATE_LIMIT_STORE"].startswith("redis://")
-    ports = {port["port"] for rule in rendered.one("NetworkPolicy")["spec"]["egress"] for port in rule["ports"]}
+    # Policies of one pod add up.
+    policies = [each["spec"] for each in rendered.objects if each["kind"] == "NetworkPolicy"]
+    assert all(selects(each["podSelector"], rendered.pod["metadata"]["labels"]) for each in policies)
+    ports = {port["port"] for each in policies for rule in each["egress"] for port in rule["ports"]}
     assert ports == {53, 6379}
-    assert yaml.safe_load(block.split("```")[0])["namespace"] == "liveness"
