@@ -32,9 +32,7 @@ def seconds_of_prestop(rendered: Overlay) -> int:
 
 
 def exported() -> set[str]:
-    return {sample.name for metric in Metrics().registry.collect() for sample in metric.samples} | {
-        metric.name for metric in Metrics().registry.collect()
-    }
+    return {sample.name for metric in Metrics().registry.collect() for sample in metric.samples}
 
 
 def routes() -> set[str]:

@@ -1,0 +1,36 @@
+"""Load on a service that runs: photos at a fixed rate; statuses, failures and latencies as JSON.
+
+    python benchmarks/load.py http://127.0.0.1:8000 --rate 50 --seconds 30 [--key lv_…] [--image photo.jpg]
+
+The rate is kept whatever becomes of the earlier requests, as many independent clients do it. Above what the service
+can do, requests are refused with 503 `overloaded`. `behind_ms` says how late the latest request was sent: where it is
+more than some milliseconds, this client was the limit, so let it run on another machine than the service.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.load import send_at_rate
+from support.pictures import astronaut, encoded
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", help="of the service, without /v1/liveness")
+    parser.add_argument("--rate", type=float, default=10, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--key", default=os.environ.get("LIVENESS_KEY", ""), help="access key; LIVENESS_KEY")
+    parser.add_argument("--image", type=Path, help="photo to send; the 512×512 astronaut without")
+    options = parser.parse_args()
+    content = options.image.read_bytes() if options.image else encoded(astronaut(), quality=95)
+    outcome = asyncio.run(send_at_rate(options.url, [content], options.rate, options.seconds, key=options.key))
+    print(json.dumps(outcome.summary(), indent=2))
+
+
+if __name__ == "__main__":
+    main()

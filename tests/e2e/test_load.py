@@ -1,0 +1,47 @@
+"""The load generator counts what a real service answers, and what it does not."""
+
+import asyncio
+import json
+import math
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from support.load import send_at_rate
+from support.pictures import astronaut, encoded
+from support.server import running_server
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = encoded(astronaut(), quality=95)
+
+
+def test_every_answer_is_counted_by_its_status(tmp_path):
+    with running_server(tmp_path, max_inflight="1") as server:
+        # At once: one is in work, others are refused.
+        crowd = asyncio.run(send_at_rate(server.url, [PHOTO], rate=1000, seconds=0.01))
+        assert crowd.sent == len(crowd.latencies_s) == 10
+        assert crowd.statuses[200] == len(crowd.answers) > 0
+        assert crowd.statuses[503] == crowd.codes["overloaded"] > 0
+        assert crowd.statuses[200] + crowd.statuses[503] == 10
+        done = subprocess.run(
+            [sys.executable, ROOT / "benchmarks" / "load.py", server.url, "--rate", "5", "--seconds", "1"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    summary = json.loads(done.stdout)
+    assert summary["sent"] == sum(summary["statuses"].values()) == 5
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["p99"]
+
+
+def test_what_is_not_answered_is_a_failure():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and not listening: nobody else gets the port, and connections are refused
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        outcome = asyncio.run(send_at_rate(url, [PHOTO], rate=20, seconds=0.25))
+    assert outcome.failures == {"ConnectError": 5}
+    assert outcome.sent == 5
+    assert math.isnan(outcome.percentile_ms(0.5))
+    assert outcome.summary()["latency_ms"] == {}
