@@ -118,11 +118,12 @@ async def _score_files(files: list[Path], settings: Settings, options: ScoreOpti
 
 async def _score_file(service: LivenessService, path: Path, options: ScoreOptions) -> LivenessResponse | ClipResponse:
     content = path.read_bytes()  # noqa: ASYNC240 (nothing else runs meanwhile)
-    if clip_kind(content) is None:
-        return LivenessResponse.of(str(path), await service.score(content, options), service.model())
-    if options.faces is FacePolicy.ALL:
+    is_clip = clip_kind(content) is not None
+    if is_clip and options.faces is FacePolicy.ALL:
         raise InvalidParameterError("faces: a clip is of one person: single or largest")
-    return ClipResponse.of(str(path), await service.score_clip(content, options), service.model())
+    if is_clip:
+        return ClipResponse.of(str(path), await service.score_clip(content, options), service.model())
+    return LivenessResponse.of(str(path), await service.score(content, options), service.model())
 
 
 @asynccontextmanager

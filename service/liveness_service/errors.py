@@ -93,6 +93,18 @@ class ClipsUnsupportedError(ServiceError):
     status, code, title = 501, "clips_unsupported", "The model scores no clips"
 
 
+class ModelRefusedError(ServiceError):
+    """A bundle cannot take the role it was to get; everything stays as it was."""
+
+    status, code, title = 409, "model_refused", "The bundle is refused"
+
+
+class NoPreviousModelError(ServiceError):
+    """There is nothing to go back to."""
+
+    status, code, title = 409, "no_previous_model", "There is no previous model"
+
+
 class OverloadedError(ServiceError):
     """As many requests as are accepted are in work."""
 

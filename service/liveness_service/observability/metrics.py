@@ -13,6 +13,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from liveness_core.bundle import Manifest
 from liveness_service.inference.results import ClipResult, ImageResult
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
@@ -144,6 +145,12 @@ class Metrics:
         label = str(status) if status in _STATUSES else "other"
         self.requests.labels(endpoint, label).inc()
         self.request_seconds.labels(endpoint).observe(seconds)
+
+    def scored(self, role: str, manifest: Manifest, endpoint: str, result: ImageResult | ClipResult) -> None:
+        """Count what a model concluded, whether it decided or looked on."""
+        self.model_verdicts.labels(manifest.name, manifest.version, role, endpoint, result.verdict.value).inc()
+        if result.score is not None:
+            self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
 
     def concluded(self, endpoint: str, result: ImageResult | ClipResult) -> None:
         """Count a verdict."""
