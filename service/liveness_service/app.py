@@ -7,7 +7,7 @@ import structlog
 from fastapi import FastAPI
 
 import liveness_core
-from liveness_service.api import health, liveness, models, page
+from liveness_service.api import health, liveness, models, operations, page
 from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
 from liveness_service.api.problems import install_handlers
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_docs(app, settings.root_path)
     app.include_router(liveness.router)
     app.include_router(models.router)
+    app.include_router(operations.router)
     app.include_router(health.router)
     app.include_router(page.router)
     return app

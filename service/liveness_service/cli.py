@@ -15,6 +15,7 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 
+from liveness_service import models_cli
 from liveness_service.api.schemas import ClipResponse, LivenessResponse
 from liveness_service.app import create_app
 from liveness_service.decoding.kinds import clip_kind
@@ -27,6 +28,7 @@ from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import Settings, settings_table, unknown_variables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(models_cli.app, name="models")
 log = structlog.get_logger("liveness_service")
 
 Bundle = Annotated[Path | None, typer.Option(help="Folder of the model bundle; the default bundle without.")]

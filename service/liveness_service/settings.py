@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     models_state: Path | None = None
     """File that keeps which bundle has which role, so that a restart does not undo a switch. None: settings decide."""
     active_model: str | None = None
-    """Bundle of `LIVENESS_MODELS_URL` that decides; needed with it, instead of `LIVENESS_BUNDLE_PATH`."""
+    """Bundle of `LIVENESS_MODELS_URL` that decides; that of `LIVENESS_BUNDLE_PATH`, or the default one, without."""
     canary_model: str | None = None
     """Bundle that decides for a share of the requests, by a hash of their id."""
     canary_share: float = Field(default=0.05, ge=0, le=1)

@@ -32,6 +32,7 @@ class ClipDetails(BaseModel):
 class ModelDetails(BaseModel):
     """One loaded bundle."""
 
+    role: str = Field(description="active, canary, shadow or previous.")
     name: str
     version: str
     precision: str
@@ -49,11 +50,12 @@ class ModelDetails(BaseModel):
     provenance: Provenance
 
     @classmethod
-    def of(cls, model: Model) -> Self:
+    def of(cls, role: str, model: Model) -> Self:
         """From a loaded model."""
         bundle = model.bundle
         manifest = bundle.manifest
         return cls(
+            role=role,
             name=manifest.name,
             version=manifest.version,
             precision=bundle.variant.precision,
@@ -73,12 +75,14 @@ class ModelDetails(BaseModel):
 
 
 class Models(BaseModel):
-    """The loaded bundles; the first one decides."""
+    """The loaded bundles; the first one decides, but for a canary's share."""
 
     models: list[ModelDetails]
 
 
 @router.get("/models", summary="What scores here?", responses=UNAVAILABLE)
 async def list_models(service: Service) -> Models:
-    """Describe the loaded model."""
-    return Models(models=[ModelDetails.of(service.model())])
+    """Describe the loaded models."""
+    service.model()  # an error that says why, where there is none
+    loaded = service.models.roles.by_role()
+    return Models(models=[ModelDetails.of(role, engine.model) for role, engine in loaded if engine is not None])

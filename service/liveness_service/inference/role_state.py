@@ -61,7 +61,8 @@ def read_roles(path: Path | None, settings: Assignment) -> Assignment:
     except FileNotFoundError:
         return settings
     except (OSError, ValidationError) as error:
-        raise RoleStateError(f"cannot be read ({error}): mend or remove it (LIVENESS_MODELS_STATE)") from error
+        why = error.strerror if isinstance(error, OSError) else f"{error.error_count()} fault(s) in its content"
+        raise RoleStateError(f"cannot be read ({why}): mend or remove it (LIVENESS_MODELS_STATE)") from error
     return kept.roles if kept.settings == settings else settings
 
 
