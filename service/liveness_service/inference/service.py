@@ -82,12 +82,15 @@ class LivenessService:
     def _roles_changed(self, roles: Roles) -> None:
         engines = [(role, engine) for role, engine in roles.by_role() if engine is not None]
         self.metrics.watch_queue(lambda: sum(engine.batcher.depth for role, engine in engines if role != "shadow"))
+        self.metrics.ready.set(1)
         self.metrics.model_info.clear()
+        self.metrics.model_reference_score.clear()
         for role, engine in engines:
             manifest, bundle = engine.manifest, engine.model.bundle
             self.metrics.model_info.labels(
                 manifest.name, manifest.version, bundle.variant.precision, bundle.scorer.provider, role
             ).set(1)
+            self.metrics.publish_reference(manifest)
 
     def model(self) -> Model:
         """The model that decides, but for a canary's share.

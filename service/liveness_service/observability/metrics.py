@@ -13,7 +13,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from liveness_core.bundle import Manifest
+from liveness_core.bundle import SCORE_EDGES, Manifest
 from liveness_service.inference.results import ClipResult, ImageResult
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
@@ -21,7 +21,6 @@ from liveness_service.inference.results import ClipResult, ImageResult
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Stages take from below a millisecond (align) to hundreds (decoding 50 megapixels), and seconds for a clip in 4K.
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_SCORES = tuple(step / 20 for step in range(1, 20))
 _STATUSES = {status.value for status in HTTPStatus} | {499}  # 499: the client went away
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -54,7 +53,7 @@ class Metrics:
             "liveness_score",
             "Scores, 0 spoof to 1 live: a shifting distribution is drift.",
             ["endpoint"],
-            buckets=_SCORES,
+            buckets=SCORE_EDGES,
             registry=registry,
         )
         self.stage_seconds = Histogram(
@@ -88,7 +87,7 @@ class Metrics:
             "liveness_model_score",
             "Scores by model, 0 spoof to 1 live.",
             ["name", "version", "role", "endpoint"],
-            buckets=_SCORES,
+            buckets=SCORE_EDGES,
             registry=registry,
         )
         self.model_reference_score = Gauge(
@@ -135,6 +134,14 @@ class Metrics:
         self.gpu_memory = Gauge(
             "liveness_gpu_memory_bytes", "Memory of the GPU in use: used, total.", ["kind"], registry=registry
         )
+
+    def publish_reference(self, manifest: Manifest) -> None:
+        """Show what the scores of this bundle's development data were; nothing where it does not say."""
+        if (reference := manifest.reference_scores) is None:
+            return
+        for kind, distribution in (("live", reference.live), ("spoof", reference.spoof)):
+            for edge, share in zip(SCORE_EDGES, distribution.shares, strict=True):
+                self.model_reference_score.labels(manifest.name, manifest.version, kind, str(edge)).set(share)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Report the queue's depth as it is when scraped."""
