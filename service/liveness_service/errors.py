@@ -58,7 +58,7 @@ class UnauthorizedError(ServiceError):
 class ForbiddenError(ServiceError):
     """The access key is for something else."""
 
-    status, code, title = 403, "forbidden", "The access key has not the permission"
+    status, code, title = 403, "forbidden", "The access key lacks the permission"
 
 
 class UploadTimeoutError(ServiceError):

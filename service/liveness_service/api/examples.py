@@ -119,7 +119,7 @@ REFUSED: dict[int | str, dict[str, Any]] = {
     403: _problem(
         403,
         "forbidden",
-        "The access key has not the permission",
+        "The access key lacks the permission",
         "the key prometheus has the permission operations, this needs score: use another key",
         "The access key is for something else.",
     ),
