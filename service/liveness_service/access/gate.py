@@ -1,12 +1,10 @@
-"""What every guarded request passes: who asks, may they, and not too often."""
+"""What every guarded request passes: who asks, and not too often. `policy.admit` says whether they may."""
 
-from collections.abc import Set as AbstractSet
 from typing import Self
 
 import structlog
 
-from liveness_service.access.keys import Permission
-from liveness_service.access.policy import AccessError, AccessPolicy, Caller, Mode, admit
+from liveness_service.access.policy import AccessError, AccessPolicy, Caller, Mode
 from liveness_service.access.rate import RateLimiter, network_of
 from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import Settings
@@ -49,11 +47,6 @@ class Gate:
     def identify(self, presented: str | None, server: str | None) -> Caller:
         """Who asks; see `AccessPolicy.identify`."""
         return self._policy.identify(presented, server)
-
-    @staticmethod
-    def admit(caller: Caller, enough: AbstractSet[Permission]) -> None:
-        """Let a caller pass who has one of these permissions; see `policy.admit`."""
-        admit(caller, enough)
 
     async def count(self, caller: Caller, address: str) -> None:
         """Count a request of the key, or of the client's address without keys.

@@ -13,6 +13,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from liveness_service.access.gate import Gate
 from liveness_service.access.keys import Permission
+from liveness_service.access.policy import admit
 from liveness_service.inference.service import LivenessService
 
 
@@ -55,7 +56,7 @@ class _Requires:
             server = request.scope.get("server")
             state["caller"] = gate.identify(presented_key(request), server[0] if server else None)
             state["key"] = state["caller"].name
-        gate.admit(state["caller"], self._enough)
+        admit(state["caller"], self._enough)
         if self._limited and "counted" not in state:  # one request counts once, however many checks it passes
             state["counted"] = True
             await gate.count(state["caller"], request.client.host if request.client else "")
