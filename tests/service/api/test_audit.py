@@ -181,7 +181,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_else(running, live_bu
             slowest = max(slowest, time.perf_counter() - started)
             await asyncio.sleep(0.01)
         assert (await scoring).status_code == 503
-        assert slowest < 0.5
+        assert slowest < 0.9
         assert (await client.get("/health/ready")).status_code == 503
         while os.read(reader, 1 << 20):  # it answers again
             if (await _ready(client)).status_code == 200:
