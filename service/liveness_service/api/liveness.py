@@ -5,10 +5,12 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from liveness_service.api.access import Service
+from liveness_service.access.keys import Permission
+from liveness_service.api.access import Service, requires
+from liveness_service.api.audit import record_verdict
 from liveness_service.api.context import CLIENT_CLOSED
 from liveness_service.api.examples import (
     CLIP_BODY,
@@ -22,7 +24,7 @@ from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery,
 from liveness_service.api.upload import Expected, read_upload
 from liveness_service.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["liveness"])
+router = APIRouter(prefix="/v1", tags=["liveness"], dependencies=[Depends(requires(Permission.SCORE))])
 
 _T = TypeVar("_T")
 
@@ -44,9 +46,10 @@ async def score_image(request: Request, query: Annotated[LivenessQuery, Query()]
         try:
             content = await read_upload(request, _image(service.settings))
             result = await _unless_disconnected(request, service.score(content, options, engine))
+            await record_verdict(request, "/v1/liveness", content, result, engine.model)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED)
-        service.concluded(engine, "/v1/liveness", ident, content, options, result)
+        service.concluded(engine, "/v1/liveness", ident, content, options, result, request.scope["state"]["key"])
         return _answer(request, LivenessResponse.of(ident, result, engine.model))
 
 
@@ -67,9 +70,10 @@ async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], ser
         try:
             content = await read_upload(request, _clip(service.settings))
             result = await _unless_disconnected(request, service.score_clip(content, options, engine))
+            await record_verdict(request, "/v1/liveness/video", content, result, engine.model)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED)
-        service.concluded(engine, "/v1/liveness/video", ident, content, options, result)
+        service.concluded(engine, "/v1/liveness/video", ident, content, options, result, request.scope["state"]["key"])
         return _answer(request, ClipResponse.of(ident, result, engine.model))
 
 

@@ -2,15 +2,16 @@
 
 from typing import Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from liveness_core.bundle import OperatingPoint, Parity, Provenance, TemporalHead
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
-from liveness_service.api.access import Service
-from liveness_service.api.examples import UNAVAILABLE
+from liveness_service.access.keys import Permission
+from liveness_service.api.access import Service, requires
+from liveness_service.api.examples import REFUSED, UNAVAILABLE
 from liveness_service.inference.model import Model
 
 router = APIRouter(prefix="/v1", tags=["models"])
@@ -80,7 +81,12 @@ class Models(BaseModel):
     models: list[ModelDetails]
 
 
-@router.get("/models", summary="What scores here?", responses=UNAVAILABLE)
+@router.get(
+    "/models",
+    summary="What scores here?",
+    responses=REFUSED | UNAVAILABLE,
+    dependencies=[Depends(requires(Permission.SCORE, Permission.OPERATIONS))],
+)
 async def list_models(service: Service) -> Models:
     """Describe the loaded models."""
     service.model()  # an error that says why, where there is none

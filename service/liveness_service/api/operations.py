@@ -1,14 +1,15 @@
 """`/v1/operations/models`: which bundle decides, which for a share of the requests, which only looks on."""
 
 from collections.abc import Awaitable
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import structlog
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from liveness_service.api.access import Service
-from liveness_service.api.problems import MEDIA_TYPE, Problem
+from liveness_service.access.keys import Permission
+from liveness_service.api.access import GuardedRoute, Service, requires
+from liveness_service.api.examples import REFUSED, ROLE_REFUSED
 from liveness_service.inference.engine import Engine
 from liveness_service.inference.roles import Share
 from liveness_service.inference.service import LivenessService
@@ -16,14 +17,13 @@ from liveness_service.inference.store import Available
 
 log = structlog.get_logger(__name__)
 
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    409: {
-        "description": "The bundle is refused, or there is none to go back to; everything stays as it was.",
-        "content": {MEDIA_TYPE: {}},
-        "model": Problem,
-    }
-}
-router = APIRouter(prefix="/v1/operations/models", tags=["operations"])
+router = APIRouter(
+    prefix="/v1/operations/models",
+    tags=["operations"],
+    route_class=GuardedRoute,
+    dependencies=[Depends(requires(Permission.OPERATIONS))],
+    responses=REFUSED | ROLE_REFUSED,
+)
 
 
 class Wanted(BaseModel):
@@ -124,14 +124,14 @@ class ModelsOut(RolesOut):
     available: list[Stored]
 
 
-@router.get("", summary="Which bundles are there, and what do they do?", responses=_REFUSED)
+@router.get("", summary="Which bundles are there, and what do they do?")
 async def list_roles(service: Service) -> ModelsOut:
     """List roles and store; the store is read anew."""
     available = [Stored.of(each) for each in await service.models.available()]
     return ModelsOut(**dict(RolesOut.of(service)), available=available)
 
 
-@router.put("/active", summary="Let this bundle decide", responses=_REFUSED)
+@router.put("/active", summary="Let this bundle decide")
 async def activate(
     wanted: Wanted,
     service: Service,
@@ -143,31 +143,31 @@ async def activate(
     return await _changed(service, "activate", service.models.activate(wanted.model, force=force))
 
 
-@router.post("/rollback", summary="Let the previous bundle decide again", responses=_REFUSED)
+@router.post("/rollback", summary="Let the previous bundle decide again")
 async def roll_back(service: Service) -> RolesOut:
     """Switch at once: the previous bundle is still loaded."""
     return await _changed(service, "rollback", service.models.roll_back())
 
 
-@router.put("/canary", summary="Let this bundle decide on a share of the requests", responses=_REFUSED)
+@router.put("/canary", summary="Let this bundle decide on a share of the requests")
 async def set_canary(wanted: WantedShare, service: Service) -> RolesOut:
     """Load, verify, warm up, then begin."""
     return await _changed(service, "canary", service.models.set_canary(wanted.model, wanted.share))
 
 
-@router.delete("/canary", summary="All requests to the active bundle", responses=_REFUSED)
+@router.delete("/canary", summary="All requests to the active bundle")
 async def end_canary(service: Service) -> RolesOut:
     """End it; also where there is none."""
     return await _changed(service, "canary", service.models.end_canary())
 
 
-@router.put("/shadow", summary="Let this bundle look on", responses=_REFUSED)
+@router.put("/shadow", summary="Let this bundle look on")
 async def set_shadow(wanted: WantedShare, service: Service) -> RolesOut:
     """Load, verify, warm up, then begin."""
     return await _changed(service, "shadow", service.models.set_shadow(wanted.model, wanted.share))
 
 
-@router.delete("/shadow", summary="Nobody looks on", responses=_REFUSED)
+@router.delete("/shadow", summary="Nobody looks on")
 async def end_shadow(service: Service) -> RolesOut:
     """End it; also where there is none."""
     return await _changed(service, "shadow", service.models.end_shadow())

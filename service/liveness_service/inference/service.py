@@ -82,7 +82,6 @@ class LivenessService:
     def _roles_changed(self, roles: Roles) -> None:
         engines = [(role, engine) for role, engine in roles.by_role() if engine is not None]
         self.metrics.watch_queue(lambda: sum(engine.batcher.depth for role, engine in engines if role != "shadow"))
-        self.metrics.ready.set(1)
         self.metrics.model_info.clear()
         self.metrics.model_reference_score.clear()
         for role, engine in engines:
@@ -201,9 +200,10 @@ class LivenessService:
         content: bytes,
         options: ScoreOptions,
         result: ImageResult | ClipResult,
+        key: str,
     ) -> None:
-        """Count a verdict, and show the upload to the shadow where there is one."""
-        self.metrics.concluded(endpoint, result)
+        """Count a verdict, by the name of the access key too, and show the upload to the shadow where there is one."""
+        self.metrics.concluded(endpoint, result, key)
         self.metrics.scored(self.models.role_of(engine), engine.manifest, endpoint, result)
         shadow = self.models.looks_on(request_id)
         if shadow is not None:

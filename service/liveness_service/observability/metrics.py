@@ -76,7 +76,11 @@ class Metrics:
             ["name", "version", "precision", "provider", "role"],
             registry=registry,
         )
-        self.ready = Gauge("liveness_ready", "1 while requests are scored.", registry=registry)
+        self.ready = Gauge(
+            "liveness_ready",
+            "1 while requests are answered: as /health/ready, but that nothing is tried for it.",
+            registry=registry,
+        )
         self.model_verdicts = Counter(
             "liveness_model_verdicts_total",
             "Verdicts by model; a shadow's decide nothing.",
@@ -123,6 +127,11 @@ class Metrics:
             ["key", "endpoint", "verdict"],
             registry=registry,
         )
+        self.rate_limit_store_failures = Counter(
+            "liveness_rate_limit_store_failures_total",
+            "Times that the store of rate limits did not answer; each process then counts for itself.",
+            registry=registry,
+        )
         self.audit_records = Counter(
             "liveness_audit_records_total", "Verdicts written to the audit log.", registry=registry
         )
@@ -147,10 +156,11 @@ class Metrics:
         """Report the queue's depth as it is when scraped."""
         self.queue_depth.set_function(depth)
 
-    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+    def answered(self, endpoint: str, status: int, seconds: float, key: str = "none") -> None:
         """Count an answered request; statuses that no one assigned would be labels without bound."""
         label = str(status) if status in _STATUSES else "other"
         self.requests.labels(endpoint, label).inc()
+        self.key_requests.labels(key, endpoint, label).inc()
         self.request_seconds.labels(endpoint).observe(seconds)
 
     def scored(self, role: str, manifest: Manifest, endpoint: str, result: ImageResult | ClipResult) -> None:
@@ -159,9 +169,10 @@ class Metrics:
         if result.score is not None:
             self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
 
-    def concluded(self, endpoint: str, result: ImageResult | ClipResult) -> None:
+    def concluded(self, endpoint: str, result: ImageResult | ClipResult, key: str = "none") -> None:
         """Count a verdict."""
         self.verdicts.labels(endpoint, result.verdict.value).inc()
+        self.key_verdicts.labels(key, endpoint, result.verdict.value).inc()
         for reason in result.reasons:
             self.undetermined.labels(endpoint, reason).inc()
         if result.score is not None:

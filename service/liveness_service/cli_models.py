@@ -11,7 +11,9 @@ from liveness_core.bundle import BundleError, load_bundle
 from liveness_service.inference.store import BundleStore
 from liveness_service.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Bundles of a running service, and bundles that are to go there.")
+models = typer.Typer(
+    name="models", no_args_is_help=True, help="Bundles of a running service, and bundles that are to go there."
+)
 
 Url = Annotated[str, typer.Option(envvar="LIVENESS_CLIENT_URL", help="Address of the running service.")]
 Key = Annotated[
@@ -24,7 +26,7 @@ _TIMEOUT_S = 300
 """A large bundle has to be fetched, verified and warmed up before the service answers."""
 
 
-@app.command("list")
+@models.command("list")
 def list_models(
     url: Url = _HERE, key: Key = "", as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False
 ) -> None:
@@ -43,7 +45,7 @@ def list_models(
         typer.echo(f"{'':<9} {stored['model']}: {what}")
 
 
-@app.command()
+@models.command()
 def verify(
     bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or the name of one in LIVENESS_MODELS_URL.")],
 ) -> None:
@@ -63,7 +65,7 @@ def verify(
     typer.echo(f"{bundle}: {manifest.name} {manifest.version} ({precisions}), sha256 {manifest.manifest_sha256}")
 
 
-@app.command()
+@models.command()
 def activate(
     model: Model,
     url: Url = _HERE,
@@ -74,13 +76,13 @@ def activate(
     _report(_ask("PUT", url, key, "/active", {"model": model}, force=force))
 
 
-@app.command()
+@models.command()
 def rollback(url: Url = _HERE, key: Key = "") -> None:
     """Let the previous bundle decide again."""
     _report(_ask("POST", url, key, "/rollback"))
 
 
-@app.command()
+@models.command()
 def canary(
     model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the requests.")] = 0.05,
@@ -92,7 +94,7 @@ def canary(
     _report(_share("/canary", model, share, off, url, key))
 
 
-@app.command()
+@models.command()
 def shadow(
     model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the requests.")] = 0.1,
