@@ -50,7 +50,14 @@ class Outcome:
 
 
 async def send_at_rate(
-    url: str, contents: Sequence[bytes], rate: float, seconds: float, *, path: str = "/v1/liveness", key: str = ""
+    url: str,
+    contents: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    *,
+    path: str = "/v1/liveness",
+    key: str = "",
+    stop: asyncio.Event | None = None,
 ) -> Outcome:
     """Send these bodies in turn, `rate` a second.
 
@@ -61,11 +68,12 @@ async def send_at_rate(
         seconds: how long.
         path: of the endpoint.
         key: access key.
+        stop: ends it earlier.
     """
     outcome = Outcome()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=180, limits=limits, headers=headers) as client:
 
         async def one(number: int, due: float) -> None:
             outcome.behind_s = max(outcome.behind_s, time.perf_counter() - due)
@@ -84,6 +92,8 @@ async def send_at_rate(
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number in range(round(rate * seconds)):
+                if stop is not None and stop.is_set():
+                    break
                 due = began + number / rate
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 group.create_task(one(number, due))
