@@ -19,6 +19,8 @@ CODES = {
     "InvalidParameterError": (422, "invalid_parameter"),
     "RateLimitedError": (429, "rate_limited"),
     "ClipsUnsupportedError": (501, "clips_unsupported"),
+    "ModelRefusedError": (409, "model_refused"),
+    "NoPreviousModelError": (409, "no_previous_model"),
     "OverloadedError": (503, "overloaded"),
     "ModelUnavailableError": (503, "model_unavailable"),
     "ScoringFailedError": (503, "scoring_failed"),
