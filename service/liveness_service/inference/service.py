@@ -31,6 +31,7 @@ class LivenessService:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.metrics.inflight_limit.set(settings.max_inflight)
         self._threads = Threads(
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare"),
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare-clip"),

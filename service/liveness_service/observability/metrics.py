@@ -43,6 +43,13 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.verdict_seconds = Histogram(
+            "liveness_verdict_seconds",
+            "From the whole upload to the verdict: what a client's slow line adds is left out.",
+            ["endpoint"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.verdicts = Counter(
             "liveness_verdicts_total", "Verdicts by what they are.", ["endpoint", "verdict"], registry=registry
         )
@@ -70,6 +77,9 @@ class Metrics:
             registry=registry,
         )
         self.inflight = Gauge("liveness_inflight_requests", "Requests in work or waiting.", registry=registry)
+        self.inflight_limit = Gauge(
+            "liveness_inflight_limit", "LIVENESS_MAX_INFLIGHT: as many are accepted at once.", registry=registry
+        )
         self.model_info = Gauge(
             "liveness_model_info",
             "1 for each loaded model; absent without one. Roles: active, canary, shadow, previous.",
@@ -178,6 +188,7 @@ class Metrics:
         if result.score is not None:
             self.score.labels(endpoint).observe(result.score)
         timings = result.timings_ms
+        self.verdict_seconds.labels(endpoint).observe(timings.total / 1000)
         for stage in ("decode", "detect", "align", "queue", "infer"):
             took = getattr(timings, stage)
             if took:
