@@ -24,7 +24,9 @@ def main() -> None:
     parser.add_argument("url", help="of the service, without /v1/liveness")
     parser.add_argument("--rate", type=float, default=10, help="requests a second")
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--key", default=os.environ.get("LIVENESS_CLIENT_KEY", ""), help="access key; LIVENESS_CLIENT_KEY")
+    parser.add_argument(
+        "--key", default=os.environ.get("LIVENESS_CLIENT_KEY", ""), help="access key; LIVENESS_CLIENT_KEY"
+    )
     parser.add_argument("--image", type=Path, help="photo to send; the 512×512 astronaut without")
     options = parser.parse_args()
     content = options.image.read_bytes() if options.image else encoded(astronaut(), quality=95)

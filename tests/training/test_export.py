@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 
-from liveness_core.bundle import load_bundle
+from liveness_core.bundle import SCORE_EDGES, load_bundle
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.scoring import live_probability
@@ -165,6 +165,17 @@ def test_photos_and_clips_have_thresholds_of_their_own_under_the_same_names(crop
         assert thresholds == sorted(thresholds)
         for name, limit in (("apcer10", 0.10), ("apcer5", 0.05), ("apcer1", 0.01)):
             assert points[name].apcer <= limit
+
+
+def test_bundle_keeps_the_scores_that_its_thresholds_were_chosen_on(crops, runs, exported):
+    reference = exported[1].reference_scores
+    dev = runs[0].protocol(crops).dev
+    results = load_bundle(exported[0], precision="int8").scorer.score(list(crops.crops_MVSS3[list(dev), 0]))
+    scores = [result.score for result in results]
+    for live, kept in ((True, reference.live), (False, reference.spoof)):
+        own = [score for row, score in zip(dev, scores, strict=True) if crops.samples[row].live == live]
+        assert kept.count == len(own)
+        assert kept.shares == pytest.approx([np.mean([score <= edge for score in own]) for edge in SCORE_EDGES])
 
 
 def test_model_card_has_the_figures_and_the_limits(exported):

@@ -1,6 +1,8 @@
 """Prometheus metrics. Their names are part of the contract; labels take few values, never a client's own words."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from prometheus_client import (
@@ -15,6 +17,7 @@ from prometheus_client import (
 
 from liveness_core.bundle import SCORE_EDGES, Manifest
 from liveness_service.inference.results import ClipResult, ImageResult
+from liveness_service.observability.gpu import GpuMemoryReader
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
 # Clips take longer, by what has to be decoded.
@@ -151,7 +154,10 @@ class Metrics:
             registry=registry,
         )
         self.gpu_memory = Gauge(
-            "liveness_gpu_memory_bytes", "Memory of the GPU in use: used, total.", ["kind"], registry=registry
+            "liveness_gpu_memory_bytes",
+            "Memory of the whole GPU that is in use: used, total.",
+            ["kind"],
+            registry=registry,
         )
 
     def publish_reference(self, manifest: Manifest) -> None:
@@ -161,6 +167,16 @@ class Metrics:
         for kind, distribution in (("live", reference.live), ("spoof", reference.spoof)):
             for edge, share in zip(SCORE_EDGES, distribution.shares, strict=True):
                 self.model_reference_score.labels(manifest.name, manifest.version, kind, str(edge)).set(share)
+
+    def watch_gpu(self, reader: GpuMemoryReader) -> None:
+        """Report the GPU's memory as it is when scraped."""
+
+        def bytes_of(kind: str) -> float:
+            memory = reader.read()
+            return math.nan if memory is None else getattr(memory, kind)
+
+        for kind in ("used", "total"):
+            self.gpu_memory.labels(kind).set_function(partial(bytes_of, kind))
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Report the queue's depth as it is when scraped."""
