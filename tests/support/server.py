@@ -48,7 +48,7 @@ def running_server(folder: Path, **settings: str) -> Iterator[Server]:
         folder: for its log; also its working directory, so that nothing depends on the checkout.
         settings: LIVENESS_ variables without the prefix, in lower case.
     """
-    port = _free_port()
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIVENESS_")}
     environment |= {"LIVENESS_LOG_FORMAT": "json", "PORT": str(port)}
     environment |= {f"LIVENESS_{name.upper()}": value for name, value in settings.items()}
@@ -64,7 +64,8 @@ def running_server(folder: Path, **settings: str) -> Iterator[Server]:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
