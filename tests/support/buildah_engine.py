@@ -78,6 +78,9 @@ class _NamespacedContainer(Container):
         whole = [*enter, *as_user, "env", "-i", *self.variables, *command]
         return subprocess.run(whole, capture_output=True, text=True, timeout=60)
 
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
     def stop(self, grace_s: float) -> int:
         os.kill(self.pid, signal.SIGTERM)
         try:

@@ -67,6 +67,9 @@ class _DockerContainer(Container):
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["docker", "exec", self.name, *command], capture_output=True, text=True, timeout=60)
 
+    def runs(self) -> bool:
+        return output_of("docker", "inspect", "--format={{.State.Running}}", self.name).strip() == "true"
+
     def stop(self, grace_s: float) -> int:
         output_of("docker", "stop", f"--time={grace_s:.0f}", self.name)
         return int(output_of("docker", "inspect", "--format={{.State.ExitCode}}", self.name))

@@ -63,17 +63,21 @@ class Container(ABC):
     def log(self) -> str:
         """What it wrote so far."""
 
+    @abstractmethod
+    def runs(self) -> bool:
+        """Whether it still does."""
+
     def wait_until_live(self, timeout_s: float = 90) -> None:
         """Wait for its first answer."""
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        while self.runs() and time.monotonic() < deadline:
             try:
                 httpx.get(f"{self.url}/health/live").raise_for_status()
             except httpx.TransportError:
                 time.sleep(0.2)
             else:
                 return
-        raise AssertionError(f"the container did not answer:\n{self.log()}")
+        raise AssertionError(f"the container did not start:\n{self.log()}")
 
 
 class Engine(ABC):
