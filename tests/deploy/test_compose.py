@@ -7,68 +7,28 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from liveness_service.settings import Settings, unknown_variables
-from support.dockerfile import ROOT, Stage, stages_of
-
-TEXT = (ROOT / "docker-compose.yml").read_text()
-VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
-DEFAULTS = dict(VARIABLE.findall(TEXT))
-
-
-def with_defaults(value: Any) -> Any:
-    """As Compose reads it where no variable is set: in every string, after YAML."""
-    match value:
-        case dict():
-            return {name: with_defaults(each) for name, each in value.items()}
-        case list():
-            return [with_defaults(each) for each in value]
-        case str():
-            return VARIABLE.sub(r"\2", value)
-    return value
-
-
-COMPOSE: dict[str, Any] = with_defaults(yaml.safe_load(TEXT))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("liveness", "liveness-gpu")
-PROFILES = dict(line.split("=") for line in (ROOT / ".env").read_text().splitlines() if "=" in line)
+from support.compose import (
+    COMPOSE,
+    DEFAULTS,
+    OURS,
+    PROFILES,
+    SERVICES,
+    TEXT,
+    VARIABLE,
+    ignored_by_git,
+    image_of,
+    mounts_of,
+    published,
+    started_with,
+)
+from support.dockerfile import ROOT
 
 
 @pytest.fixture(params=SERVICES)
 def service(request) -> dict[str, Any]:
     return SERVICES[request.param]
-
-
-def image_of(service: dict[str, Any]) -> Stage:
-    return stages_of(ROOT / service["build"]["dockerfile"])[-1]
-
-
-def mounts_of(service: dict[str, Any]) -> dict[str, tuple[str, bool]]:
-    """Target -> source and whether it can be written to."""
-    mounts = {}
-    for volume in service.get("volumes", []):
-        if isinstance(volume, str):
-            source, target, *options = volume.split(":")
-            mounts[target] = (source, "ro" not in options)
-        else:
-            mounts[volume["target"]] = (volume["source"], not volume.get("read_only", False))
-    return mounts
-
-
-def published(service: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Address and port of the host, port of the container."""
-    ports = [port.split(":") for port in service.get("ports", [])]
-    return [(address, int(host), int(inside)) for address, host, inside in ports]
-
-
-def started_with(profile: str) -> set[str]:
-    return {name for name, service in SERVICES.items() if profile in service.get("profiles", [profile])}
-
-
-def ignored_by_git(path: str) -> bool:
-    lines = (ROOT / ".gitignore").read_text().splitlines()
-    return path.startswith("docker/secrets/") or f"/{path}" in lines or f"/{path}/" in lines
 
 
 def test_it_is_what_the_specification_allows():
@@ -202,49 +162,3 @@ def test_every_variable_is_a_setting_or_explained():
     for name in DEFAULTS:
         assert name in settings or f"`{name}`" in guide, name
     assert TEXT.count("${") == len(VARIABLE.findall(TEXT)), "each has a default"
-
-
-def test_prometheus_finds_its_rules_its_key_and_the_service():
-    service = SERVICES["prometheus"]
-    config = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
-    assert "--config.file=/etc/prometheus/prometheus.yml" in service["command"]
-    for pattern in config["rule_files"]:
-        folder, name = pattern.rsplit("/", 1)
-        # A relative one is relative to the file that names it.
-        source, _ = mounts_of(service)[str(Path("/etc/prometheus") / folder)]
-        assert list((ROOT / source).glob(name)), pattern
-    text = json.dumps(config)
-    for path in re.findall(r'"(/run/secrets/\w+)"', text):
-        assert path.removeprefix("/run/secrets/") in service["secrets"]
-    targets = {
-        target
-        for job in config["scrape_configs"]
-        for each in job.get("static_configs", [])
-        for target in each["targets"]
-    }
-    ((_, _, port),) = published(SERVICES["liveness"])
-    assert f"liveness:{port}" in targets
-    for target in targets:
-        name, _, port = target.partition(":")
-        assert name == "localhost" or int(port) in [inside for _, _, inside in published(SERVICES[name])]
-
-
-def test_grafana_finds_its_dashboards_and_prometheus():
-    mounts = mounts_of(SERVICES["grafana"])
-    provisioning = ROOT / mounts["/etc/grafana/provisioning"][0]
-    ((_, _, port),) = published(SERVICES["prometheus"])
-    sources = [
-        each
-        for path in (provisioning / "datasources").glob("*.y*ml")
-        for each in yaml.safe_load(path.read_text())["datasources"]
-    ]
-    assert [each["url"] for each in sources if each["type"] == "prometheus"] == [f"http://prometheus:{port}"]
-    providers = [
-        each
-        for path in (provisioning / "dashboards").glob("*.y*ml")
-        for each in yaml.safe_load(path.read_text())["providers"]
-    ]
-    assert providers
-    for each in providers:
-        source, _ = mounts[each["options"]["path"]]
-        assert list((ROOT / source).glob("*.json"))
