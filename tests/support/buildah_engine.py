@@ -21,6 +21,9 @@ class Buildah(Engine):
 
     stands_in = True
 
+    def __init__(self) -> None:
+        os.environ.setdefault("STORAGE_DRIVER", "vfs")  # the store that the image was built into
+
     def config(self, image: str) -> ImageConfig:
         return ImageConfig.of(json.loads(output_of("buildah", "inspect", "--type=image", image))["Docker"]["config"])
 
