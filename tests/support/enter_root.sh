@@ -13,6 +13,8 @@ for device in null zero urandom; do
   touch "$root/dev/$device"
   mount --bind "/dev/$device" "$root/dev/$device"
 done
+mkdir "$root/dev/shm"
+mount -t tmpfs -o mode=1777,nosuid,nodev,noexec,size=64m tmpfs "$root/dev/shm"
 cd "$root"
 exec chroot "$root" setpriv "--reuid=${user%:*}" "--regid=${user#*:}" --clear-groups --no-new-privs --inh-caps=-all \
   --bounding-set=-all env -i "--chdir=$folder" "$@"
