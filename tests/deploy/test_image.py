@@ -24,7 +24,7 @@ IMAGE = "localhost/face-liveness:image-test"
 USER = 10001
 LARGEST_MB = 700
 BASE_MB = 131
-"""python:3.11.16-slim-bookworm, unpacked: 130.01 by docker-library/repo-info. A stand-in is larger and does not count."""
+"""python:3.11.16-slim-bookworm, unpacked, by docker-library/repo-info. A stand-in is larger and does not count."""
 GRACE_S = 20
 
 pytestmark = pytest.mark.timeout(1200)
