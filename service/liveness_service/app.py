@@ -7,10 +7,12 @@ import structlog
 from fastapi import FastAPI
 
 import liveness_core
-from liveness_service.api import health, liveness, models, page
+from liveness_service.access.gate import Gate
+from liveness_service.api import health, liveness, models, operations, page
 from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
 from liveness_service.api.problems import install_handlers
+from liveness_service.audit.log import AuditLog
 from liveness_service.inference.service import LivenessService
 from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import Settings
@@ -23,17 +25,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Args:
         settings: from the environment where they are not given.
+
+    Raises:
+        AccessError: others could reach the service and nothing says who may ask.
     """
     settings = settings or Settings()
     metrics = Metrics()
     service = LivenessService(settings, metrics)
+    gate = Gate.of(settings, metrics)
+    audit = None if settings.audit_log_path is None else AuditLog(settings.audit_log_path, metrics)
+    metrics.ready.set_function(lambda: service.fault is None and not (audit is not None and audit.failing))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        gate.announce(settings)
+        if audit is not None:
+            await audit.start()
         await service.start()
         log.info("service_started", ready=service.fault is None, version=liveness_core.__version__)
         yield
         await service.close()
+        if audit is not None:
+            await audit.close()
+        await gate.close()
         log.info("service_stopped")
 
     app = FastAPI(
@@ -47,11 +61,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
+    app.state.gate = gate
+    app.state.audit = audit
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app, metrics)
     install_docs(app, settings.root_path)
     app.include_router(liveness.router)
     app.include_router(models.router)
+    app.include_router(operations.router)
     app.include_router(health.router)
     app.include_router(page.router)
     return app

@@ -15,8 +15,11 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 
+from liveness_service.access.policy import AccessError
 from liveness_service.api.schemas import ClipResponse, LivenessResponse
 from liveness_service.app import create_app
+from liveness_service.cli_keys import keys
+from liveness_service.cli_models import models
 from liveness_service.decoding.kinds import clip_kind
 from liveness_service.errors import InvalidParameterError, ServiceError
 from liveness_service.inference.pipeline import ScoreOptions
@@ -24,9 +27,11 @@ from liveness_service.inference.results import FacePolicy
 from liveness_service.inference.service import LivenessService
 from liveness_service.observability.logs import configure_logging
 from liveness_service.observability.metrics import Metrics
-from liveness_service.settings import Settings, settings_table, unknown_variables
+from liveness_service.settings import SECRET, Settings, settings_table, unknown_variables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(keys)
+app.add_typer(models)
 log = structlog.get_logger("liveness_service")
 
 Bundle = Annotated[Path | None, typer.Option(help="Folder of the model bundle; the default bundle without.")]
@@ -45,10 +50,15 @@ def serve(
     configure_logging(settings)
     for name in unknown_variables(os.environ):
         log.warning("unknown_setting", variable=name, note="it has no effect: check its spelling")
+    try:
+        application = create_app(settings)
+    except AccessError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
     # Uvicorn stops in good order and then raises the signal again, for whoever had it before: a stop is no failure.
     signal.signal(signal.SIGTERM, _exit_in_peace)
     uvicorn.run(
-        create_app(settings),
+        application,
         host=settings.host,
         port=settings.port,
         log_config=None,  # ours is configured already
@@ -93,7 +103,8 @@ def _settings(**given: object) -> Settings:
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             where = ".".join(str(part) for part in fault["loc"])
-            typer.echo(f"setting {where}: {fault['msg']} (given: {fault['input']!r})", err=True)
+            shown = "" if where in SECRET else f" (given: {fault['input']!r})"
+            typer.echo(f"setting {where}: {fault['msg']}{shown}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -118,11 +129,12 @@ async def _score_files(files: list[Path], settings: Settings, options: ScoreOpti
 
 async def _score_file(service: LivenessService, path: Path, options: ScoreOptions) -> LivenessResponse | ClipResponse:
     content = path.read_bytes()  # noqa: ASYNC240 (nothing else runs meanwhile)
-    if clip_kind(content) is None:
-        return LivenessResponse.of(str(path), await service.score(content, options), service.model())
-    if options.faces is FacePolicy.ALL:
+    is_clip = clip_kind(content) is not None
+    if is_clip and options.faces is FacePolicy.ALL:
         raise InvalidParameterError("faces: a clip is of one person: single or largest")
-    return ClipResponse.of(str(path), await service.score_clip(content, options), service.model())
+    if is_clip:
+        return ClipResponse.of(str(path), await service.score_clip(content, options), service.model())
+    return LivenessResponse.of(str(path), await service.score(content, options), service.model())
 
 
 @asynccontextmanager

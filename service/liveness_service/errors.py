@@ -12,13 +12,18 @@ class ServiceError(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(self, detail: str, **members: str | float) -> None:
         """`detail` says what to check; `members` are added to the problem as they are."""
         super().__init__(detail)
         self.detail = detail
         self.members = members
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that go with the answer."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
 class UnreadableMediaError(ServiceError):
@@ -37,6 +42,23 @@ class MalformedBodyError(ServiceError):
     """The multipart body does not follow its own format."""
 
     status, code, title = 400, "malformed_body", "The body cannot be read"
+
+
+class UnauthorizedError(ServiceError):
+    """There is no access key, or one that is not known."""
+
+    status, code, title = 401, "unauthorized", "An access key is needed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """With the way to present a key, which a 401 must name."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class ForbiddenError(ServiceError):
+    """The access key is for something else."""
+
+    status, code, title = 403, "forbidden", "The access key lacks the permission"
 
 
 class UploadTimeoutError(ServiceError):
@@ -87,10 +109,34 @@ class InvalidParameterError(ServiceError):
     status, code, title = 422, "invalid_parameter", "A parameter is wrong"
 
 
+class RateLimitedError(ServiceError):
+    """One caller asks more often than is accepted."""
+
+    status, code, title = 429, "rate_limited", "Too many requests of one caller"
+    retry_after_s = 1
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        """`retry_after_s` is when the window ends."""
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class ClipsUnsupportedError(ServiceError):
     """The loaded bundle scores photos only."""
 
     status, code, title = 501, "clips_unsupported", "The model scores no clips"
+
+
+class ModelRefusedError(ServiceError):
+    """A bundle cannot take the role it was to get; everything stays as it was."""
+
+    status, code, title = 409, "model_refused", "The bundle is refused"
+
+
+class NoPreviousModelError(ServiceError):
+    """There is nothing to go back to."""
+
+    status, code, title = 409, "no_previous_model", "There is no previous model"
 
 
 class OverloadedError(ServiceError):
@@ -112,6 +158,13 @@ class ScoringFailedError(ServiceError):
 
     status, code, title = 503, "scoring_failed", "The model gave no score"
     retry_after_s = 1
+
+
+class AuditFailedError(ServiceError):
+    """The verdict could not be written to the audit log, so it is not given."""
+
+    status, code, title = 503, "audit_failed", "The verdict could not be recorded"
+    retry_after_s = 5
 
 
 class DeadlineExceededError(ServiceError):

@@ -5,14 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
+from liveness_service.access.keys import KeyRing
+from liveness_service.access.rate import check_store, parse_rate
 
 _PREFIX = "LIVENESS_"
+_NOT_OURS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}
+"""Of whoever calls the service, on the same machine perhaps."""
+SECRET = {"api_keys", "rate_limit_store"}
+"""Fields whose values are not shown in messages: a key or a password may be in them."""
 
 
 def available_cores() -> int:
@@ -30,6 +36,7 @@ class Settings(BaseSettings):
         populate_by_name=True,
         use_attribute_docstrings=True,
         env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     host: str = "127.0.0.1"
@@ -61,7 +68,7 @@ class Settings(BaseSettings):
     models_state: Path | None = None
     """File that keeps which bundle has which role, so that a restart does not undo a switch. None: settings decide."""
     active_model: str | None = None
-    """Bundle of `LIVENESS_MODELS_URL` that decides; needed with it, instead of `LIVENESS_BUNDLE_PATH`."""
+    """Bundle of `LIVENESS_MODELS_URL` that decides; that of `LIVENESS_BUNDLE_PATH`, or the default one, without."""
     canary_model: str | None = None
     """Bundle that decides for a share of the requests, by a hash of their id."""
     canary_share: float = Field(default=0.05, ge=0, le=1)
@@ -71,7 +78,7 @@ class Settings(BaseSettings):
     shadow_share: float = Field(default=0.1, ge=0, le=1)
     """That share."""
 
-    api_keys: str | None = None
+    api_keys: str | None = Field(default=None, repr=False)
     """Access keys, one `name:permissions:salt:hash` a line or separated by blanks; `liveness keys new` makes them."""
     api_keys_file: Path | None = None
     """File with such lines, e.g. a secret that is mounted; read at start."""
@@ -79,7 +86,7 @@ class Settings(BaseSettings):
     """Answer without keys though others can reach the service. Without it and without keys it does not start there."""
     rate_limit: str | None = None
     """Most requests of one key, or of one address without keys: `100/minute`, `10/second`. None: no limit."""
-    rate_limit_store: str = "memory://"
+    rate_limit_store: str = Field(default="memory://", repr=False)
     """Where they are counted: `memory://` in this process, `redis://host:6379` for all replicas together."""
     audit_log_path: Path | None = None
     """File that gets one JSON line for each verdict, without pictures. What cannot be written is not answered."""
@@ -135,10 +142,29 @@ class Settings(BaseSettings):
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
 
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_are_readable(cls, text: str | None) -> str | None:
+        if text is not None:
+            KeyRing.parse(text)
+        return text
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate_is_one(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_rate(text)
+        return text
+
+    @field_validator("rate_limit_store")
+    @classmethod
+    def _store_is_known(cls, url: str) -> str:
+        return check_store(url)
+
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: a misspelt limit must not go unnoticed."""
-    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields} | _NOT_OURS
     return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
 
 

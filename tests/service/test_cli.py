@@ -128,6 +128,27 @@ def test_a_wrong_setting_is_status_2_and_named(photos, live_bundle, monkeypatch)
         assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"host": "0.0.0.0"}, "LIVENESS_ALLOW_ANONYMOUS"),
+        ({"host": "::"}, "liveness keys new"),
+        ({"api_keys_file": "/nowhere/keys"}, "/nowhere/keys"),
+        ({"api_keys": "lv_my-secret-key"}, "api_keys: "),
+        ({"rate_limit": "many"}, "rate_limit: "),
+        ({"rate_limit_store": "memcached://cache"}, "rate_limit_store: "),
+        ({"rate_limit": "1/day", "rate_limit_store": "redis://:my-secret/key@cache:port"}, "RATE_LIMIT_STORE"),
+    ],
+)
+def test_settings_that_leave_no_safe_way_to_start_are_named(settings, named):
+    environment = {f"LIVENESS_{name.upper()}": value for name, value in settings.items()}
+    refused = CliRunner().invoke(app, ["serve", "--port", "0"], env=environment)
+    assert refused.exit_code == 2
+    assert named in refused.stderr
+    assert "my-secret" not in refused.output
+    assert "Traceback" not in refused.output
+
+
 def test_the_settings_can_be_listed():
     result = CliRunner().invoke(app, ["settings"])
     assert result.exit_code == 0

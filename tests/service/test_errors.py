@@ -7,6 +7,8 @@ CODES = {
     "UnreadableMediaError": (400, "unreadable_media"),
     "EmptyBodyError": (400, "empty_body"),
     "MalformedBodyError": (400, "malformed_body"),
+    "UnauthorizedError": (401, "unauthorized"),
+    "ForbiddenError": (403, "forbidden"),
     "UploadTimeoutError": (408, "upload_timeout"),
     "TooManyBytesError": (413, "too_many_bytes"),
     "TooManyPixelsError": (413, "too_many_pixels"),
@@ -15,10 +17,12 @@ CODES = {
     "TooManyStreamsError": (413, "too_many_streams"),
     "UnsupportedMediaError": (415, "unsupported_media"),
     "InvalidParameterError": (422, "invalid_parameter"),
+    "RateLimitedError": (429, "rate_limited"),
     "ClipsUnsupportedError": (501, "clips_unsupported"),
     "OverloadedError": (503, "overloaded"),
     "ModelUnavailableError": (503, "model_unavailable"),
     "ScoringFailedError": (503, "scoring_failed"),
+    "AuditFailedError": (503, "audit_failed"),
     "DeadlineExceededError": (504, "deadline_exceeded"),
 }
 

@@ -76,6 +76,10 @@ def test_port_works_without_the_prefix_and_the_prefix_wins(monkeypatch):
         ("log_format", "xml"),
         ("log_level", "verbose"),
         ("device_id", "-1"),
+        ("api_keys", "lv_a_key_and_no_entry"),
+        ("rate_limit", "many"),
+        ("rate_limit", "0/minute"),
+        ("rate_limit_store", "memcached://cache"),
     ],
 )
 def test_a_value_out_of_range_stops_the_start_and_is_named(monkeypatch, name, value):
@@ -90,6 +94,7 @@ def test_a_misspelt_variable_is_found():
         "LIVENESS_MAX_PIXEL": "1",
         "LIVENESS_MAX_PIXELS": "20000",
         "liveness_port": "1",
+        "LIVENESS_CLIENT_KEY": "of whoever calls the service",
         "LIVENESS_": "x",
         "PORT": "8000",
         "PATH": "/bin",

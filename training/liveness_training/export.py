@@ -16,6 +16,8 @@ from liveness_core.bundle import (
     Manifest,
     Parity,
     Provenance,
+    ReferenceScores,
+    ScoreDistribution,
     Variant,
     load_bundle,
     save_bundle,
@@ -101,6 +103,9 @@ def export_bundle(
         scored_rows(scores[first], crops, protocol.dev), f"development people of {', '.join(chosen_on)}"
     )
     head = export_head(run, crops, protocol, embeddings[first])
+    dev_scores = {
+        live: [scores[first][row] for row in protocol.dev if crops.samples[row].live == live] for live in (True, False)
+    }
     golden = _golden({key: encoders[key] for key in precisions}, classifier, run.preprocess, temperature, head)
     figures = run_report(
         scores[first],
@@ -135,6 +140,9 @@ def export_bundle(
         operating_points=points,
         default_operating_point=DEFAULT_POINT,
         temporal=None if head is None else head.entry,
+        reference_scores=ReferenceScores(
+            live=ScoreDistribution.of(dev_scores[True]), spoof=ScoreDistribution.of(dev_scores[False])
+        ),
         files=dict.fromkeys(files, _UNHASHED),
         provenance=Provenance(
             created_at=datetime.now(UTC),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -78,6 +79,35 @@ class OperatingPoint(_Part):
     """There."""
 
 
+SCORE_EDGES = tuple(step / 20 for step in range(1, 20))
+"""0.05, 0.10 … 0.95: where distributions of scores are compared."""
+
+
+class ScoreDistribution(_Part):
+    """Scores of one class."""
+
+    count: int = Field(ge=1)
+    shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        min_length=len(SCORE_EDGES), max_length=len(SCORE_EDGES)
+    )
+    """Share of the scores at or below each of `SCORE_EDGES`."""
+
+    @classmethod
+    def of(cls, scores: Sequence[float]) -> Self:
+        """Of scores in [0, 1], at least one."""
+        return cls(
+            count=len(scores),
+            shares=tuple(sum(score <= edge for score in scores) / len(scores) for edge in SCORE_EDGES),
+        )
+
+
+class ReferenceScores(_Part):
+    """Scores of photos of the data that the thresholds were chosen on: what drift is measured against."""
+
+    live: ScoreDistribution
+    spoof: ScoreDistribution
+
+
 class TemporalHead(_Part):
     """The network that scores clips, on the embeddings that the encoder gives of their frames."""
 
@@ -122,6 +152,8 @@ class Manifest(_Part):
     default_operating_point: Name
     temporal: TemporalHead | None = None
     """None where the bundle scores photos only."""
+    reference_scores: ReferenceScores | None = None
+    """None in a bundle that was exported before they were kept."""
     golden: FileName = "golden.npz"
     files: dict[FileName, Sha256]
     """Every other file of the bundle."""

@@ -66,7 +66,8 @@ class RequestContext:
     def _report(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("route")
         endpoint = getattr(route, "path", "unmatched")
-        self._metrics.answered(endpoint, status, seconds)
+        key = scope["state"].get("key", "none")
+        self._metrics.answered(endpoint, status, seconds, key)
         write = log.debug if scope["path"] in _QUIET and status < 500 else log.info
         write(
             "request",
@@ -74,5 +75,6 @@ class RequestContext:
             path=scope["path"],
             status=status,
             ms=round(seconds * 1000, 1),
+            key=key,
             **scope["state"].get("log", {}),
         )

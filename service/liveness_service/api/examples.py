@@ -108,13 +108,48 @@ def _problem(
     }
 
 
+REFUSED: dict[int | str, dict[str, Any]] = {
+    401: _problem(
+        401,
+        "unauthorized",
+        "An access key is needed",
+        "no access key came with the request: send the header `Authorization: Bearer KEY`",
+        "No access key, or one that is not known.",
+    ),
+    403: _problem(
+        403,
+        "forbidden",
+        "The access key lacks the permission",
+        "the key prometheus has the permission operations, this needs score: use another key",
+        "The access key is for something else.",
+    ),
+    429: _problem(
+        429,
+        "rate_limited",
+        "Too many requests of one caller",
+        "more than 100 per 1 minute for backend: wait 17 s (LIVENESS_RATE_LIMIT is the limit)",
+        "Over the rate limit; see `Retry-After`.",
+    ),
+}
+
+ROLE_REFUSED: dict[int | str, dict[str, Any]] = {
+    409: _problem(
+        409,
+        "model_refused",
+        "The bundle is refused",
+        "encoder.int8.onnx: SHA-256 is 3f…, the manifest says 9a…: copy the whole bundle again",
+        "The bundle cannot take the role, or there is none to go back to; everything stays as it was.",
+    )
+}
+
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
     503: _problem(
         503,
         "model_unavailable",
         "No verified model is loaded",
         "encoder.int8.onnx: SHA-256 is 3f…, the manifest says 9a…: copy the whole bundle again",
-        "No verified model is loaded, or too many requests are in work; see `Retry-After`.",
+        "No verified model is loaded, too many requests are in work, or the audit log cannot be written; see "
+        "`Retry-After`.",
     )
 }
 
@@ -167,6 +202,7 @@ IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     504: _problem(
         504, "deadline_exceeded", "The deadline has passed", "no answer within 10 s", "Not answered in time."
     ),
+    **REFUSED,
     **UNAVAILABLE,
 }
 
@@ -261,6 +297,7 @@ CLIP_RESPONSES: dict[int | str, dict[str, Any]] = {
         "Not answered in time.",
         _CLIP_PATH,
     ),
+    **REFUSED,
     **UNAVAILABLE,
 }
 

@@ -2,11 +2,14 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 
-from liveness_service.api.access import Service
+from liveness_service.access.keys import Permission
+from liveness_service.api.access import Service, requires
+from liveness_service.api.audit import audit_log
+from liveness_service.api.examples import REFUSED
 from liveness_service.api.problems import MEDIA_TYPE, Problem
 
 router = APIRouter(tags=["operations"])
@@ -19,7 +22,7 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """A verified model is loaded."""
+    """Requests are answered: a verified model is loaded, and the audit log, if any, can be written."""
 
     status: Literal["ready"] = "ready"
     model: str
@@ -34,22 +37,30 @@ async def live() -> Live:
 
 @router.get(
     "/health/ready",
-    summary="Is a verified model loaded?",
+    summary="Are requests answered?",
     responses={
         503: {
-            "description": "No; the problem names the file and the reason.",
+            "description": "No; the problem says why: there is no verified model, or the audit log cannot be written.",
             "content": {MEDIA_TYPE: {}},
             "model": Problem,
         }
     },
 )
-async def ready(service: Service) -> Ready:
-    """Answer 200 once requests are scored."""
+async def ready(request: Request, service: Service) -> Ready:
+    """Answer 200 while requests are scored."""
     manifest = service.model().bundle.manifest
+    if (log := audit_log(request)) is not None:
+        await log.check()
     return Ready(model=manifest.name, version=manifest.version)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={status: REFUSED[status] for status in (401, 403)},
+    dependencies=[Depends(requires(Permission.OPERATIONS, limited=False))],
+)
 async def metrics(request: Request, service: Service) -> Response:
     """Metrics in the exposition format that the scraper asks for."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))

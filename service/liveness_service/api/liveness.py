@@ -5,10 +5,12 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from liveness_service.api.access import Service
+from liveness_service.access.keys import Permission
+from liveness_service.api.access import Service, requires
+from liveness_service.api.audit import record_verdict
 from liveness_service.api.context import CLIENT_CLOSED
 from liveness_service.api.examples import (
     CLIP_BODY,
@@ -22,7 +24,7 @@ from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery,
 from liveness_service.api.upload import Expected, read_upload
 from liveness_service.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["liveness"])
+router = APIRouter(prefix="/v1", tags=["liveness"], dependencies=[Depends(requires(Permission.SCORE))])
 
 _T = TypeVar("_T")
 
@@ -38,15 +40,17 @@ _T = TypeVar("_T")
 )
 async def score_image(request: Request, query: Annotated[LivenessQuery, Query()], service: Service) -> Response:
     """Score one photo."""
-    with service.admit():
-        service.check_operating_point(query.operating_point)
+    ident, options = request.scope["state"]["request_id"], query.options()
+    with service.admit(ident) as engine:
+        engine.photos.operating_point(options.operating_point)  # an unknown one is refused before the file is read
         try:
             content = await read_upload(request, _image(service.settings))
-            result = await _unless_disconnected(request, service.score(content, query.options()))
+            result = await _unless_disconnected(request, service.score(content, options, engine))
+            await record_verdict(request, "/v1/liveness", content, result, engine.model)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED)
-    service.metrics.concluded("/v1/liveness", result)
-    return _answer(request, LivenessResponse.of(request.scope["state"]["request_id"], result, service.model()))
+        service.concluded(engine, "/v1/liveness", ident, content, options, result, request.scope["state"]["key"])
+        return _answer(request, LivenessResponse.of(ident, result, engine.model))
 
 
 @router.post(
@@ -60,15 +64,17 @@ async def score_image(request: Request, query: Annotated[LivenessQuery, Query()]
 )
 async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], service: Service) -> Response:
     """Score one clip."""
-    with service.admit_clip():
-        service.check_clip_operating_point(query.operating_point)
+    ident, options = request.scope["state"]["request_id"], query.options()
+    with service.admit_clip(ident) as engine:
+        engine.clips.operating_point(options.operating_point)  # an unknown one is refused before the file is read
         try:
             content = await read_upload(request, _clip(service.settings))
-            result = await _unless_disconnected(request, service.score_clip(content, query.options()))
+            result = await _unless_disconnected(request, service.score_clip(content, options, engine))
+            await record_verdict(request, "/v1/liveness/video", content, result, engine.model)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED)
-    service.metrics.concluded("/v1/liveness/video", result)
-    return _answer(request, ClipResponse.of(request.scope["state"]["request_id"], result, service.model()))
+        service.concluded(engine, "/v1/liveness/video", ident, content, options, result, request.scope["state"]["key"])
+        return _answer(request, ClipResponse.of(ident, result, engine.model))
 
 
 def _image(settings: Settings) -> Expected:

@@ -2,15 +2,16 @@
 
 from typing import Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from liveness_core.bundle import OperatingPoint, Parity, Provenance, TemporalHead
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
-from liveness_service.api.access import Service
-from liveness_service.api.examples import UNAVAILABLE
+from liveness_service.access.keys import Permission
+from liveness_service.api.access import Service, requires
+from liveness_service.api.examples import REFUSED, UNAVAILABLE
 from liveness_service.inference.model import Model
 
 router = APIRouter(prefix="/v1", tags=["models"])
@@ -32,6 +33,7 @@ class ClipDetails(BaseModel):
 class ModelDetails(BaseModel):
     """One loaded bundle."""
 
+    role: str = Field(description="active, canary, shadow or previous.")
     name: str
     version: str
     precision: str
@@ -49,11 +51,12 @@ class ModelDetails(BaseModel):
     provenance: Provenance
 
     @classmethod
-    def of(cls, model: Model) -> Self:
+    def of(cls, role: str, model: Model) -> Self:
         """From a loaded model."""
         bundle = model.bundle
         manifest = bundle.manifest
         return cls(
+            role=role,
             name=manifest.name,
             version=manifest.version,
             precision=bundle.variant.precision,
@@ -73,12 +76,19 @@ class ModelDetails(BaseModel):
 
 
 class Models(BaseModel):
-    """The loaded bundles; the first one decides."""
+    """The loaded bundles; the first one decides, but for a canary's share."""
 
     models: list[ModelDetails]
 
 
-@router.get("/models", summary="What scores here?", responses=UNAVAILABLE)
+@router.get(
+    "/models",
+    summary="What scores here?",
+    responses=REFUSED | UNAVAILABLE,
+    dependencies=[Depends(requires(Permission.SCORE, Permission.OPERATIONS))],
+)
 async def list_models(service: Service) -> Models:
-    """Describe the loaded model."""
-    return Models(models=[ModelDetails.of(service.model())])
+    """Describe the loaded models."""
+    service.model()  # an error that says why, where there is none
+    loaded = service.models.roles.by_role()
+    return Models(models=[ModelDetails.of(role, engine.model) for role, engine in loaded if engine is not None])

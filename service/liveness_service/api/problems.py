@@ -79,14 +79,13 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
         assert isinstance(error, ServiceError)  # what the handler is registered for
         metrics.rejected.labels(error.code).inc()
         request.scope["state"]["log"] = {"code": error.code, "detail": error.detail}
-        headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else None
         return problem(
             request.scope,
             status=error.status,
             code=error.code,
             title=error.title,
             detail=error.detail,
-            headers=headers,
+            headers=error.headers,
             members=error.members,
         )
 

@@ -1,6 +1,8 @@
 """The loaded model: a verified bundle and the detector that cuts its crops."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,12 +33,17 @@ class ModelFault:
     reason: str
 
 
-def load_model(settings: Settings) -> Model | ModelFault:
-    """Load, verify and warm up. Whatever goes wrong becomes a fault: the service then starts without a model."""
+def load_model(settings: Settings, fetch: Callable[[], Path] | None = None) -> Model | ModelFault:
+    """Load, verify and warm up. Whatever goes wrong becomes a fault: the service then starts without a model.
+
+    Args:
+        settings: how to run it.
+        fetch: gives the bundle's folder; that of `LIVENESS_BUNDLE_PATH`, or the default one, where it is None.
+    """
     cv2.setNumThreads(1)  # requests run side by side; OpenCV's own threads would fight them for the cores
     try:
         bundle = load_bundle(
-            settings.bundle_path or default_bundle_path(),
+            fetch() if fetch else settings.bundle_path or default_bundle_path(),
             precision=settings.precision,
             runtime=RuntimeOptions(settings.provider, settings.intra_op_threads, settings.device_id),
         )

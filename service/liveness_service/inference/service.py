@@ -4,29 +4,25 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from liveness_core.video import VideoLimits
-from liveness_service.decoding.image import ImageLimits
+import structlog
+
 from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
-from liveness_service.inference.batcher import MicroBatcher
-from liveness_service.inference.clip_pipeline import ClipPipeline
+from liveness_service.inference.engine import Engine, Threads
 from liveness_service.inference.model import Model, ModelFault, load_model
-from liveness_service.inference.pipeline import ImagePipeline, ScoreOptions
+from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.inference.results import ClipResult, ImageResult
+from liveness_service.inference.role_state import Assignment, RoleStateError, read_roles, write_roles
+from liveness_service.inference.roles import RoleKeeper, Roles
+from liveness_service.inference.shadow import ShadowRunner
+from liveness_service.inference.store import BundleStore
 from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    model: Model
-    batcher: MicroBatcher
-    pipeline: ImagePipeline
-    clips: ClipPipeline
 
 
 class LivenessService:
@@ -35,9 +31,13 @@ class LivenessService:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        self._threads = ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare")
-        self._clip_threads = ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare-clip")
-        self._running: _Running | None = None
+        self._threads = Threads(
+            ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare"),
+            ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare-clip"),
+        )
+        self._shadows = ShadowRunner(metrics)
+        self._store = BundleStore(settings.models_url, settings.models_cache) if settings.models_url else None
+        self.models = RoleKeeper(self._store, self._load, self._start_engine, self._keep_roles, self._roles_changed)
         self._fault: ModelFault | None = ModelFault("model", "not loaded yet")
         self._inflight = 0
         self._inflight_clips = 0
@@ -48,82 +48,81 @@ class LivenessService:
         return self._fault
 
     async def start(self) -> None:
-        """Load the model; needs a running event loop. A fault is kept, not raised."""
-        loop = asyncio.get_running_loop()
-        loaded = await loop.run_in_executor(self._threads, load_model, self.settings)
-        if isinstance(loaded, ModelFault):
-            self._fault = loaded
+        """Load the models; needs a running event loop. A fault is kept, not raised."""
+        try:
+            wanted = read_roles(self.settings.models_state, Assignment.of_settings(self.settings))
+        except RoleStateError as error:
+            self._fault = ModelFault(str(self.settings.models_state), str(error))
+            log.error("model_unavailable", file=self._fault.file, reason=self._fault.reason)
             return
-        batcher = MicroBatcher(
-            loaded.bundle.scorer,
-            max_batch_size=self.settings.max_batch_size,
-            max_queue_delay_ms=self.settings.max_queue_delay_ms,
-            on_batch=self.metrics.batch_size.observe,
-        )
-        batcher.start()
-        limits = ImageLimits(self.settings.max_pixels)
-        pipeline = ImagePipeline(loaded, batcher, self._threads, limits, self.settings.max_faces)
-        clip_limits = VideoLimits(
-            max_seconds=self.settings.max_clip_seconds,
-            max_frames=self.settings.max_clip_frames,
-            max_pixels=self.settings.max_clip_pixels,
-            max_streams=self.settings.max_clip_streams,
-        )
-        clips = ClipPipeline(loaded, batcher, self._clip_threads, clip_limits, self.settings.min_clip_seconds)
-        self.metrics.watch_queue(lambda: batcher.depth)
-        manifest, variant = loaded.bundle.manifest, loaded.bundle.variant
-        self.metrics.model_info.labels(
-            manifest.name, manifest.version, variant.precision, loaded.bundle.scorer.provider, "active"
-        ).set(1)
-        self._running, self._fault = _Running(loaded, batcher, pipeline, clips), None
+        self._fault = await self.models.begin(wanted)
 
     async def close(self) -> None:
         """Finish what was accepted, then stop."""
-        if self._running is not None:
-            await self._running.batcher.close()
+        await self._shadows.close()
+        await self.models.close()
         self._threads.shutdown()
-        self._clip_threads.shutdown()
 
-    def _ready(self) -> _Running:
-        if self._running is None:
-            fault = self._fault or ModelFault("model", "not loaded")
-            raise ModelUnavailableError(f"{fault.file}: {fault.reason}", file=fault.file, reason=fault.reason)
-        return self._running
+    def _load(self, reference: str | None) -> Model | ModelFault:
+        if reference is None:
+            return load_model(self.settings)
+        store = self._store
+        if store is None:
+            return ModelFault("LIVENESS_MODELS_URL", f"is not set: there is no store to take {reference} from")
+        return load_model(self.settings, lambda: store.fetch(reference))
+
+    def _start_engine(self, reference: str | None, model: Model, is_shadow: bool) -> Engine:
+        if is_shadow:
+            return Engine(reference, model, self.settings, self._shadows.threads)
+        return Engine(reference, model, self.settings, self._threads, self.metrics.batch_size.observe)
+
+    def _keep_roles(self, roles: Assignment) -> None:
+        write_roles(self.settings.models_state, Assignment.of_settings(self.settings), roles)
+
+    def _roles_changed(self, roles: Roles) -> None:
+        engines = [(role, engine) for role, engine in roles.by_role() if engine is not None]
+        self.metrics.watch_queue(lambda: sum(engine.batcher.depth for role, engine in engines if role != "shadow"))
+        self.metrics.model_info.clear()
+        self.metrics.model_reference_score.clear()
+        for role, engine in engines:
+            manifest, bundle = engine.manifest, engine.model.bundle
+            self.metrics.model_info.labels(
+                manifest.name, manifest.version, bundle.variant.precision, bundle.scorer.provider, role
+            ).set(1)
+            self.metrics.publish_reference(manifest)
 
     def model(self) -> Model:
-        """The loaded model.
+        """The model that decides, but for a canary's share.
 
         Raises:
             ModelUnavailableError: there is none; it names the file and the reason.
         """
-        return self._ready().model
+        return self._active().model
 
-    def check_operating_point(self, name: str | None) -> None:
-        """Refuse an unknown operating point before an image is read.
+    def _active(self) -> Engine:
+        self._check_ready()
+        return self.models.active()
 
-        Raises:
-            InvalidParameterError: the bundle has none of this name.
-        """
-        self._ready().pipeline.operating_point(name)
-
-    def check_clip_operating_point(self, name: str | None) -> None:
-        """Refuse a clip that cannot be scored before it is read.
-
-        Raises:
-            ClipsUnsupportedError: the bundle scores photos only.
-            InvalidParameterError: the bundle has no operating point of this name for clips.
-        """
-        self._ready().clips.operating_point(name)
+    def _check_ready(self) -> None:
+        if self._fault is not None:
+            fault = self._fault
+            raise ModelUnavailableError(f"{fault.file}: {fault.reason}", file=fault.file, reason=fault.reason)
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, request_id: str = "") -> Iterator[Engine]:
         """Take a place for one request, before its image is read.
+
+        Args:
+            request_id: decides whether the canary gets it.
+
+        Returns:
+            Who decides on it, from beginning to end.
 
         Raises:
             ModelUnavailableError: there is no model.
             OverloadedError: all places are taken.
         """
-        self._ready()
+        self._check_ready()
         if self._inflight >= self.settings.max_inflight:
             raise OverloadedError(
                 f"{self._inflight} requests are in work, no more are taken: try again, or add replicas "
@@ -131,21 +130,23 @@ class LivenessService:
             )
         self._inflight += 1
         self.metrics.inflight.set(self._inflight)
+        engine = self.models.choose(request_id)
         try:
-            yield
+            with engine.in_use():
+                yield engine
         finally:
             self._inflight -= 1
             self.metrics.inflight.set(self._inflight)
 
     @contextmanager
-    def admit_clip(self) -> Iterator[None]:
+    def admit_clip(self, request_id: str = "") -> Iterator[Engine]:
         """Take a place for one clip, before it is read: one of the requests' and one of the clips'.
 
         Raises:
             ModelUnavailableError: there is no model.
             OverloadedError: all places are taken.
         """
-        with self.admit():
+        with self.admit(request_id) as engine:
             if self._inflight_clips >= self.settings.max_inflight_clips:
                 raise OverloadedError(
                     f"{self._inflight_clips} clips are in work, no more are taken: try again, or add replicas "
@@ -153,29 +154,60 @@ class LivenessService:
                 )
             self._inflight_clips += 1
             try:
-                yield
+                yield engine
             finally:
                 self._inflight_clips -= 1
 
-    async def score(self, content: bytes, options: ScoreOptions) -> ImageResult:
+    async def score(self, content: bytes, options: ScoreOptions, engine: Engine | None = None) -> ImageResult:
         """The answer for an encoded picture.
 
+        Args:
+            content: of the file.
+            options: what was asked for.
+            engine: that of its admission; the active one where it is None.
+
         Raises:
             DeadlineExceededError: it was not there in time; what had not begun is dropped.
             ServiceError: the content, a parameter or the model is at fault.
         """
-        work = self._ready().pipeline.score(content, options)
-        return await _in_time(work, self.settings.deadline_ms, "the image very large")
+        engine = engine or self._active()
+        with engine.in_use():
+            work = engine.photos.score(content, options)
+            return await _in_time(work, self.settings.deadline_ms, "the image very large")
 
-    async def score_clip(self, content: bytes, options: ScoreOptions) -> ClipResult:
+    async def score_clip(self, content: bytes, options: ScoreOptions, engine: Engine | None = None) -> ClipResult:
         """The answer for an encoded clip.
 
+        Args:
+            content: of the file.
+            options: what was asked for.
+            engine: that of its admission; the active one where it is None.
+
         Raises:
             DeadlineExceededError: it was not there in time; what had not begun is dropped.
             ServiceError: the content, a parameter or the model is at fault.
         """
-        work = self._ready().clips.score(content, options)
-        return await _in_time(work, self.settings.clip_deadline_ms, "the clip very long or large")
+        engine = engine or self._active()
+        with engine.in_use():
+            work = engine.clips.score(content, options)
+            return await _in_time(work, self.settings.clip_deadline_ms, "the clip very long or large")
+
+    def concluded(
+        self,
+        engine: Engine,
+        endpoint: str,
+        request_id: str,
+        content: bytes,
+        options: ScoreOptions,
+        result: ImageResult | ClipResult,
+        key: str,
+    ) -> None:
+        """Count a verdict, by the name of the access key too, and show the upload to the shadow where there is one."""
+        self.metrics.concluded(endpoint, result, key)
+        self.metrics.scored(self.models.role_of(engine), engine.manifest, endpoint, result)
+        shadow = self.models.looks_on(request_id)
+        if shadow is not None:
+            self._shadows.offer(shadow, endpoint, request_id, content, options, result)
 
 
 async def _in_time(work: Coroutine[Any, Any, _T], deadline_ms: int, otherwise: str) -> _T:

@@ -13,6 +13,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from liveness_core.bundle import SCORE_EDGES, Manifest
 from liveness_service.inference.results import ClipResult, ImageResult
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
@@ -20,7 +21,6 @@ from liveness_service.inference.results import ClipResult, ImageResult
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Stages take from below a millisecond (align) to hundreds (decoding 50 megapixels), and seconds for a clip in 4K.
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_SCORES = tuple(step / 20 for step in range(1, 20))
 _STATUSES = {status.value for status in HTTPStatus} | {499}  # 499: the client went away
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -53,7 +53,7 @@ class Metrics:
             "liveness_score",
             "Scores, 0 spoof to 1 live: a shifting distribution is drift.",
             ["endpoint"],
-            buckets=_SCORES,
+            buckets=SCORE_EDGES,
             registry=registry,
         )
         self.stage_seconds = Histogram(
@@ -76,7 +76,11 @@ class Metrics:
             ["name", "version", "precision", "provider", "role"],
             registry=registry,
         )
-        self.ready = Gauge("liveness_ready", "1 while requests are scored.", registry=registry)
+        self.ready = Gauge(
+            "liveness_ready",
+            "1 while requests are answered: as /health/ready, but that nothing is tried for it.",
+            registry=registry,
+        )
         self.model_verdicts = Counter(
             "liveness_model_verdicts_total",
             "Verdicts by model; a shadow's decide nothing.",
@@ -87,7 +91,7 @@ class Metrics:
             "liveness_model_score",
             "Scores by model, 0 spoof to 1 live.",
             ["name", "version", "role", "endpoint"],
-            buckets=_SCORES,
+            buckets=SCORE_EDGES,
             registry=registry,
         )
         self.model_reference_score = Gauge(
@@ -123,6 +127,11 @@ class Metrics:
             ["key", "endpoint", "verdict"],
             registry=registry,
         )
+        self.rate_limit_store_failures = Counter(
+            "liveness_rate_limit_store_failures_total",
+            "Times that the store of rate limits did not answer; each process then counts for itself.",
+            registry=registry,
+        )
         self.audit_records = Counter(
             "liveness_audit_records_total", "Verdicts written to the audit log.", registry=registry
         )
@@ -135,19 +144,35 @@ class Metrics:
             "liveness_gpu_memory_bytes", "Memory of the GPU in use: used, total.", ["kind"], registry=registry
         )
 
+    def publish_reference(self, manifest: Manifest) -> None:
+        """Show what the scores of this bundle's development data were; nothing where it does not say."""
+        if (reference := manifest.reference_scores) is None:
+            return
+        for kind, distribution in (("live", reference.live), ("spoof", reference.spoof)):
+            for edge, share in zip(SCORE_EDGES, distribution.shares, strict=True):
+                self.model_reference_score.labels(manifest.name, manifest.version, kind, str(edge)).set(share)
+
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Report the queue's depth as it is when scraped."""
         self.queue_depth.set_function(depth)
 
-    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+    def answered(self, endpoint: str, status: int, seconds: float, key: str = "none") -> None:
         """Count an answered request; statuses that no one assigned would be labels without bound."""
         label = str(status) if status in _STATUSES else "other"
         self.requests.labels(endpoint, label).inc()
+        self.key_requests.labels(key, endpoint, label).inc()
         self.request_seconds.labels(endpoint).observe(seconds)
 
-    def concluded(self, endpoint: str, result: ImageResult | ClipResult) -> None:
+    def scored(self, role: str, manifest: Manifest, endpoint: str, result: ImageResult | ClipResult) -> None:
+        """Count what a model concluded, whether it decided or looked on."""
+        self.model_verdicts.labels(manifest.name, manifest.version, role, endpoint, result.verdict.value).inc()
+        if result.score is not None:
+            self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
+
+    def concluded(self, endpoint: str, result: ImageResult | ClipResult, key: str = "none") -> None:
         """Count a verdict."""
         self.verdicts.labels(endpoint, result.verdict.value).inc()
+        self.key_verdicts.labels(key, endpoint, result.verdict.value).inc()
         for reason in result.reasons:
             self.undetermined.labels(endpoint, reason).inc()
         if result.score is not None:

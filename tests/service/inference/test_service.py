@@ -51,8 +51,6 @@ async def test_with_a_fault_it_runs_and_every_way_in_is_barred(started, fault):
         await service.score(encoded(astronaut()), ScoreOptions())
     assert raised.value.members == {"file": fault.file, "reason": service.fault.reason}
     with pytest.raises(ModelUnavailableError):
-        service.check_operating_point(None)
-    with pytest.raises(ModelUnavailableError):
         service.model()
     with pytest.raises(ModelUnavailableError), service.admit():
         pass
@@ -101,7 +99,8 @@ async def test_requests_that_overlap_share_batches_and_keep_their_own_answers(st
 
 async def test_an_operating_point_is_checked_by_name(started):
     service = await started()
-    service.check_operating_point(None)
-    service.check_operating_point("strict")
-    with pytest.raises(InvalidParameterError, match="only eer, strict"):
-        service.check_operating_point("lax")
+    with service.admit() as engine:
+        assert engine.photos.operating_point(None)[0] == "eer"
+        assert engine.photos.operating_point("strict")[0] == "strict"
+        with pytest.raises(InvalidParameterError, match="only eer, strict"):
+            engine.photos.operating_point("lax")

@@ -16,8 +16,17 @@ NAMES = {
     "liveness_batch_size": ("histogram", set()),
     "liveness_queue_depth": ("gauge", set()),
     "liveness_rejected": ("counter", {"reason"}),
-    "liveness_model_info": ("gauge", {"name", "version", "precision", "provider"}),
+    "liveness_model_info": ("gauge", {"name", "version", "precision", "provider", "role"}),
     "liveness_inflight_requests": ("gauge", set()),
+    "liveness_ready": ("gauge", set()),
+    "liveness_model_verdicts": ("counter", {"name", "version", "role", "endpoint", "verdict"}),
+    "liveness_model_score": ("histogram", {"name", "version", "role", "endpoint"}),
+    "liveness_model_switches": ("counter", {"action", "outcome"}),
+    "liveness_model_reference_score": ("gauge", {"name", "version", "kind"}),
+    "liveness_shadow_agreement": ("counter", {"name", "version", "verdict", "shadow_verdict"}),
+    "liveness_shadow_skipped": ("counter", {"reason"}),
+    "liveness_key_requests": ("counter", {"key", "endpoint", "status"}),
+    "liveness_key_verdicts": ("counter", {"key", "endpoint", "verdict"}),
 }
 
 

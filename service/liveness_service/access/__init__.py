@@ -1,0 +1,1 @@
+"""Who may ask, and how often. Nothing here knows the web framework."""

@@ -1,0 +1,43 @@
+"""Writing verdicts to the audit log, where there is one."""
+
+import asyncio
+import hashlib
+
+from fastapi import Request
+
+from liveness_service.audit.lines import verdict_line
+from liveness_service.audit.log import AuditLog
+from liveness_service.inference.model import Model
+from liveness_service.inference.results import ClipResult, ImageResult
+
+
+def audit_log(request: Request) -> AuditLog | None:
+    """The app's audit log; None where it keeps none."""
+    log = request.app.state.audit
+    assert log is None or isinstance(log, AuditLog)
+    return log
+
+
+async def record_verdict(
+    request: Request, endpoint: str, content: bytes, result: ImageResult | ClipResult, model: Model
+) -> None:
+    """Record a verdict before it is given.
+
+    Raises:
+        AuditFailedError: it could not be recorded, so it is not to be given.
+    """
+    log = audit_log(request)
+    if log is None:
+        return
+    state = request.scope["state"]
+    digest = await asyncio.to_thread(hashlib.sha256, content)
+    await log.record(
+        verdict_line(
+            request_id=state["request_id"],
+            key=state["key"],
+            endpoint=endpoint,
+            upload_sha256=digest.hexdigest(),
+            result=result,
+            manifest=model.bundle.manifest,
+        )
+    )

@@ -1,0 +1,130 @@
+"""Writing the audit log beside the event loop. What cannot be written is not answered."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from liveness_service.audit.file import LineFile
+from liveness_service.audit.lines import BEGIN, now, resumed_line
+from liveness_service.errors import AuditFailedError
+from liveness_service.observability.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT_S = 5.0
+"""A disk that does not answer is as bad as one that is full."""
+
+
+@dataclass(slots=True)
+class _Failure:
+    since: str = field(default_factory=now)
+    refused: int = 0
+
+
+class AuditLog:
+    """Lines that wait while the disk is busy are written together, in one call and with one sync."""
+
+    def __init__(self, path: Path, metrics: Metrics) -> None:
+        self._path = path
+        self._metrics = metrics
+        self._file = LineFile(path, BEGIN)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._waiting: dict[asyncio.Future[OSError | None], bytes] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._failure: _Failure | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last line could not be written."""
+        return self._failure is not None
+
+    async def start(self) -> None:
+        """Open the file. Like a faulty model, a faulty file is said and makes the service not ready; it is no crash."""
+        if await self._written(b"") is None:
+            log.info("audit_log_opened", path=str(self._path))
+
+    async def record(self, line: bytes) -> None:
+        """Write the line of a verdict; it is on the disk when this returns.
+
+        Raises:
+            AuditFailedError: it is not.
+        """
+        error = await self._written(line)
+        if error is not None:
+            self._metrics.audit_failures.inc()
+            if self._failure is not None:
+                self._failure.refused += 1
+            raise _refusal(error)
+        self._metrics.audit_records.inc()
+
+    async def check(self) -> None:
+        """Once a line could not be written: try whether one can be. A line then tells of the gap.
+
+        Raises:
+            AuditFailedError: none can be.
+        """
+        if self._failure is not None and (error := await self._written(b"")) is not None:
+            raise _refusal(error)
+
+    async def close(self) -> None:
+        """Close the file once what waits is written."""
+        if self._writer is not None:
+            await asyncio.wait({self._writer}, timeout=_TIMEOUT_S)
+        self._thread.submit(self._file.close)
+        self._thread.shutdown(wait=False)
+
+    async def _written(self, line: bytes) -> OSError | None:
+        """Hand a line to the writer and wait; what went wrong, or None."""
+        done: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
+        self._waiting[done] = line
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_what_waits())
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await done
+        except TimeoutError as error:
+            self._fails(error)
+            return error
+        finally:
+            self._waiting.pop(done, None)
+
+    async def _write_what_waits(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, {}
+            error = await self._append(b"".join(batch.values()))
+            for done in batch:
+                if not done.done():
+                    done.set_result(error)
+
+    async def _append(self, lines: bytes) -> OSError | None:
+        failed = self._failure
+        if failed is not None:
+            lines = resumed_line(failed.since, failed.refused) + lines
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.append, lines)
+        except OSError as error:
+            self._fails(error)
+            return error
+        if failed is not None:
+            self._failure = None
+            log.info("audit_log_resumed", failing_since=failed.since, refused=failed.refused)
+        return None
+
+    def _fails(self, error: OSError) -> None:
+        if self._failure is None:
+            self._failure = _Failure()
+            log.error("audit_log_failed", path=str(self._path), reason=_reason(error), note="no verdict is answered")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or f"no answer within {_TIMEOUT_S:g} s"
+
+
+def _refusal(error: OSError) -> AuditFailedError:
+    return AuditFailedError(
+        f"the audit log cannot be written ({_reason(error)}), and what is not recorded is not answered: check the "
+        "disk of LIVENESS_AUDIT_LOG_PATH, then send it again"
+    )

@@ -1,0 +1,150 @@
+"""`liveness models`: list and check bundles, and give them roles in a running service."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from liveness_core.bundle import BundleError, load_bundle
+from liveness_service.inference.store import BundleStore
+from liveness_service.settings import Settings
+
+models = typer.Typer(
+    name="models", no_args_is_help=True, help="Bundles of a running service, and bundles that are to go there."
+)
+
+Url = Annotated[str, typer.Option(envvar="LIVENESS_CLIENT_URL", help="Address of the running service.")]
+Key = Annotated[
+    str,
+    typer.Option(envvar="LIVENESS_CLIENT_KEY", help="Access key with the permission `operations`.", show_default=False),
+]
+Model = Annotated[str, typer.Argument(help="Name of the bundle's folder, perhaps with @ and its manifest's SHA-256.")]
+_HERE = "http://127.0.0.1:8000"
+_TIMEOUT_S = 300
+"""A large bundle has to be fetched, verified and warmed up before the service answers."""
+
+
+@models.command("list")
+def list_models(
+    url: Url = _HERE, key: Key = "", as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False
+) -> None:
+    """List the bundles of the store, and which has which role."""
+    found = _ask("GET", url, key)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for role in ("active", "canary", "shadow", "previous"):
+        if (holder := found[role]) is not None:
+            share = "" if holder["share"] is None else f", {holder['share']:.0%} of the requests"
+            where = holder["model"] or "built in"
+            typer.echo(f"{role:<9} {where}: {holder['name']} {holder['version']}, {holder['precision']}{share}")
+    for stored in found["available"]:
+        what = stored["fault"] or f"{stored['name']} {stored['version']}"
+        typer.echo(f"{'':<9} {stored['model']}: {what}")
+
+
+@models.command()
+def verify(
+    bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or the name of one in LIVENESS_MODELS_URL.")],
+) -> None:
+    """Check that a bundle is whole and sound: hashes, tensors, and the golden scores of every precision, as at loading.
+
+    Exit status: 0 when it is, 1 when it is not.
+    """
+    try:
+        path = _folder(bundle)
+        manifest = load_bundle(path).manifest
+        for variant in manifest.variants[1:]:
+            load_bundle(path, precision=variant.precision)
+    except BundleError as error:
+        typer.echo(f"{bundle}: {error.file}: {error.reason}", err=True)
+        raise typer.Exit(1) from error
+    precisions = ", ".join(variant.precision for variant in manifest.variants)
+    typer.echo(f"{bundle}: {manifest.name} {manifest.version} ({precisions}), sha256 {manifest.manifest_sha256}")
+
+
+@models.command()
+def activate(
+    model: Model,
+    url: Url = _HERE,
+    key: Key = "",
+    force: Annotated[bool, typer.Option(help="Even if it lacks operating points, or clips.")] = False,
+) -> None:
+    """Let a bundle decide."""
+    _report(_ask("PUT", url, key, "/active", {"model": model}, force=force))
+
+
+@models.command()
+def rollback(url: Url = _HERE, key: Key = "") -> None:
+    """Let the previous bundle decide again."""
+    _report(_ask("POST", url, key, "/rollback"))
+
+
+@models.command()
+def canary(
+    model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the requests.")] = 0.05,
+    off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
+    url: Url = _HERE,
+    key: Key = "",
+) -> None:
+    """Let a bundle decide on a share of the requests."""
+    _report(_share("/canary", model, share, off, url, key))
+
+
+@models.command()
+def shadow(
+    model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the requests.")] = 0.1,
+    off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
+    url: Url = _HERE,
+    key: Key = "",
+) -> None:
+    """Let a bundle score a share of the requests too, and only report."""
+    _report(_share("/shadow", model, share, off, url, key))
+
+
+def _folder(bundle: str) -> Path:
+    settings = Settings()
+    if settings.models_url is None or Path(bundle).is_dir():
+        return Path(bundle)
+    return BundleStore(settings.models_url, settings.models_cache).fetch(bundle)
+
+
+def _share(path: str, model: str | None, share: float, off: bool, url: str, key: str) -> dict[str, Any]:
+    if off:
+        return _ask("DELETE", url, key, path)
+    if model is None:
+        typer.echo("name a bundle, or end it with --off", err=True)
+        raise typer.Exit(2)
+    return _ask("PUT", url, key, path, {"model": model, "share": share})
+
+
+def _ask(
+    method: str, url: str, key: str, path: str = "", content: dict[str, Any] | None = None, *, force: bool = False
+) -> dict[str, Any]:
+    try:
+        answer = httpx.request(
+            method,
+            f"{url.rstrip('/')}/v1/operations/models{path}",
+            json=content,
+            params={"force": "true"} if force else None,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            timeout=_TIMEOUT_S,
+        )
+        found: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        typer.echo(f"{url}: {error}: check --url and that the service runs", err=True)
+        raise typer.Exit(2) from error
+    if answer.is_error:
+        typer.echo(f"{found.get('title')}: {found.get('detail')}", err=True)
+        raise typer.Exit(1)
+    return found
+
+
+def _report(roles: dict[str, Any]) -> None:
+    for role in ("active", "canary", "shadow", "previous"):
+        if (holder := roles[role]) is not None:
+            typer.echo(f"{role}: {holder['name']} {holder['version']}")

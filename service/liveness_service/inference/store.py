@@ -1,0 +1,162 @@
+"""Where bundles come from: a folder of bundles, or an object store that fsspec reaches."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from liveness_core.bundle import BundleError, Manifest
+from liveness_core.bundle.load import MANIFEST_FILE, read_manifest
+
+_REFERENCE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([0-9a-f]{8,64}))?")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A bundle of the store, by its manifest alone."""
+
+    name: str
+    """Of its folder: what it is asked for by."""
+    manifest: Manifest | None
+    fault: str | None
+    """Why it could not be used, as far as the manifest tells."""
+
+
+class BundleStore:
+    """Bundles by name. A name may carry the beginning of the manifest's SHA-256, `name@0123abcd…`: then nothing else
+    is taken under that name, whoever can write to the store.
+    """
+
+    def __init__(self, url: str, cache: Path) -> None:
+        """Nothing is read yet.
+
+        Args:
+            url: a folder, or an address that fsspec knows: `s3://bucket/prefix`, `oci://bucket@namespace/prefix`.
+            cache: folder for copies of what is not local.
+        """
+        self._url = url
+        self._folder = None if "://" in url else Path(url)
+        self._cache = cache
+
+    def available(self) -> list[Available]:
+        """Every bundle there is, by name.
+
+        Raises:
+            BundleError: the store cannot be read.
+        """
+        return [self._described(name) for name in sorted(self._names())]
+
+    def fetch(self, reference: str) -> Path:
+        """A folder with this bundle; what is not local is copied, each file checked against the manifest.
+
+        Raises:
+            BundleError: there is none, or it is not what its manifest or the reference says.
+        """
+        name, digest = _split(reference)
+        if self._folder is not None:
+            path = self._folder / name
+            _check_digest(reference, digest, read_manifest(path))
+            return path
+        self._cache.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=self._cache))
+        try:
+            manifest = self._copy_manifest(name, staging)
+            _check_digest(reference, digest, manifest)
+            target = self._cache / f"{name}@{manifest.manifest_sha256[:16]}"
+            if not target.is_dir():  # what is there is verified again when it is loaded
+                for file, expected in manifest.files.items():
+                    self._copy(f"{name}/{file}", staging / file, expected)
+                staging.rename(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return target
+
+    def manifest(self, reference: str) -> Manifest:
+        """The manifest of this bundle alone.
+
+        Raises:
+            BundleError: as `fetch`.
+        """
+        name, digest = _split(reference)
+        if self._folder is not None:
+            manifest = read_manifest(self._folder / name)
+        else:
+            with tempfile.TemporaryDirectory(prefix="liveness-") as folder:
+                manifest = self._copy_manifest(name, Path(folder))
+        _check_digest(reference, digest, manifest)
+        return manifest
+
+    def _described(self, name: str) -> Available:
+        try:
+            return Available(name, self.manifest(name), None)
+        except BundleError as error:
+            return Available(name, None, f"{error.file}: {error.reason}")
+
+    def _names(self) -> list[str]:
+        if self._folder is not None:
+            try:
+                found = [path.name for path in self._folder.iterdir() if path.is_dir()]
+            except OSError as error:
+                raise BundleError(self._url, f"cannot be listed: {error}; check LIVENESS_MODELS_URL") from error
+        else:
+            files, root = self._remote()
+            try:
+                files.invalidate_cache()
+                entries = files.ls(root, detail=True)
+            except Exception as error:  # each kind of store has its own
+                raise BundleError(self._url, f"cannot be listed: {error}; check LIVENESS_MODELS_URL") from error
+            found = [str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] != "file"]
+        return [name for name in found if _REFERENCE.fullmatch(name)]
+
+    def _remote(self) -> tuple[Any, str]:
+        try:
+            files, root = fsspec.core.url_to_fs(self._url)
+        except (ImportError, ValueError) as error:
+            raise BundleError(
+                self._url, f"no such store: {error}; S3 needs the extra s3, Oracle's object storage the extra oci"
+            ) from error
+        return files, str(root).rstrip("/")
+
+    def _copy_manifest(self, name: str, folder: Path) -> Manifest:
+        self._copy(f"{name}/{MANIFEST_FILE}", folder / MANIFEST_FILE, None)
+        return read_manifest(folder)
+
+    def _copy(self, source: str, target: Path, expected: str | None) -> None:
+        files, root = self._remote()
+        digest = hashlib.sha256()
+        try:
+            files.invalidate_cache()
+            with files.open(f"{root}/{source}", "rb", cache_type="none") as reader, target.open("wb") as writer:
+                while chunk := reader.read(_CHUNK):
+                    digest.update(chunk)
+                    writer.write(chunk)
+        except FileNotFoundError as error:
+            raise BundleError(source, f"missing in {self._url}: check the bundle's name") from error
+        except Exception as error:  # each kind of store has its own
+            raise BundleError(source, f"cannot be fetched from {self._url}: {error}") from error
+        if expected is not None and digest.hexdigest() != expected:
+            raise BundleError(source, f"SHA-256 in {self._url} is not the manifest's: copy the whole bundle again")
+
+
+def _split(reference: str) -> tuple[str, str]:
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise BundleError(
+            reference[:100], "no name of a bundle: the name of its folder, perhaps with @ and its manifest's SHA-256"
+        )
+    return match[1], match[2] or ""
+
+
+def _check_digest(reference: str, digest: str, manifest: Manifest) -> None:
+    if not manifest.manifest_sha256.startswith(digest):
+        raise BundleError(
+            MANIFEST_FILE,
+            f"its SHA-256 begins with {manifest.manifest_sha256[: len(digest)]}, {reference!r} was asked for: "
+            "what lies in the store is not what was meant",
+        )

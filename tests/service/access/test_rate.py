@@ -1,0 +1,50 @@
+import pytest
+
+from liveness_service.access.rate import RateLimiter, network_of, parse_rate
+from liveness_service.errors import RateLimitedError
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "seconds"),
+    [("100/minute", 100, 60), ("10/second", 10, 1), ("1000/5 minutes", 1000, 300), ("5 per hour", 5, 3600)],
+)
+def test_rates_are_read_as_people_write_them(text, amount, seconds):
+    item = parse_rate(text)
+    assert (item.amount, item.get_expiry()) == (amount, seconds)
+
+
+@pytest.mark.parametrize("text", ["", "100", "minute", "100/", "/minute", "-1/minute", "100/fortnight", "0/minute"])
+def test_what_is_no_rate_is_refused(text):
+    with pytest.raises(ValueError, match="rate"):
+        parse_rate(text)
+
+
+def test_two_rates_are_not_silently_one():
+    with pytest.raises(ValueError, match="one rate only"):
+        parse_rate("100/minute;5/second")
+
+
+@pytest.mark.anyio
+async def test_each_caller_has_a_count_of_its_own():
+    limiter = RateLimiter("2/hour", "memory://", lambda: None)
+    for who in ("backend", "other", "backend", "other"):
+        await limiter.take(who)
+    for who in ("backend", "other"):
+        with pytest.raises(RateLimitedError, match=f"for {who}") as raised:
+            await limiter.take(who)
+        assert 3590 < raised.value.retry_after_s <= 3600
+        assert raised.value.headers == {"Retry-After": str(raised.value.retry_after_s)}
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1:2:3", "2001:db8::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_a_client_with_a_whole_ipv6_network_is_one_client(address, network):
+    assert network_of(address) == network

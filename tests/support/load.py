@@ -1,0 +1,100 @@
+"""Requests at a fixed rate, whether or not the answers keep up: as users send them."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a client saw."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    """Of the problems among them."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Requests without an answer, by the kind of error."""
+    answers: list[dict[str, object]] = field(default_factory=list)
+    """Of status 200, in the order of their arrival."""
+    latencies_s: list[float] = field(default_factory=list)
+    """Of the answers, from when the request was due: a client that falls behind shows here instead of hiding it."""
+    behind_s: float = 0.0
+    """How late the latest request was sent: much, and the client or its machine was the limit."""
+
+    @property
+    def sent(self) -> int:
+        """All requests."""
+        return self.statuses.total() + self.failures.total()
+
+    def percentile_ms(self, share: float) -> float:
+        """Latency that this share of the answers stayed below, ms; NaN without answers."""
+        ordered = sorted(self.latencies_s)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+    def summary(self) -> dict[str, Any]:
+        """For JSON; no latencies without answers."""
+        percentiles = {f"p{round(100 * share)}": round(self.percentile_ms(share), 1) for share in (0.5, 0.95, 0.99)}
+        return {
+            "sent": self.sent,
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "codes": dict(self.codes),
+            "failures": dict(self.failures),
+            "latency_ms": percentiles if self.latencies_s else {},
+            "behind_ms": round(1000 * self.behind_s, 1),
+        }
+
+
+async def send_at_rate(
+    url: str,
+    contents: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    *,
+    path: str = "/v1/liveness",
+    key: str = "",
+    stop: asyncio.Event | None = None,
+) -> Outcome:
+    """Send these bodies in turn, `rate` a second.
+
+    Args:
+        url: of the service.
+        contents: bodies.
+        rate: requests a second.
+        seconds: how long.
+        path: of the endpoint.
+        key: access key.
+        stop: ends it earlier.
+    """
+    outcome = Outcome()
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    async with httpx.AsyncClient(base_url=url, timeout=180, limits=limits, headers=headers) as client:
+
+        async def one(number: int, due: float) -> None:
+            outcome.behind_s = max(outcome.behind_s, time.perf_counter() - due)
+            try:
+                answer = await client.post(path, content=contents[number % len(contents)])
+            except httpx.HTTPError as error:
+                outcome.failures[type(error).__name__] += 1
+                return
+            outcome.latencies_s.append(time.perf_counter() - due)
+            outcome.statuses[answer.status_code] += 1
+            if answer.status_code == httpx.codes.OK:
+                outcome.answers.append(answer.json())
+            elif answer.headers.get("content-type") == "application/problem+json":
+                outcome.codes[answer.json()["code"]] += 1
+
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(round(rate * seconds)):
+                if stop is not None and stop.is_set():
+                    break
+                due = began + number / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                group.create_task(one(number, due))
+    return outcome
