@@ -131,8 +131,10 @@ def test_its_settings_exist_and_are_valid(name, monkeypatch):
         if each.startswith("LIVENESS_"):
             monkeypatch.setenv(each, str(value))
     settings = Settings()
-    assert settings.models_url is None
-    assert settings.bundle_path is None
+    assert settings.active_model is settings.bundle_path is None
+    assert mounts_of(service)[str(settings.models_url)] == ("models", False)
+    assert str(settings.models_state).startswith("/var/lib/liveness/")
+    assert mounts_of(service)["/var/lib/liveness"] == ("state", True)
     assert str(settings.api_keys_file).removeprefix("/run/secrets/") in service["secrets"]
     assert str(settings.models_cache) in mounts_of(service)
     grace = re.fullmatch(r"(\d+)s", service["stop_grace_period"])
