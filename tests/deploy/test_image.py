@@ -6,7 +6,6 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -188,20 +187,18 @@ def test_it_stops_in_good_order_when_told_to(engine, image):
         assert "service_stopped" in container.log()
 
 
-@pytest.mark.skipif(find_spec("liveness_service.access") is None, reason="this version knows no access keys")
-class TestAccess:
+def test_without_keys_it_does_not_start(engine, image):
     """It listens on all addresses of the container, so it asks for keys unless told otherwise."""
+    with pytest.raises(AssertionError, match="LIVENESS_ALLOW_ANONYMOUS"), engine.started(image, {}):
+        pass
 
-    def test_without_keys_it_does_not_start(self, engine, image):
-        with pytest.raises(AssertionError, match="LIVENESS_ALLOW_ANONYMOUS"), engine.started(image, {}):
-            pass
 
-    def test_keys_that_it_made_itself_open_it(self, engine, image, container):
-        made = container.run("liveness", "keys", "new", "client")
-        (key,) = (line for line in made.stderr.splitlines() if line.startswith("lv_"))
-        photo = encoded(astronaut())
-        with engine.started(image, {"LIVENESS_API_KEYS": made.stdout.strip()}) as closed:
-            url = f"{closed.url}/v1/liveness"
-            assert httpx.post(url, content=photo, timeout=60).status_code == 401
-            answer = httpx.post(url, content=photo, timeout=60, headers={"Authorization": f"Bearer {key}"})
-            assert answer.status_code == 200
+def test_keys_that_it_made_itself_open_it(engine, image, container):
+    made = container.run("liveness", "keys", "new", "client")
+    (key,) = (line for line in made.stderr.splitlines() if line.startswith("lv_"))
+    photo = encoded(astronaut())
+    with engine.started(image, {"LIVENESS_API_KEYS": made.stdout.strip()}) as closed:
+        url = f"{closed.url}/v1/liveness"
+        assert httpx.post(url, content=photo, timeout=60).status_code == 401
+        answer = httpx.post(url, content=photo, timeout=60, headers={"Authorization": f"Bearer {key}"})
+        assert answer.status_code == 200
