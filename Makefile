@@ -14,9 +14,12 @@ OUT ?= benchmarks/evaluation
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSIGHTFACE := insightface==2.1
+# What builds a Dockerfile where there is no Docker engine; see docs/deployment.md.
+BUILD_IMAGE ?= ../shared/tools/build-image
+IMAGE ?= face-liveness:cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench evaluate kubernetes-rules clean
+.PHONY: help serve test check format bench evaluate image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +63,16 @@ evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, thro
 	$(BIN)/python benchmarks/evaluate.py $(DATA) --out $(OUT) \
 		$(if $(wildcard $(PEERS)),--peer $(PEERS)) \
 		$(foreach bundle,$(wildcard $(HELD_OUT)/bundles/without-*),--held-out $(patsubst without-%,%,$(notdir $(bundle)))=$(bundle))
+
+image:  ## build the service's CPU image (IMAGE=… names it)
+	BUILD_IMAGE=$(BUILD_IMAGE) docker/build.sh service-cpu $(IMAGE)
+
+image-test: $(VENV)/.installed  ## build the CPU image from a clean clone, run it and ask it for a verdict
+	IMAGE_TEST=1 BUILD_IMAGE=$(BUILD_IMAGE) $(BIN)/python -m pytest tests/deploy/test_image.py -rA
+
+secrets:  ## make the keys and the password that docker compose mounts, in docker/secrets/
+	docker compose build liveness
+	docker/secrets.sh docker run --rm --network none face-liveness:cpu
 
 kubernetes-rules: $(VENV)/.installed  ## the rules of docker/prometheus as an object for the Prometheus operator
 	$(BIN)/python kubernetes/prometheus_rule.py

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Make the secrets that docker-compose.yml mounts, once: docker/secrets.sh COMMAND…, where the command is the one that
+# runs `liveness`, e.g. docker run --rm face-liveness:cpu
+set -eu
+folder=$(dirname "$0")/secrets
+if [ -e "$folder/api_keys" ]; then
+  echo "$folder/api_keys is there already: nothing changed. Remove the files of that folder to make new ones." >&2
+  exit 1
+fi
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+
+# Entries go to standard output, a key to standard error, alone on its line.
+"$@" keys new client --permissions score > "$made/api_keys" 2> "$made/client"
+"$@" keys new prometheus --permissions operations >> "$made/api_keys" 2> "$made/prometheus"
+grep '^lv_' "$made/client" > "$made/client_key"
+grep '^lv_' "$made/prometheus" | tr -d '\n' > "$made/metrics_key"
+head -c 18 /dev/urandom | base64 | tr -d '\n' > "$made/grafana_password"
+
+# The users inside the containers must be able to read the files; the folder keeps out the others of this machine.
+chmod 700 "$folder"
+for name in metrics_key grafana_password client_key api_keys; do
+  install -m 644 "$made/$name" "$folder/$name"
+done
+echo "made in $folder: api_keys, metrics_key, grafana_password, and client_key, the key for whoever calls the service"

@@ -1,0 +1,46 @@
+# The service on an NVIDIA GPU, with the insightface detectors. From the repository's root:
+# docker build -f docker/service-gpu.Dockerfile -t face-liveness:gpu .
+# The runtime of CUDA 13 and cuDNN come as the wheels that the extra `gpu` names, in constraints.txt's versions: a base
+# image from NVIDIA would bring them a second time (3 GB), in other versions and beside another Python.
+FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS base
+
+FROM base AS build
+WORKDIR /src
+# As a variable it also holds for hatchling, which pip installs to build the wheel.
+ENV PIP_CONSTRAINT=/src/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+COPY . .
+# Without pip, and without the tests that packages bring along. Byte code is made here, since the root is read-only later;
+# unchecked, so that it does not depend on the time of the build.
+RUN python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv/bin/python install --no-compile '.[gpu,insightface,s3,redis,tracing]' \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps insightface==2.1 \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+FROM base
+# A user with a fixed number, so that volumes and Kubernetes can name it. The folders are what it may write to; a named
+# volume that is mounted there takes over their owner. The base image brings pip, which nothing here needs any more.
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin liveness \
+    && rm -rf /usr/local/lib/python3.11/ensurepip /usr/local/lib/python3.11/site-packages/* /usr/local/bin/pip* \
+    && install -d -o 10001 -g 10001 /var/cache/liveness /var/lib/liveness /models
+COPY --from=build /opt/venv /opt/venv
+COPY docker/healthcheck.py /opt/healthcheck.py
+# ONNX Runtime's builds send usage data to Microsoft unless told not to; nothing leaves this image unasked.
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 LIVENESS_HOST=0.0.0.0
+# What the container gets of the driver; and without a GPU it is not ready, instead of quietly slow.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility LIVENESS_PROVIDER=cuda
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "/opt/healthcheck.py"]
+ENTRYPOINT ["liveness"]
+CMD ["serve"]
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="face-liveness" \
+      org.opencontainers.image.description="Face liveness: the service on an NVIDIA GPU" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11.16-slim-bookworm"

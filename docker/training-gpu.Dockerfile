@@ -1,0 +1,39 @@
+# Training on NVIDIA GPUs. From the repository's root: docker build -f docker/training-gpu.Dockerfile -t face-liveness:training .
+# CUDA 13 and cuDNN come as the wheels that torch pins. Faces are found and bundles checked on the CPU, by ONNX Runtime.
+FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS base
+
+FROM base AS build
+WORKDIR /src
+# As a variable it also holds for hatchling, which pip installs to build the wheel.
+ENV PIP_CONSTRAINT=/src/constraints.torch.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+COPY . .
+# torch's own test helpers have a file that only newer Pythons can read.
+RUN grep -v '^nvidia-' constraints.txt | cat - docker/training-gpu.constraints.txt > constraints.torch.txt \
+    && python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv/bin/python install --no-compile '.[training]' onnxruntime \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x torch/testing /opt/venv/lib
+
+FROM base
+# The user of the service's images, which read what this one writes to /models. The base image brings pip, which nothing
+# here needs any more.
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin liveness \
+    && rm -rf /usr/local/lib/python3.11/ensurepip /usr/local/lib/python3.11/site-packages/* /usr/local/bin/pip* \
+    && install -d -o 10001 -g 10001 /models /work
+COPY --from=build /opt/venv /opt/venv
+# ONNX Runtime's builds send usage data to Microsoft unless told not to; nothing leaves this image unasked.
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 10001:10001
+# Runs and crops lie here, relative to it; a volume in production.
+WORKDIR /work
+ENTRYPOINT ["liveness-train"]
+CMD ["--help"]
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="face-liveness-training" \
+      org.opencontainers.image.description="Face liveness: training on NVIDIA GPUs" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11.16-slim-bookworm"

@@ -1,0 +1,183 @@
+"""What can be known of the Dockerfiles without building them; `make image-test` builds and runs one."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from liveness_service.settings import Settings, unknown_variables
+from support.dockerfile import DOCKERFILES, ROOT, Stage, stages_of
+from support.server import running_server
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SERVICES = [path for path in DOCKERFILES if path.name.startswith("service-")]
+
+
+def name_of(path: Path) -> str:
+    return path.stem
+
+
+@pytest.fixture(params=DOCKERFILES, ids=name_of)
+def dockerfile(request) -> Path:
+    return request.param
+
+
+@pytest.fixture(params=SERVICES, ids=name_of)
+def service(request) -> Stage:
+    return stages_of(request.param)[-1]
+
+
+def installed_by(path: Path) -> list[Requirement]:
+    """What pip is told to install; ours is called `face-liveness` here."""
+    commands = " ".join(rest for stage in stages_of(path) for rest in stage.all("RUN")).split("&&")
+    words = [
+        word.strip("'")
+        for command in commands
+        if " install " in command
+        for word in command.split(" install ")[1].split()
+    ]
+    return [Requirement(word.replace(".[", "face-liveness[")) for word in words if re.match(r"[a-z.]", word)]
+
+
+def test_there_is_one_for_each_purpose():
+    assert [path.stem for path in DOCKERFILES] == ["service-cpu", "service-gpu", "training-gpu"]
+
+
+def test_all_have_the_same_base_pinned_by_tag_and_digest():
+    bases = {stages_of(path)[0].image for path in DOCKERFILES}
+    (base,) = bases
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64} AS base", base)
+
+
+def test_what_builds_is_not_what_runs(dockerfile):
+    first, build, image = stages_of(dockerfile)
+    assert first.instructions == []
+    assert (build.image, image.image) == ("base AS build", "base")
+    assert "pip install" not in image.one("RUN")
+    assert "apt-get" not in image.one("RUN")
+    assert [
+        copied for copied in image.all("COPY") if not copied.startswith(("--from=build /opt/venv ", "docker/"))
+    ] == []
+
+
+def test_the_user_is_not_root_and_the_same_everywhere(dockerfile):
+    image = stages_of(dockerfile)[-1]
+    names = [name for name, _ in image.instructions]
+    assert image.one("USER") == "10001:10001"
+    assert "RUN" not in names[names.index("USER") :]
+
+
+def test_the_first_process_is_a_command_of_the_project_without_a_shell(dockerfile):
+    image = stages_of(dockerfile)[-1]
+    (command,) = image.words("ENTRYPOINT")
+    assert command in PROJECT["project"]["scripts"]
+    assert image.words("CMD") == (["--help"] if command == "liveness-train" else ["serve"])
+
+
+def test_extras_exist_and_everything_is_pinned(dockerfile):
+    extras = PROJECT["project"]["optional-dependencies"]
+    pins = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    for requirement in installed_by(dockerfile):
+        if requirement.name == "face-liveness":
+            assert requirement.extras <= set(extras)
+        else:
+            assert requirement.name in pins or requirement.specifier, requirement
+    (build,) = (stage for stage in stages_of(dockerfile) if "AS build" in stage.image)
+    assert build.environment()["PIP_CONSTRAINT"].startswith("/src/constraints.")
+
+
+def test_each_image_has_the_extras_of_its_purpose():
+    ours = {path.stem: installed_by(path)[0].extras for path in DOCKERFILES}
+    assert ours == {
+        "service-cpu": {"service", "s3", "redis", "tracing"},
+        "service-gpu": {"gpu", "insightface", "s3", "redis", "tracing"},
+        "training-gpu": {"training"},
+    }
+
+
+def test_insightface_is_the_version_that_is_tested():
+    (version,) = re.findall(r"^INSIGHTFACE := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert version in map(str, installed_by(ROOT / "docker" / "service-gpu.Dockerfile"))
+
+
+def test_training_takes_cuda_as_torch_pins_it():
+    """constraints.txt has the CUDA that ONNX Runtime takes; with both pip finds no solution."""
+    (build,) = (stage for stage in stages_of(ROOT / "docker" / "training-gpu.Dockerfile") if "AS build" in stage.image)
+    assert "grep -v '^nvidia-' constraints.txt" in build.one("RUN")
+    own = (ROOT / "docker" / "training-gpu.constraints.txt").read_text()
+    ours = {line.split("==")[0] for line in own.splitlines() if "==" in line}
+    theirs = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert not {name for name in ours & theirs if not name.startswith("nvidia-")}
+
+
+def test_the_context_has_what_the_wheel_is_made_of_and_no_more():
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    needed = {path.split("/")[0] for path in wheel} | {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    assert allowed == needed | {"docker/healthcheck.py", "docker/training-gpu.constraints.txt"}
+    for path in allowed:
+        assert (ROOT / path).exists(), path
+
+
+def test_what_the_service_writes_has_a_place_that_is_its_own(service):
+    (made,) = re.findall(r"install -d -o 10001 -g 10001 (.*?)(?:&&|$)", " ".join(service.all("RUN")))
+    assert str(Settings.model_fields["models_cache"].default) in made.split()
+
+
+def test_the_port_is_the_one_the_service_listens_on(service):
+    assert int(service.one("EXPOSE")) == Settings.model_fields["port"].default
+
+
+def test_settings_in_the_image_exist_and_are_valid(service, monkeypatch):
+    ours = {name: value for name, value in service.environment().items() if name.startswith("LIVENESS_")}
+    assert unknown_variables(ours) == []
+    for name, value in ours.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().host == "0.0.0.0"
+
+
+def test_nothing_is_reported_to_anybody(dockerfile):
+    assert stages_of(dockerfile)[-1].environment()["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_the_gpu_image_is_not_ready_without_a_gpu():
+    environment = stages_of(ROOT / "docker" / "service-gpu.Dockerfile")[-1].environment()
+    assert environment["LIVENESS_PROVIDER"] == "cuda"
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+
+
+def test_labels_carry_version_and_revision(dockerfile):
+    image = stages_of(dockerfile)[-1]
+    label = image.one("LABEL")
+    assert 'org.opencontainers.image.version="$VERSION"' in label
+    assert 'org.opencontainers.image.revision="$REVISION"' in label
+    assert {each.split("=")[0] for each in image.all("ARG")} == {"VERSION", "REVISION"}
+    base = stages_of(dockerfile)[0].image.split("@")[0]
+    assert f'org.opencontainers.image.base.name="docker.io/library/{base}"' in label
+
+
+def test_the_health_check_is_there_and_runs_without_a_shell(service):
+    check = service.one("HEALTHCHECK")
+    assert check.endswith('CMD ["python", "/opt/healthcheck.py"]')
+    assert "docker/healthcheck.py /opt/healthcheck.py" in service.all("COPY")
+
+
+@pytest.mark.parametrize(("bundle", "status"), [("default", 0), ("none", 1)])
+def test_the_health_check_asks_whether_the_service_is_ready(tmp_path, bundle, status):
+    settings = {} if bundle == "default" else {"bundle_path": str(tmp_path / "nowhere")}
+    with running_server(tmp_path, **settings) as server:
+        done = subprocess.run(
+            [sys.executable, ROOT / "docker" / "healthcheck.py"],
+            env={"PORT": server.url.rsplit(":", 1)[1]},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert done.returncode == status, done.stderr
+    assert ("not ready: HTTP Error 503" in done.stderr) == bool(status)

@@ -1,0 +1,51 @@
+"""docker/secrets.sh: what `make secrets` leaves in docker/secrets/."""
+
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.dockerfile import ROOT
+
+LIVENESS = Path(sys.executable).parent / "liveness"
+
+
+@pytest.fixture
+def script(tmp_path) -> Path:
+    (tmp_path / "secrets").mkdir()
+    return Path(shutil.copy(ROOT / "docker" / "secrets.sh", tmp_path))
+
+
+def run(script: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([script, LIVENESS], capture_output=True, text=True, timeout=120)
+
+
+def test_it_makes_what_compose_mounts_and_the_key_for_the_client(script):
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+    folder = script.parent / "secrets"
+    content = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(content) == {"api_keys", "metrics_key", "grafana_password", "client_key"}
+    assert [line.split(":")[:2] for line in content["api_keys"].splitlines()] == [
+        ["client", "score"],
+        ["prometheus", "operations"],
+    ]
+    # Prometheus and Grafana take the whole file, line break included or not.
+    assert content["metrics_key"].startswith("lv_")
+    assert content["metrics_key"] == content["metrics_key"].strip()
+    assert len(content["grafana_password"]) == 24
+    assert content["client_key"].strip() != content["metrics_key"]
+    assert content["metrics_key"] not in content["api_keys"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
+
+
+def test_it_does_not_replace_keys_that_are_in_use(script):
+    (script.parent / "secrets" / "api_keys").write_text("in use")
+    done = run(script)
+    assert done.returncode == 1
+    assert "nothing changed" in done.stderr
+    assert [path.name for path in (script.parent / "secrets").iterdir()] == ["api_keys"]
