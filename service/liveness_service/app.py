@@ -1,5 +1,6 @@
 """The web application."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,28 +13,35 @@ from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
 from liveness_service.api.problems import install_handlers
 from liveness_service.inference.service import LivenessService
+from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
+from liveness_service.observability.tracing import Tracing, start_tracing
 from liveness_service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
     """Make the app; its model is loaded when it starts.
 
     Args:
         settings: from the environment where they are not given.
+        tracing: as it is set where it is not given.
     """
     settings = settings or Settings()
     metrics = Metrics()
+    traces = tracing or start_tracing(settings)
     service = LivenessService(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        if settings.provider != "cpu":
+            metrics.gpu_memory.watch(nvml_reader(settings.device_id))
         log.info("service_started", ready=service.fault is None, version=liveness_core.__version__)
         yield
         await service.close()
+        await asyncio.to_thread(traces.close)
         log.info("service_stopped")
 
     app = FastAPI(
@@ -47,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, tracing=traces)
     install_handlers(app, metrics)
     install_docs(app, settings.root_path)
     app.include_router(liveness.router)

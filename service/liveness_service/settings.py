@@ -1,11 +1,12 @@
 """Settings of the service, read from the environment: `LIVENESS_` and the field's name in capitals."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from liveness_core.bundle.manifest import Precision
@@ -134,6 +135,13 @@ class Settings(BaseSettings):
     """How long an idle connection is kept; longer than a load balancer's own limit, usually 60 s, or it sees resets."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
+
+    @field_validator("tracing")
+    @classmethod
+    def _can_be_traced(cls, tracing: bool) -> bool:
+        if tracing and not all(importlib.util.find_spec(f"opentelemetry.{name}") for name in ("sdk", "exporter")):
+            raise ValueError("needs the extra `tracing`: pip install 'face-liveness[service,tracing]'")
+        return tracing
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -5,8 +5,10 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
+from liveness_core.bundle.part import Part
+from liveness_core.bundle.reference import ReferenceScores
 from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
@@ -21,12 +23,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class _Part(BaseModel):
-    # JSON would get null for a NaN, and a bundle that was written could not be read.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TensorSpec(_Part):
+class TensorSpec(Part):
     """One input or output of a network."""
 
     name: str
@@ -35,7 +32,7 @@ class TensorSpec(_Part):
     """null where the dimension is free."""
 
 
-class NetworkFile(_Part):
+class NetworkFile(Part):
     """One ONNX file."""
 
     file: FileName
@@ -43,7 +40,7 @@ class NetworkFile(_Part):
     outputs: tuple[TensorSpec, ...]
 
 
-class Parity(_Part):
+class Parity(Part):
     """How far a variant is from the fp32 network that was trained, measured on real crops."""
 
     measured_on: str
@@ -55,7 +52,7 @@ class Parity(_Part):
     auc: float = Field(ge=0, le=1)
 
 
-class Variant(_Part):
+class Variant(Part):
     """The encoder in one precision."""
 
     precision: Precision
@@ -66,7 +63,7 @@ class Variant(_Part):
     """Largest difference of a golden score at which the variant still counts as the one that was measured."""
 
 
-class OperatingPoint(_Part):
+class OperatingPoint(Part):
     """A named threshold: a face is live when its score is at or above it."""
 
     threshold: float = Field(ge=0, le=1)
@@ -78,7 +75,7 @@ class OperatingPoint(_Part):
     """There."""
 
 
-class TemporalHead(_Part):
+class TemporalHead(Part):
     """The network that scores clips, on the embeddings that the encoder gives of their frames."""
 
     network: NetworkFile
@@ -90,7 +87,7 @@ class TemporalHead(_Part):
     """Thresholds of clip scores, by the names that the image's operating points have."""
 
 
-class Provenance(_Part):
+class Provenance(Part):
     """Where a bundle comes from."""
 
     created_at: datetime
@@ -103,7 +100,7 @@ class Provenance(_Part):
     """Data sets, each with its licence."""
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """The content of `bundle.json`."""
 
     schema_version: Literal[1] = 1
@@ -122,6 +119,8 @@ class Manifest(_Part):
     default_operating_point: Name
     temporal: TemporalHead | None = None
     """None where the bundle scores photos only."""
+    reference_scores: ReferenceScores | None = None
+    """How the scores are distributed on the data that the operating points were chosen on; None in older bundles."""
     golden: FileName = "golden.npz"
     files: dict[FileName, Sha256]
     """Every other file of the bundle."""
@@ -142,6 +141,8 @@ class Manifest(_Part):
                 raise ValueError(
                     f"temporal.operating_points: {', '.join(differing)} is among those of images or of clips only"
                 )
+        if self.reference_scores is not None and (self.reference_scores.clip is None) != (self.temporal is None):
+            raise ValueError("reference_scores.clip: must be there with a temporal head, and only then")
         if missing := sorted(named - set(self.files)):
             raise ValueError(f"files has no hash for {', '.join(missing)}")
         precisions = [variant.precision for variant in self.variants]

@@ -16,6 +16,7 @@ from liveness_service.inference.model import Model, ModelFault, load_model
 from liveness_service.inference.pipeline import ImagePipeline, ScoreOptions
 from liveness_service.inference.results import ClipResult, ImageResult
 from liveness_service.observability.metrics import Metrics
+from liveness_service.observability.reference import publish_reference
 from liveness_service.settings import Settings
 
 _T = TypeVar("_T")
@@ -49,6 +50,7 @@ class LivenessService:
 
     async def start(self) -> None:
         """Load the model; needs a running event loop. A fault is kept, not raised."""
+        self.metrics.ready.set_function(lambda: float(self._fault is None))
         loop = asyncio.get_running_loop()
         loaded = await loop.run_in_executor(self._threads, load_model, self.settings)
         if isinstance(loaded, ModelFault):
@@ -71,6 +73,7 @@ class LivenessService:
         )
         clips = ClipPipeline(loaded, batcher, self._clip_threads, clip_limits, self.settings.min_clip_seconds)
         self.metrics.watch_queue(lambda: batcher.depth)
+        publish_reference(self.metrics, loaded.bundle.manifest)
         manifest, variant = loaded.bundle.manifest, loaded.bundle.variant
         self.metrics.model_info.labels(
             manifest.name, manifest.version, variant.precision, loaded.bundle.scorer.provider, "active"

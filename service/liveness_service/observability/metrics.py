@@ -13,14 +13,15 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from liveness_core.bundle.reference import SCORE_EDGES
 from liveness_service.inference.results import ClipResult, ImageResult
+from liveness_service.observability.gpu import GpuMemory
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
 # Clips take longer, by what has to be decoded.
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Stages take from below a millisecond (align) to hundreds (decoding 50 megapixels), and seconds for a clip in 4K.
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_SCORES = tuple(step / 20 for step in range(1, 20))
 _STATUSES = {status.value for status in HTTPStatus} | {499}  # 499: the client went away
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -53,7 +54,7 @@ class Metrics:
             "liveness_score",
             "Scores, 0 spoof to 1 live: a shifting distribution is drift.",
             ["endpoint"],
-            buckets=_SCORES,
+            buckets=SCORE_EDGES,
             registry=registry,
         )
         self.stage_seconds = Histogram(
@@ -87,13 +88,13 @@ class Metrics:
             "liveness_model_score",
             "Scores by model, 0 spoof to 1 live.",
             ["name", "version", "role", "endpoint"],
-            buckets=_SCORES,
+            buckets=SCORE_EDGES,
             registry=registry,
         )
         self.model_reference_score = Gauge(
             "liveness_model_reference_score",
             "Share of scores at or below `le` in the data that the bundle's thresholds were chosen on.",
-            ["name", "version", "kind", "le"],  # kind: live or spoof
+            ["name", "version", "kind", "le"],  # kind: live, spoof, clip_live, clip_spoof
             registry=registry,
         )
         self.model_switches = Counter(
@@ -131,9 +132,8 @@ class Metrics:
             "Verdicts that the audit log could not take; they were not answered.",
             registry=registry,
         )
-        self.gpu_memory = Gauge(
-            "liveness_gpu_memory_bytes", "Memory of the GPU in use: used, total.", ["kind"], registry=registry
-        )
+        self.gpu_memory = GpuMemory()
+        registry.register(self.gpu_memory)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Report the queue's depth as it is when scraped."""
