@@ -1,5 +1,6 @@
 """The web application."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,23 +15,27 @@ from liveness_service.api.docs import install_docs
 from liveness_service.api.problems import install_handlers
 from liveness_service.audit.log import AuditLog
 from liveness_service.inference.service import LivenessService
+from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
+from liveness_service.observability.tracing import Tracing, start_tracing
 from liveness_service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
     """Make the app; its model is loaded when it starts.
 
     Args:
         settings: from the environment where they are not given.
+        tracing: as it is set where it is not given.
 
     Raises:
         AccessError: others could reach the service and nothing says who may ask.
     """
     settings = settings or Settings()
     metrics = Metrics()
+    traces = tracing or start_tracing(settings)
     service = LivenessService(settings, metrics)
     gate = Gate.of(settings, metrics)
     audit = None if settings.audit_log_path is None else AuditLog(settings.audit_log_path, metrics)
@@ -42,12 +47,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if audit is not None:
             await audit.start()
         await service.start()
+        if settings.provider != "cpu":
+            metrics.gpu_memory.watch(nvml_reader(settings.device_id))
         log.info("service_started", ready=service.fault is None, version=liveness_core.__version__)
         yield
         await service.close()
         if audit is not None:
             await audit.close()
         await gate.close()
+        await asyncio.to_thread(traces.close)
         log.info("service_stopped")
 
     app = FastAPI(
@@ -63,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.state.gate = gate
     app.state.audit = audit
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, tracing=traces)
     install_handlers(app, metrics)
     install_docs(app, settings.root_path)
     app.include_router(liveness.router)

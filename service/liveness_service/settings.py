@@ -1,5 +1,6 @@
 """Settings of the service, read from the environment: `LIVENESS_` and the field's name in capitals."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -160,6 +161,13 @@ class Settings(BaseSettings):
     @classmethod
     def _store_is_known(cls, url: str) -> str:
         return check_store(url)
+
+    @field_validator("tracing")
+    @classmethod
+    def _can_be_traced(cls, tracing: bool) -> bool:
+        if tracing and not all(importlib.util.find_spec(f"opentelemetry.{name}") for name in ("sdk", "exporter")):
+            raise ValueError("needs the extra `tracing`: pip install 'face-liveness[service,tracing]'")
+        return tracing
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

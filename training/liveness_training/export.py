@@ -16,13 +16,12 @@ from liveness_core.bundle import (
     Manifest,
     Parity,
     Provenance,
-    ReferenceScores,
-    ScoreDistribution,
     Variant,
     load_bundle,
     save_bundle,
 )
 from liveness_core.bundle.manifest import Precision
+from liveness_core.bundle.reference import ReferenceScores
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.runtime import OrtSession, RuntimeOptions
@@ -31,7 +30,7 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.batches import service_images
 from liveness_training.data.crops import CropSet
 from liveness_training.environment import libraries
-from liveness_training.evaluation.calibration import DEFAULT_POINT, fit_temperature, operating_points
+from liveness_training.evaluation.calibration import DEFAULT_POINT, fit_temperature, operating_points, reference_scores
 from liveness_training.evaluation.metrics import auc
 from liveness_training.evaluation.report import Report, run_report, scored_rows
 from liveness_training.golden import golden_cases
@@ -99,13 +98,9 @@ def export_bundle(
     }
     trained = sorted({crops.samples[row].domain for row in protocol.train})
     chosen_on = sorted({crops.samples[row].domain for row in protocol.dev})
-    points = operating_points(
-        scored_rows(scores[first], crops, protocol.dev), f"development people of {', '.join(chosen_on)}"
-    )
+    dev = scored_rows(scores[first], crops, protocol.dev)
+    points = operating_points(dev, f"development people of {', '.join(chosen_on)}")
     head = export_head(run, crops, protocol, embeddings[first])
-    dev_scores = {
-        live: [scores[first][row] for row in protocol.dev if crops.samples[row].live == live] for live in (True, False)
-    }
     golden = _golden({key: encoders[key] for key in precisions}, classifier, run.preprocess, temperature, head)
     figures = run_report(
         scores[first],
@@ -140,9 +135,7 @@ def export_bundle(
         operating_points=points,
         default_operating_point=DEFAULT_POINT,
         temporal=None if head is None else head.entry,
-        reference_scores=ReferenceScores(
-            live=ScoreDistribution.of(dev_scores[True]), spoof=ScoreDistribution.of(dev_scores[False])
-        ),
+        reference_scores=ReferenceScores(photo=reference_scores(dev), clip=None if head is None else head.reference),
         files=dict.fromkeys(files, _UNHASHED),
         provenance=Provenance(
             created_at=datetime.now(UTC),

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from liveness_core.bundle import TemporalHead
+from liveness_core.bundle.reference import LabelledScores
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import LIVE, SPOOF, ClipScorer, Scorer, live_probability
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
-from liveness_training.evaluation.calibration import fit_temperature, operating_points
+from liveness_training.evaluation.calibration import fit_temperature, operating_points, reference_scores
 from liveness_training.evaluation.metrics import Scored
 from liveness_training.onnx_export import CHECKED_ROWS, network_file, to_onnx
 from liveness_training.protocols import Protocol
@@ -34,6 +35,8 @@ class ExportedHead:
     """Of `temporal.onnx`."""
     entry: TemporalHead
     """What the manifest says of it."""
+    reference: LabelledScores
+    """Of the clips of development people."""
     clip_scores: dict[Clip, float]
     """Scores of the clips of development people and of those that are reported on."""
 
@@ -89,14 +92,15 @@ def export_head(
     values = live_probability(np.stack([logits[clip] for clip in clips]), temperature)
     scores = dict(zip(clips, values.tolist(), strict=True))
     domains = ", ".join(sorted({clip.sample.domain for clip in dev}))
+    scored = Scored.of([scores[clip] for clip in dev], dev_live, [clip.sample.species for clip in dev])
     points = operating_points(
-        Scored.of([scores[clip] for clip in dev], dev_live, [clip.sample.species for clip in dev]),
+        scored,
         f"{len(dev)} clips of development people of {domains}",
     )
     entry = TemporalHead(
         network=network_file(TEMPORAL, content), clip=run.clip, temperature=temperature, operating_points=points
     )
-    return ExportedHead(content, entry, scores)
+    return ExportedHead(content, entry, reference_scores(scored), scores)
 
 
 def _stacked(embeddings: Mapping[int, NDArray[np.float32]], clips: Sequence[Clip]) -> NDArray[np.float32]:

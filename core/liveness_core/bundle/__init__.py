@@ -5,14 +5,11 @@ from liveness_core.bundle.golden import GoldenCases
 from liveness_core.bundle.load import Bundle, load_bundle
 from liveness_core.bundle.locate import default_bundle_path
 from liveness_core.bundle.manifest import (
-    SCORE_EDGES,
     Manifest,
     NetworkFile,
     OperatingPoint,
     Parity,
     Provenance,
-    ReferenceScores,
-    ScoreDistribution,
     TemporalHead,
     TensorSpec,
     Variant,
@@ -20,7 +17,6 @@ from liveness_core.bundle.manifest import (
 from liveness_core.bundle.save import save_bundle
 
 __all__ = [
-    "SCORE_EDGES",
     "Bundle",
     "BundleError",
     "GoldenCases",
@@ -29,8 +25,6 @@ __all__ = [
     "OperatingPoint",
     "Parity",
     "Provenance",
-    "ReferenceScores",
-    "ScoreDistribution",
     "TemporalHead",
     "TensorSpec",
     "Variant",

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
+from liveness_core.bundle.part import Part
+from liveness_core.bundle.reference import ReferenceScores
 from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
@@ -22,12 +23,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class _Part(BaseModel):
-    # JSON would get null for a NaN, and a bundle that was written could not be read.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TensorSpec(_Part):
+class TensorSpec(Part):
     """One input or output of a network."""
 
     name: str
@@ -36,7 +32,7 @@ class TensorSpec(_Part):
     """null where the dimension is free."""
 
 
-class NetworkFile(_Part):
+class NetworkFile(Part):
     """One ONNX file."""
 
     file: FileName
@@ -44,7 +40,7 @@ class NetworkFile(_Part):
     outputs: tuple[TensorSpec, ...]
 
 
-class Parity(_Part):
+class Parity(Part):
     """How far a variant is from the fp32 network that was trained, measured on real crops."""
 
     measured_on: str
@@ -56,7 +52,7 @@ class Parity(_Part):
     auc: float = Field(ge=0, le=1)
 
 
-class Variant(_Part):
+class Variant(Part):
     """The encoder in one precision."""
 
     precision: Precision
@@ -67,7 +63,7 @@ class Variant(_Part):
     """Largest difference of a golden score at which the variant still counts as the one that was measured."""
 
 
-class OperatingPoint(_Part):
+class OperatingPoint(Part):
     """A named threshold: a face is live when its score is at or above it."""
 
     threshold: float = Field(ge=0, le=1)
@@ -79,36 +75,7 @@ class OperatingPoint(_Part):
     """There."""
 
 
-SCORE_EDGES = tuple(step / 20 for step in range(1, 20))
-"""0.05, 0.10 … 0.95: where distributions of scores are compared."""
-
-
-class ScoreDistribution(_Part):
-    """Scores of one class."""
-
-    count: int = Field(ge=1)
-    shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
-        min_length=len(SCORE_EDGES), max_length=len(SCORE_EDGES)
-    )
-    """Share of the scores at or below each of `SCORE_EDGES`."""
-
-    @classmethod
-    def of(cls, scores: Sequence[float]) -> Self:
-        """Of scores in [0, 1], at least one."""
-        return cls(
-            count=len(scores),
-            shares=tuple(sum(score <= edge for score in scores) / len(scores) for edge in SCORE_EDGES),
-        )
-
-
-class ReferenceScores(_Part):
-    """Scores of photos of the data that the thresholds were chosen on: what drift is measured against."""
-
-    live: ScoreDistribution
-    spoof: ScoreDistribution
-
-
-class TemporalHead(_Part):
+class TemporalHead(Part):
     """The network that scores clips, on the embeddings that the encoder gives of their frames."""
 
     network: NetworkFile
@@ -120,7 +87,7 @@ class TemporalHead(_Part):
     """Thresholds of clip scores, by the names that the image's operating points have."""
 
 
-class Provenance(_Part):
+class Provenance(Part):
     """Where a bundle comes from."""
 
     created_at: datetime
@@ -133,7 +100,7 @@ class Provenance(_Part):
     """Data sets, each with its licence."""
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """The content of `bundle.json`."""
 
     schema_version: Literal[1] = 1
@@ -153,7 +120,7 @@ class Manifest(_Part):
     temporal: TemporalHead | None = None
     """None where the bundle scores photos only."""
     reference_scores: ReferenceScores | None = None
-    """None in a bundle that was exported before they were kept."""
+    """How the scores are distributed on the data that the operating points were chosen on; None in older bundles."""
     golden: FileName = "golden.npz"
     files: dict[FileName, Sha256]
     """Every other file of the bundle."""
@@ -174,6 +141,8 @@ class Manifest(_Part):
                 raise ValueError(
                     f"temporal.operating_points: {', '.join(differing)} is among those of images or of clips only"
                 )
+        if self.reference_scores is not None and (self.reference_scores.clip is None) != (self.temporal is None):
+            raise ValueError("reference_scores.clip: must be there with a temporal head, and only then")
         if missing := sorted(named - set(self.files)):
             raise ValueError(f"files has no hash for {', '.join(missing)}")
         precisions = [variant.precision for variant in self.variants]

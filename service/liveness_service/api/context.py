@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, its metrics, and the answer when something breaks."""
+"""Around every request: its ids, its log line, its metrics, its trace, and the answer when something breaks."""
 
 import re
 import time
@@ -10,12 +10,13 @@ from ulid import ULID
 
 from liveness_service.api.problems import internal_error
 from liveness_service.observability.metrics import Metrics
+from liveness_service.observability.tracing import RequestTrace, Tracing
 
 log = structlog.get_logger(__name__)
 
 _CLIENTS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/health/live", "/health/ready", "/metrics"}
-"""Asked every few seconds by machines; logged only at level debug."""
+"""Asked every few seconds by machines; logged only at level debug, and never traced."""
 CLIENT_CLOSED = 499
 """Status in metrics and logs of a request whose client went away; nobody receives it."""
 
@@ -32,36 +33,49 @@ def request_id(scope: Scope) -> str:
 class RequestContext:
     """Pure ASGI middleware, outermost of ours."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request_id(scope)
+        with self._tracing.request(scope, record=scope["path"] not in _QUIET) as trace:
+            await self._traced(scope, receive, send, trace)
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send, trace: RequestTrace) -> None:
         started = time.perf_counter()
         ident = request_id(scope)
         status = CLIENT_CLOSED
+        failure = None
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_ids(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = ident
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = ident
+                headers["traceparent"] = trace.traceparent
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=ident):
+        ids = {"request_id": ident, "trace_id": trace.trace_id, "span_id": trace.span_id}
+        with structlog.contextvars.bound_contextvars(**ids):
             try:
-                await self._app(scope, receive, send_with_id)
-            except Exception:
+                await self._app(scope, receive, send_with_ids)
+            except Exception as error:
+                failure = type(error).__name__
                 log.exception("request_failed")
                 if status != CLIENT_CLOSED:
                     raise  # half an answer is out: the connection can only be closed
-                await internal_error(scope, ident)(scope, receive, send_with_id)
+                await internal_error(scope, ident)(scope, receive, send_with_ids)
             finally:
                 self._report(scope, status, time.perf_counter() - started)
+                route = getattr(scope.get("route"), "path", None)
+                trace.answered(route, status, scope["state"].get("log", {}), failure)
 
     def _report(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("route")

@@ -106,6 +106,7 @@ def _answer(request: Request, answer: LivenessResponse | ClipResponse) -> Respon
         "score": answer.score,
         "operating_point": answer.operating_point,
         "model_version": answer.model.version,
+        "faces": len(answer.faces),
     }
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 

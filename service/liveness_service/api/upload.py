@@ -17,6 +17,7 @@ from liveness_service.errors import (
     TooManyBytesError,
     UploadTimeoutError,
 )
+from liveness_service.observability.tracing import stage
 
 _FORM_OVERHEAD = 64 * 1024  # part headers and boundaries around the file
 _MAX_FIELDS = 16
@@ -77,11 +78,15 @@ async def read_upload(request: Request, expected: Expected) -> bytes:
     limit = expected.max_bytes + (_FORM_OVERHEAD if is_form else 0)
     _refuse_early(request, limit, expected)
     try:
-        async with asyncio.timeout(expected.timeout_ms / 1000):
-            chunks = _counted(request, limit, expected)
-            content = (
-                await _from_form(request, chunks, expected) if is_form else b"".join([chunk async for chunk in chunks])
-            )
+        with stage("upload") as span:
+            async with asyncio.timeout(expected.timeout_ms / 1000):
+                chunks = _counted(request, limit, expected)
+                content = (
+                    await _from_form(request, chunks, expected)
+                    if is_form
+                    else b"".join([chunk async for chunk in chunks])
+                )
+            span.set_attribute("liveness.upload_bytes", len(content))
     except TimeoutError as error:
         raise UploadTimeoutError(
             f"the {expected.noun} did not arrive within {expected.timeout_ms / 1000:g} s: check the connection, or "

@@ -18,6 +18,7 @@ import structlog
 from liveness_core.scoring import CropScore
 from liveness_core.types import Picture
 from liveness_service.errors import OverloadedError, ScoringFailedError
+from liveness_service.observability.tracing import record, stage
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,8 @@ class Scored:
     """Of its crops, in order."""
     queue_s: float
     infer_s: float
+    batch_size: int
+    """Crops that were run together, those of other requests included."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class _Item:
     crops: tuple[Picture, ...]
     explain: bool
     future: asyncio.Future[Scored]
+    request_id: str | None = None
     queued_at: float = field(default_factory=time.perf_counter)
 
 
@@ -105,10 +109,16 @@ class MicroBatcher:
         """
         if self._closed or self._worker is None:
             raise OverloadedError("the service is stopping: try again")
-        item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future())
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future(), request_id)
         self._waiting += len(item.crops)
         self._queue.put_nowait(item)
-        return await item.future
+        queued_ns = time.time_ns()
+        with stage("score"):  # whose end, unlike those of its parts, is seen even where nothing comes of it
+            scored = await item.future
+            started_ns = record("queue", queued_ns, scored.queue_s)
+            record("infer", started_ns, scored.infer_s, batch_size=scored.batch_size)
+        return scored
 
     async def _work(self) -> None:
         while True:
@@ -162,7 +172,7 @@ class MicroBatcher:
             if len(results) != len(crops):
                 raise RuntimeError(f"{len(crops)} crops got {len(results)} scores")
         except Exception as error:  # whatever it is, these callers must hear of it and the worker must go on
-            log.exception("batch_failed", size=len(crops))
+            log.exception("batch_failed", size=len(crops), request_ids=[item.request_id for item in batch])
             for item in batch:
                 if not item.future.done():
                     failure = ScoringFailedError(
@@ -175,4 +185,4 @@ class MicroBatcher:
         for item in batch:
             own = tuple(islice(rest, len(item.crops)))
             if not item.future.done():
-                item.future.set_result(Scored(own, started - item.queued_at, took))
+                item.future.set_result(Scored(own, started - item.queued_at, took, len(crops)))

@@ -1,10 +1,12 @@
 """One clip's way: decode T frames and follow the face in a thread, score them in a batch and as a clip, conclude."""
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -44,10 +46,13 @@ from liveness_service.inference.results import (
     Verdict,
 )
 from liveness_service.inference.rules import verdict_of_score
+from liveness_service.observability.tracing import stage
 
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
+_TRACED_FRAMES = 64
+"""Frames of a clip that have spans of their own; 8 are looked at where all are of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,8 @@ class ClipPipeline:
             heatmap = None
             activation = scored.results[len(usable) // 2].activation
             if options.explain and activation is not None:
-                heatmap = await self._in_thread(partial(heatmap_png, middle.crop, activation))
+                with stage("heatmap"):
+                    heatmap = await self._in_thread(partial(heatmap_png, middle.crop, activation))
             face = FaceResult(middle.face, middle.quality, verdict, (), score, heatmap)
         timings.total = (time.perf_counter() - started) * 1000
         return ClipResult(
@@ -173,7 +179,8 @@ class ClipPipeline:
         began = time.perf_counter()
         embeddings_1TD = np.stack([result.embedding for result in scored.results])[None]
         try:
-            score = float((await self._in_thread(lambda: scorer.score_embeddings(embeddings_1TD)))[0])
+            with stage("temporal"):
+                score = float((await self._in_thread(lambda: scorer.score_embeddings(embeddings_1TD)))[0])
         except Exception as error:  # whatever it is, nothing may be concluded from it
             log.exception("temporal_head_failed")
             raise ScoringFailedError(
@@ -184,7 +191,9 @@ class ClipPipeline:
         return scored, score
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # The request's ids and its span go along, for what is logged and traced there.
+        here = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, here.run, work)
 
     async def _prepared(self, content: bytes, options: ScoreOptions, timings: Timings) -> _Prepared:
         unwanted = threading.Event()
@@ -197,7 +206,8 @@ class ClipPipeline:
         self, content: bytes, options: ScoreOptions, timings: Timings, unwanted: Callable[[], bool]
     ) -> _Prepared:
         began = time.perf_counter()
-        with opened_clip(content, self._limits, unwanted) as video:
+        # What detect and align do not take of it is decoding: the three take turns.
+        with stage("decode") as span, opened_clip(content, self._limits, unwanted) as video:
             prepared = _Prepared(duration_s=video.duration_s, fps=video.fps)
             head, _ = self._head()
             if video.frames < head.clip.frames or video.duration_s < self._min_seconds:
@@ -211,6 +221,7 @@ class ClipPipeline:
                     for middle, taken in zip(middles, prepared.taken, strict=True)
                 )
                 prepared.refusals = _refusals(prepared)
+                span.set_attribute("liveness.frames_looked_at", look.count)
         timings.decode = (time.perf_counter() - began) * 1000 - timings.detect - timings.align
         return prepared
 
@@ -227,15 +238,20 @@ class _Look:
         self._whole = whole if policy is FacePolicy.SINGLE else set()
         self._prepared = prepared
         self._timings = timings
+        self.count = 0
 
     def __call__(self, frame: VideoFrame) -> _Usable | None:
         """Look at a frame; what is refused is noted."""
         self._prepared.width, self._prepared.height = frame.width, frame.height
+        self.count += 1
+        traced = self.count <= _TRACED_FRAMES
         marks = [time.perf_counter()]
-        # Where there must be no other face, the first frame and the last are searched whole.
-        faces = self._tracker.find(frame.pixels, frame.position, whole=frame.position in self._whole).faces
+        with stage("detect", frame=frame.position) if traced else nullcontext():
+            # Where there must be no other face, the first frame and the last are searched whole.
+            faces = self._tracker.find(frame.pixels, frame.position, whole=frame.position in self._whole).faces
         marks.append(time.perf_counter())
-        usable = self._judge(frame, faces)
+        with stage("align", frame=frame.position) if traced else nullcontext():
+            usable = self._judge(frame, faces)
         marks.append(time.perf_counter())
         detect, align_ = ((end - start) * 1000 for start, end in pairwise(marks))
         self._timings.detect += detect

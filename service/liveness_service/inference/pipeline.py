@@ -1,6 +1,7 @@
 """One picture's way: decode, detect, align and measure in a thread, score in a batch, then the verdict."""
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from liveness_service.inference.explain import heatmap_png
 from liveness_service.inference.model import Model
 from liveness_service.inference.results import FacePolicy, FaceResult, ImageResult, Timings, Verdict
 from liveness_service.inference.rules import combine, refusal_of_count, verdict_of_score
+from liveness_service.observability.tracing import stage
 
 _T = TypeVar("_T")
 
@@ -114,17 +116,23 @@ class ImagePipeline:
         )
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # The request's ids and its span go along, for what is logged and traced there.
+        here = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, here.run, work)
 
     def _prepare(self, content: bytes, options: ScoreOptions, timings: Timings) -> _Prepared:
         marks = [time.perf_counter()]
-        picture = decode_image(content, self._limits)
+        with stage("decode"):
+            picture = decode_image(content, self._limits)
         marks.append(time.perf_counter())
-        faces = self._model.detector.detect(picture)
+        with stage("detect") as span:
+            faces = self._model.detector.detect(picture)
+            span.set_attribute("liveness.faces_found", len(faces))
         marks.append(time.perf_counter())
         refusal = refusal_of_count(len(faces), options.faces, self._max_faces)
         shown = faces[: 1 if options.faces is FacePolicy.LARGEST else self._max_faces]
-        candidates = tuple(self._candidate(picture, face, scored=refusal is None) for face in shown)
+        with stage("align"):
+            candidates = tuple(self._candidate(picture, face, scored=refusal is None) for face in shown)
         marks.append(time.perf_counter())
         timings.decode, timings.detect, timings.align = ((end - start) * 1000 for start, end in pairwise(marks))
         height, width = picture.shape[:2]
@@ -163,7 +171,8 @@ class ImagePipeline:
             heatmap = None
             # A batch is explained as a whole, so a crop may carry a map that its request did not ask for.
             if options.explain and result.activation is not None:
-                heatmap = await self._in_thread(partial(heatmap_png, candidate.crop, result.activation))
+                with stage("heatmap"):
+                    heatmap = await self._in_thread(partial(heatmap_png, candidate.crop, result.activation))
             faces.append(
                 FaceResult(
                     face=candidate.face,

@@ -17,8 +17,8 @@ from liveness_service.inference.role_state import Assignment, RoleStateError, re
 from liveness_service.inference.roles import RoleKeeper, Roles
 from liveness_service.inference.shadow import ShadowRunner
 from liveness_service.inference.store import BundleStore
-from liveness_service.observability.gpu import gpu_memory_reader
 from liveness_service.observability.metrics import Metrics
+from liveness_service.observability.reference import publish_reference
 from liveness_service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -58,10 +58,6 @@ class LivenessService:
             log.error("model_unavailable", file=self._fault.file, reason=self._fault.reason)
             return
         self._fault = await self.models.begin(wanted)
-        if self._fault is None and self._active().model.bundle.scorer.provider == "cuda":
-            reader = gpu_memory_reader(self.settings.device_id)
-            if reader is not None:
-                self.metrics.watch_gpu(reader)
 
     async def close(self) -> None:
         """Finish what was accepted, then stop."""
@@ -95,7 +91,7 @@ class LivenessService:
             self.metrics.model_info.labels(
                 manifest.name, manifest.version, bundle.variant.precision, bundle.scorer.provider, role
             ).set(1)
-            self.metrics.publish_reference(manifest)
+            publish_reference(self.metrics, manifest)
 
     def model(self) -> Model:
         """The model that decides, but for a canary's share.

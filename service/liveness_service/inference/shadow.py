@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import Context
 
 import structlog
 
@@ -41,7 +42,10 @@ class ShadowRunner:
             return
         using = ExitStack()
         using.enter_context(engine.in_use())
-        task = asyncio.create_task(self._run(engine, endpoint, request_id, content, options, answered))
+        # In a context of its own: its stages are none of the request's, in traces and in logs.
+        task = asyncio.create_task(
+            self._run(engine, endpoint, request_id, content, options, answered), context=Context()
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _task: using.close())

@@ -1,70 +1,109 @@
-"""Memory of the GPU, by NVML: ONNX Runtime does not tell what it holds."""
+"""Memory of the GPU, asked of its driver (NVML) when metrics are scraped."""
 
+import importlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Protocol
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 import structlog
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """Bytes of the whole device: others may use it too."""
-
-    used: int
-    total: int
+_WAIT_S = 0.1
+"""Longest wait for the driver; it answers within a millisecond, or hangs with the GPU."""
 
 
-class GpuMemoryReader(Protocol):
-    """Tells the memory of one device."""
+class MemoryReader(Protocol):
+    """What tells of a GPU's memory; `NvmlReader` is one."""
 
-    def read(self) -> GpuMemory | None:
-        """As it is now; None where it cannot be told."""
+    def read(self) -> Mapping[str, int]:
+        """Bytes by kind: `used` and `total` of the whole GPU, `process` of this process where that can be told."""
         ...
 
 
-class NvmlReader:
-    """Reads one device through the package nvidia-ml-py."""
+class GpuMemory(Collector):
+    """`liveness_gpu_memory_bytes`; without samples where there is no GPU, or none that answers."""
 
-    def __init__(self, nvml: ModuleType, device_id: int, environment: Mapping[str, str] = os.environ) -> None:
-        """Find the device.
+    def __init__(self) -> None:
+        self._reader: MemoryReader | None = None
+        self._asking: threading.Thread | None = None
 
-        Args:
-            nvml: the module `pynvml`, initialised.
-            device_id: as CUDA counts, among those that `CUDA_VISIBLE_DEVICES` leaves; NVML itself counts them all.
-            environment: of the process.
-        """
-        self._nvml = nvml
-        visible = [each.strip() for each in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
-        name = visible[device_id] if device_id < len(visible) else str(device_id)
-        self._handle = (
-            nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdecimal() else nvml.nvmlDeviceGetHandleByUUID(name)
+    def watch(self, reader: MemoryReader | None) -> None:
+        """Ask this reader from now on; None: nothing is to be told."""
+        self._reader = reader
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Ask, and wait for a moment; while the driver hangs it is neither asked again nor waited for."""
+        family = GaugeMetricFamily(
+            "liveness_gpu_memory_bytes",
+            "Memory of the GPU: used and total of all of it, process of this process where the driver tells.",
+            labels=["kind"],
         )
+        for kind, value in self._ask().items():
+            family.add_metric([kind], value)
+        return [family]
 
-    def read(self) -> GpuMemory | None:
-        """As it is now; None where the driver does not tell."""
-        try:
-            memory = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
-        except self._nvml.NVMLError as error:
-            log.warning("gpu_memory_unknown", error=str(error))
-            return None
-        return GpuMemory(int(memory.used), int(memory.total))
+    def _ask(self) -> Mapping[str, int]:
+        reader = self._reader
+        if reader is None or (self._asking is not None and self._asking.is_alive()):
+            return {}
+        answer: dict[str, int] = {}
+
+        def ask() -> None:
+            try:
+                answer.update(reader.read())
+            except Exception:  # whatever the driver says, the scrape must go on
+                log.debug("gpu_memory_unknown", exc_info=True)
+
+        self._asking = threading.Thread(target=ask, name="gpu-memory", daemon=True)
+        self._asking.start()
+        self._asking.join(_WAIT_S)
+        return {} if self._asking.is_alive() else answer
 
 
-def gpu_memory_reader(device_id: int) -> GpuMemoryReader | None:
-    """A reader of this device; None, with a log line, where NVML does not work. Nothing else depends on it."""
+class NvmlReader:
+    """The GPU that CUDA counts as this one."""
+
+    def __init__(self, nvml: Any, handle: Any, pid: int) -> None:
+        self._nvml = nvml
+        self._handle = handle
+        self._pid = pid
+
+    def read(self) -> Mapping[str, int]:
+        """As `MemoryReader`. `process` is missing where a container does not see its own process ids' memory."""
+        memory = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
+        found = {"used": int(memory.used), "total": int(memory.total)}
+        for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
+            if process.pid == self._pid and process.usedGpuMemory is not None:
+                found["process"] = int(process.usedGpuMemory)
+        return found
+
+
+def nvml_reader(device_id: int, load: Callable[[str], Any] = importlib.import_module) -> NvmlReader | None:
+    """A reader of this GPU; None without nvidia-ml-py (extra `gpu`), a driver, or the GPU.
+
+    Args:
+        device_id: as `LIVENESS_DEVICE_ID`: its place among `CUDA_VISIBLE_DEVICES` where that is set.
+        load: imports a module.
+    """
     try:
-        import pynvml  # of the extra `gpu`
+        nvml = load("pynvml")
     except ImportError:
-        log.warning("gpu_memory_unknown", error="the package nvidia-ml-py is missing: it comes with the extra gpu")
         return None
     try:
-        pynvml.nvmlInit()
-        return NvmlReader(pynvml, device_id)
-    except pynvml.NVMLError as error:
-        log.warning("gpu_memory_unknown", error=str(error))
+        nvml.nvmlInit()
+        return NvmlReader(nvml, _handle(nvml, device_id), os.getpid())
+    except (nvml.NVMLError, LookupError, ValueError) as error:
+        log.info("gpu_memory_unknown", reason=str(error))
         return None
+
+
+def _handle(nvml: Any, device_id: int) -> Any:
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    name = visible[device_id] if visible else str(device_id)
+    if name.startswith(("GPU-", "MIG-")):
+        return nvml.nvmlDeviceGetHandleByUUID(name)
+    return nvml.nvmlDeviceGetHandleByIndex(int(name))

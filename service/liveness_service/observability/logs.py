@@ -52,5 +52,9 @@ def configure_logging(settings: Settings) -> None:
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
+    # An exporter whose collector is away repeats itself, and a caller can make the reader of headers warn: what an
+    # operator needs of it, `span_export` says once.
+    for name in ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "opentelemetry.trace"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ours says more, and carries the request id.
     logging.getLogger("uvicorn.access").disabled = True

@@ -1,8 +1,6 @@
 """Prometheus metrics. Their names are part of the contract; labels take few values, never a client's own words."""
 
-import math
 from collections.abc import Callable
-from functools import partial
 from http import HTTPStatus
 
 from prometheus_client import (
@@ -15,9 +13,10 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from liveness_core.bundle import SCORE_EDGES, Manifest
+from liveness_core.bundle import Manifest
+from liveness_core.bundle.reference import SCORE_EDGES
 from liveness_service.inference.results import ClipResult, ImageResult
-from liveness_service.observability.gpu import GpuMemoryReader
+from liveness_service.observability.gpu import GpuMemory
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
 # Clips take longer, by what has to be decoded.
@@ -110,7 +109,7 @@ class Metrics:
         self.model_reference_score = Gauge(
             "liveness_model_reference_score",
             "Share of scores at or below `le` in the data that the bundle's thresholds were chosen on.",
-            ["name", "version", "kind", "le"],  # kind: live or spoof
+            ["name", "version", "kind", "le"],  # kind: live, spoof, clip_live, clip_spoof
             registry=registry,
         )
         self.model_switches = Counter(
@@ -153,30 +152,8 @@ class Metrics:
             "Verdicts that the audit log could not take; they were not answered.",
             registry=registry,
         )
-        self.gpu_memory = Gauge(
-            "liveness_gpu_memory_bytes",
-            "Memory of the whole GPU that is in use: used, total.",
-            ["kind"],
-            registry=registry,
-        )
-
-    def publish_reference(self, manifest: Manifest) -> None:
-        """Show what the scores of this bundle's development data were; nothing where it does not say."""
-        if (reference := manifest.reference_scores) is None:
-            return
-        for kind, distribution in (("live", reference.live), ("spoof", reference.spoof)):
-            for edge, share in zip(SCORE_EDGES, distribution.shares, strict=True):
-                self.model_reference_score.labels(manifest.name, manifest.version, kind, str(edge)).set(share)
-
-    def watch_gpu(self, reader: GpuMemoryReader) -> None:
-        """Report the GPU's memory as it is when scraped."""
-
-        def bytes_of(kind: str) -> float:
-            memory = reader.read()
-            return math.nan if memory is None else getattr(memory, kind)
-
-        for kind in ("used", "total"):
-            self.gpu_memory.labels(kind).set_function(partial(bytes_of, kind))
+        self.gpu_memory = GpuMemory()
+        registry.register(self.gpu_memory)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Report the queue's depth as it is when scraped."""

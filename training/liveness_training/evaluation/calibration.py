@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from liveness_core.bundle import OperatingPoint
+from liveness_core.bundle.reference import LabelledScores, ScoreDistribution
 from liveness_training.evaluation.metrics import Scored, apcer, bpcer, eer, threshold_at_apcer
 
 # M pictures
@@ -46,3 +47,11 @@ def operating_points(dev: Scored, chosen_on: str) -> dict[str, OperatingPoint]:
         )
         for name, threshold in thresholds.items()
     }
+
+
+def reference_scores(dev: Scored) -> LabelledScores:
+    """How the scores of development data are distributed, for drift to be measured from."""
+    return LabelledScores(
+        live=ScoreDistribution.of(dev.scores_M[dev.live_M].tolist()),
+        spoof=ScoreDistribution.of(dev.scores_M[~dev.live_M].tolist()),
+    )

@@ -1,0 +1,22 @@
+"""The scores that a model gave to the data its thresholds were chosen on, beside those that it gives in production."""
+
+from liveness_core.bundle.manifest import Manifest
+from liveness_core.bundle.reference import SCORE_EDGES, LabelledScores
+from liveness_service.observability.metrics import Metrics
+
+
+def publish_reference(metrics: Metrics, manifest: Manifest) -> None:
+    """Report a model's reference distribution, by the buckets of `liveness_score`; bundles from before it have none."""
+    reference = manifest.reference_scores
+    if reference is None:
+        return
+    _publish(metrics, manifest, "", reference.photo)
+    if reference.clip is not None:
+        _publish(metrics, manifest, "clip_", reference.clip)
+
+
+def _publish(metrics: Metrics, manifest: Manifest, prefix: str, scores: LabelledScores) -> None:
+    for label, distribution in (("live", scores.live), ("spoof", scores.spoof)):
+        for edge, share in zip((*map(str, SCORE_EDGES), "+Inf"), (*distribution.shares, 1.0), strict=True):
+            kind = f"{prefix}{label}"
+            metrics.model_reference_score.labels(manifest.name, manifest.version, kind, edge).set(share)
