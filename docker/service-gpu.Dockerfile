@@ -1,13 +1,13 @@
 # The service on an NVIDIA GPU, with the insightface detectors. From the repository's root:
 # docker build -f docker/service-gpu.Dockerfile -t face-liveness:gpu .
-# The runtime of CUDA 13 and cuDNN come as the wheels that the extra `gpu` names, in constraints.txt's versions: a base
+# The runtime of CUDA 13 and cuDNN come as the wheels that the extra `gpu` names, in constraints-gpu.txt's versions: a base
 # image from NVIDIA would bring them a second time (3 GB), in other versions and beside another Python.
 FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS base
 
 FROM base AS build
 WORKDIR /src
 # As a variable it also holds for hatchling, which pip installs to build the wheel.
-ENV PIP_CONSTRAINT=/src/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_CONSTRAINT="/src/constraints.txt /src/constraints-gpu.txt" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY . .
 # Without pip, and without the tests that packages bring along. Byte code is made here, since the root is read-only later;
 # unchecked, so that it does not depend on the time of the build.

@@ -5,11 +5,10 @@ FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c
 FROM base AS build
 WORKDIR /src
 # As a variable it also holds for hatchling, which pip installs to build the wheel.
-ENV PIP_CONSTRAINT=/src/constraints.torch.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_CONSTRAINT="/src/constraints.txt /src/docker/training-gpu.constraints.txt" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY . .
 # torch's own test helpers have a file that only newer Pythons can read.
-RUN grep -v '^nvidia-' constraints.txt | cat - docker/training-gpu.constraints.txt > constraints.torch.txt \
-    && python -m venv --without-pip /opt/venv \
+RUN python -m venv --without-pip /opt/venv \
     && python -m pip --python /opt/venv/bin/python install --no-compile '.[training]' onnxruntime \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x torch/testing /opt/venv/lib
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import liveness_core  # noqa: F401 (before any test loads ONNX Runtime, whose telemetry it switches off)
 from support.pictures import SHARED
 
 

@@ -1,7 +1,10 @@
 """The import rules, checked on what is really loaded; import-linter checks the source."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 STARTED_SERVICE = """
 import io, sys
@@ -40,3 +43,19 @@ def test_a_service_that_has_scored_holds_no_torch_and_no_training():
 def test_core_needs_neither_half_nor_their_frameworks():
     modules = modules_after(CORE)
     assert not modules & {"torch", "fastapi", "starlette", "liveness_service", "liveness_training"}
+
+
+@pytest.mark.parametrize("module", ["liveness_core.runtime", "liveness_service.app", "liveness_training.onnx_export"])
+def test_onnx_runtime_is_told_to_send_no_usage_data_before_it_is_loaded(module):
+    program = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            print("telemetry off:", os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Watch())
+import {module}
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[:1] == ["telemetry off: 1"], done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """What ENV sets."""
-        return dict(word.split("=", 1) for rest in self.all("ENV") for word in rest.split())
+        return dict(word.split("=", 1) for rest in self.all("ENV") for word in shlex.split(rest))
 
 
 def stages_of(path: Path) -> list[Stage]:
