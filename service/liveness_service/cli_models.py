@@ -59,7 +59,8 @@ def verify(
         for variant in manifest.variants[1:]:
             load_bundle(path, precision=variant.precision)
     except BundleError as error:
-        typer.echo(f"{bundle}: {error.file}: {error.reason}", err=True)
+        where = "" if error.file == bundle else f"{error.file}: "
+        typer.echo(f"{bundle}: {where}{error.reason}", err=True)
         raise typer.Exit(1) from error
     precisions = ", ".join(variant.precision for variant in manifest.variants)
     typer.echo(f"{bundle}: {manifest.name} {manifest.version} ({precisions}), sha256 {manifest.manifest_sha256}")
@@ -108,8 +109,10 @@ def shadow(
 
 def _folder(bundle: str) -> Path:
     settings = Settings()
-    if settings.models_url is None or Path(bundle).is_dir():
+    if Path(bundle).is_dir():
         return Path(bundle)
+    if settings.models_url is None:
+        raise BundleError(bundle, "there is no such folder, and LIVENESS_MODELS_URL names no store to look in")
     return BundleStore(settings.models_url, settings.models_cache).fetch(bundle)
 
 

@@ -187,6 +187,6 @@ async def _changed(service: LivenessService, action: str, change: Awaitable[None
             "models_changed",
             action=action,
             outcome=outcome,
-            **{role: each and f"{each.name} {each.version}" for role, each in now},
+            **{role: each and f"{each.model or 'built in'}: {each.name} {each.version}" for role, each in now},
         )
     return now

@@ -60,9 +60,8 @@ class BundleStore:
         """
         name, digest = _split(reference)
         if self._folder is not None:
-            path = self._folder / name
-            _check_digest(reference, digest, read_manifest(path))
-            return path
+            _check_digest(reference, digest, self._local_manifest(name))
+            return self._folder / name
         self._cache.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=self._cache))
         try:
@@ -85,12 +84,18 @@ class BundleStore:
         """
         name, digest = _split(reference)
         if self._folder is not None:
-            manifest = read_manifest(self._folder / name)
+            manifest = self._local_manifest(name)
         else:
             with tempfile.TemporaryDirectory(prefix="liveness-") as folder:
                 manifest = self._copy_manifest(name, Path(folder))
         _check_digest(reference, digest, manifest)
         return manifest
+
+    def _local_manifest(self, name: str) -> Manifest:
+        path = Path(self._url) / name
+        if not path.is_dir():
+            raise BundleError(name, f"there is no bundle of this name in {self._url}: `liveness models list` has them")
+        return read_manifest(path)
 
     def _described(self, name: str) -> Available:
         try:
