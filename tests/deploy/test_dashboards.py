@@ -59,7 +59,7 @@ def test_panels_are_told_apart_and_do_not_overlap(name):
         assert len(references) == len(set(references))
         assert all(target["datasource"]["uid"] == "prometheus" for target in panel["targets"])
         for link in panel.get("links", []):
-            assert (RUNBOOKS / link["url"].removeprefix("${runbooks}/")).is_file()
+            assert (RUNBOOKS / link["url"].removeprefix("${runbooks:raw}/")).is_file()
 
 
 def test_dashboards_are_told_apart_and_find_their_source():
