@@ -1,0 +1,127 @@
+"""A real service under load, scraped by a real Prometheus: its numbers are those that the client saw."""
+
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from support.clips import clip, nobody, person_clip
+from support.pictures import astronaut, encoded, no_face, two_faces
+from support.prometheus import Prometheus, command, running_prometheus
+from support.requests import DARKER, PHOTO, as_form
+from support.server import Server, running_server
+from support.tiny_bundle import make_tiny_bundle
+
+PHOTOS, CLIPS = "/v1/liveness", "/v1/liveness/video"
+ENDPOINTS = {PHOTOS, CLIPS, "/health/live", "/health/ready", "/v1/models"}
+UNROUTED = {"not_found", "method_not_allowed"}
+"""Told by the status alone; the others are counted as refused by their code."""
+
+
+def mixed_requests():
+    """200 of them, in an order that is always the same."""
+    blurred = encoded(np.full((400, 400, 3), 90, np.uint8), "PNG")
+    kinds = [
+        (40, ("POST", PHOTOS, {"content": PHOTO})),
+        (30, ("POST", PHOTOS, as_form(DARKER))),
+        (15, ("POST", PHOTOS, {"content": encoded(no_face())})),
+        (10, ("POST", PHOTOS, {"content": encoded(two_faces())})),
+        (5, ("POST", PHOTOS, {"content": blurred})),
+        (10, ("POST", PHOTOS, {"content": encoded(astronaut())[:9_000]})),
+        (10, ("POST", PHOTOS, {"content": b"Dear service,"})),
+        (5, ("POST", PHOTOS, {"content": b""})),
+        (5, ("POST", PHOTOS, {"content": PHOTO, "params": {"faces": "both"}})),
+        (5, ("POST", PHOTOS, {"content": PHOTO, "params": {"operating_point": "none"}})),
+        (5, ("POST", PHOTOS, {"content": PHOTO, "params": {"operating_point": "strict"}})),
+        (10, ("POST", CLIPS, {"content": person_clip()})),
+        (5, ("POST", CLIPS, {"content": clip(nobody)})),
+        (5, ("POST", CLIPS, {"content": person_clip()[:3000]})),
+        (10, ("GET", "/nowhere", {})),
+        (10, ("GET", PHOTOS, {})),
+        (5, ("GET", "/v1/models", {})),
+        (10, ("GET", "/health/live", {})),
+        (5, ("GET", "/health/ready", {})),
+    ]
+    requests = [request for count, request in kinds for _ in range(count)]
+    random.Random(0).shuffle(requests)
+    assert len(requests) == 200
+    return requests
+
+
+class Seen:
+    """What the client saw, counted as the service should."""
+
+    def __init__(self):
+        self.requests, self.verdicts, self.reasons, self.rejected, self.scores = (Counter() for _ in range(5))
+
+    def add(self, path, answer):
+        endpoint = path if path in ENDPOINTS else "unmatched"
+        self.requests[endpoint, str(answer.status_code)] += 1
+        content = answer.json()
+        if answer.status_code >= 400:
+            if content["code"] not in UNROUTED:
+                self.rejected[content["code"],] += 1
+        elif path in (PHOTOS, CLIPS):
+            self.verdicts[endpoint, content["verdict"]] += 1
+            self.reasons.update((endpoint, reason) for reason in content["reasons"])
+            self.scores[endpoint,] += content["score"] is not None
+
+
+def send(server: Server) -> Seen:
+    seen, requests = Seen(), mixed_requests()
+    with server.client() as client, ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda request: client.request(request[0], request[1], **request[2]), requests)
+        for (_, path, _), answer in zip(requests, answers, strict=True):
+            seen.add(path, answer)
+    return seen
+
+
+def wait_for(condition, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def after_the_next_scrape(prometheus: Prometheus) -> None:
+    """Return once a scrape that began after now can be asked for."""
+    now = time.time()
+    wait_for(lambda: prometheus.values("timestamp(liveness_ready)", "job").get(("liveness",), 0) > now + 1)
+
+
+@pytest.mark.timeout(120)
+def test_after_200_mixed_requests_prometheus_has_the_clients_counts(tmp_path):
+    command("prometheus")
+    make_tiny_bundle(tmp_path / "bundle", bias=0, gain=4, temporal=True)
+    with (
+        running_server(tmp_path, bundle_path=str(tmp_path / "bundle")) as server,
+        running_prometheus(tmp_path, server.url.removeprefix("http://")) as prometheus,
+    ):
+        # The service's start asks /health/live too, and counts it: what was before is taken off.
+        after_the_next_scrape(prometheus)
+        others = '{endpoint!="/metrics"}'
+        before = prometheus.values(f"liveness_requests_total{others}", "endpoint", "status")
+        seen = send(server)
+        after_the_next_scrape(prometheus)
+
+        requests = Counter(prometheus.values(f"liveness_requests_total{others}", "endpoint", "status"))
+        requests.subtract(before)
+        assert +requests == seen.requests
+        assert sum(seen.requests.values()) == 200
+        verdicts = prometheus.values("liveness_verdicts_total", "endpoint", "verdict")
+        assert verdicts == seen.verdicts
+        assert {verdict for _, verdict in verdicts} == {"live", "spoof", "undetermined"}
+        assert prometheus.values("liveness_undetermined_total", "endpoint", "reason") == seen.reasons
+        assert prometheus.values("liveness_rejected_total", "reason") == seen.rejected
+        assert prometheus.values("liveness_score_count", "endpoint") == +seen.scores
+        timed = prometheus.values("liveness_verdict_seconds_count", "endpoint")
+        assert timed == prometheus.values("sum by (endpoint) (liveness_verdicts_total)", "endpoint")
+        assert prometheus.values("liveness_inflight_requests / liveness_inflight_limit") == {(): 0}
+
+        wait_for(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()))
+        assert {rule["name"]: rule["lastError"] for rule in prometheus.rules() if rule["health"] != "ok"} == {}
+        ratio = "endpoint:liveness_request_errors:ratio_rate1h"
+        wait_for(lambda: prometheus.values(ratio, "endpoint").get((PHOTOS,)) == 0)
+        assert prometheus.values(ratio, "endpoint")[PHOTOS,] == 0

@@ -1,0 +1,99 @@
+"""A real Prometheus (Debian's package `prometheus`) with the project's configuration and rules."""
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+DOCKER = Path(__file__).resolve().parents[2] / "docker" / "prometheus"
+
+
+def command(name: str) -> str:
+    """Path of `prometheus` or `promtool`; skips the test where it is absent."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed (Debian's package prometheus)")
+    return path
+
+
+def config_for(folder: Path, target: str) -> Path:
+    """The project's configuration with another target, a key file and an interval of 1 s everywhere."""
+    shutil.copytree(DOCKER / "rules", folder / "rules")
+    for rules in (folder / "rules").iterdir():
+        rules.write_text(re.sub(r"^    interval: .*$", "    interval: 1s", rules.read_text(), flags=re.MULTILINE))
+    key = folder / "metrics_key"
+    key.write_text("no service asks for it here")
+    text = (DOCKER / "prometheus.yml").read_text()
+    text = text.replace("liveness:8000", target).replace("/run/secrets/metrics_key", str(key))
+    config = folder / "prometheus.yml"
+    config.write_text(text.replace("_interval: 15s", "_interval: 1s"))
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A started Prometheus."""
+
+    client: httpx.Client
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The instant vector of an expression; raises AssertionError when it does not parse."""
+        answer = self.client.post("/api/v1/query", data={"query": expression})
+        assert answer.status_code == 200, f"{expression}: {answer.text}"
+        content = answer.json()
+        assert content["status"] == "success", f"{expression}: {content}"
+        return list(content["data"]["result"])
+
+    def values(self, expression: str, *labels: str) -> dict[tuple[str, ...], float]:
+        """Values of an expression by these labels."""
+        return {
+            tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1])
+            for series in self.query(expression)
+        }
+
+    def rules(self) -> list[dict[str, Any]]:
+        """All rules with their health."""
+        groups = self.client.get("/api/v1/rules").json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+
+@contextmanager
+def running_prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
+    """Start one that scrapes `target`, HOST:PORT, every second, and stop it in the end."""
+    program = command("prometheus")
+    config = config_for(folder, target)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    log_file = folder / "prometheus.log"
+    arguments = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen([program, *arguments], stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+            _wait_until_ready(client, process, log_file)
+            yield Prometheus(client)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log_file: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if client.get("/-/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"Prometheus did not start:\n{log_file.read_text()}")
