@@ -18,6 +18,8 @@ class Collector:
     url: str = ""
     status: int = 200
     """Of its answers."""
+    decode: bool = True
+    """Whether what it is sent is looked at."""
     posts: int = 0
     spans: list[Span] = field(default_factory=list)
     resource: dict[str, Any] = field(default_factory=dict)
@@ -27,7 +29,7 @@ class Collector:
     def received(self, body: bytes, headers: dict[str, str]) -> None:
         self.posts += 1
         self.headers = headers
-        if self.status != 200:
+        if self.status != 200 or not self.decode:
             return
         for group in ExportTraceServiceRequest.FromString(body).resource_spans:
             self.resource = attributes(group.resource)
