@@ -113,8 +113,8 @@ class MicroBatcher:
         item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future(), request_id)
         self._waiting += len(item.crops)
         self._queue.put_nowait(item)
-        queued_ns = time.time_ns()
         with stage("score"):  # whose end, unlike those of its parts, is seen even where nothing comes of it
+            queued_ns = time.time_ns()
             scored = await item.future
             started_ns = record("queue", queued_ns, scored.queue_s)
             record("infer", started_ns, scored.infer_s, batch_size=scored.batch_size)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -51,8 +50,6 @@ from liveness_service.observability.tracing import stage
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
-_TRACED_FRAMES = 64
-"""Frames of a clip that have spans of their own; 8 are looked at where all are of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +241,12 @@ class _Look:
         """Look at a frame; what is refused is noted."""
         self._prepared.width, self._prepared.height = frame.width, frame.height
         self.count += 1
-        traced = self.count <= _TRACED_FRAMES
         marks = [time.perf_counter()]
-        with stage("detect", frame=frame.position) if traced else nullcontext():
+        with stage("detect", frame=frame.position):
             # Where there must be no other face, the first frame and the last are searched whole.
             faces = self._tracker.find(frame.pixels, frame.position, whole=frame.position in self._whole).faces
         marks.append(time.perf_counter())
-        with stage("align", frame=frame.position) if traced else nullcontext():
+        with stage("align", frame=frame.position):
             usable = self._judge(frame, faces)
         marks.append(time.perf_counter())
         detect, align_ = ((end - start) * 1000 for start, end in pairwise(marks))

@@ -55,8 +55,8 @@ class GpuMemory(Collector):
         def ask() -> None:
             try:
                 answer.update(reader.read())
-            except Exception:  # whatever the driver says, the scrape must go on
-                log.debug("gpu_memory_unknown", exc_info=True)
+            except Exception as error:  # noqa: BLE001 (whatever the driver says, the scrape must go on)
+                log.debug("gpu_memory_unknown", reason=str(error))
 
         self._asking = threading.Thread(target=ask, name="gpu-memory", daemon=True)
         self._asking.start()
@@ -73,10 +73,14 @@ class NvmlReader:
         self._pid = pid
 
     def read(self) -> Mapping[str, int]:
-        """As `MemoryReader`. `process` is missing where a container does not see its own process ids' memory."""
+        """As `MemoryReader`; in a container NVML may count processes by other ids, and `process` is missing."""
         memory = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
         found = {"used": int(memory.used), "total": int(memory.total)}
-        for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
+        try:
+            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        except self._nvml.NVMLError:  # not told on this GPU, e.g. a virtual one
+            return found
+        for process in processes:
             if process.pid == self._pid and process.usedGpuMemory is not None:
                 found["process"] = int(process.usedGpuMemory)
         return found

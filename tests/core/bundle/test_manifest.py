@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from liveness_core.bundle import BundleError, Manifest, OperatingPoint, default_bundle_path
 from liveness_core.bundle.load import read_manifest
+from liveness_core.bundle.reference import SCORE_EDGES, LabelledScores, ReferenceScores, ScoreDistribution
 from support.tiny_bundle import make_tiny_bundle
 
 
@@ -197,6 +198,55 @@ def test_head_without_its_file_is_refused(with_head):
     files = {name: digest for name, digest in with_head.files.items() if name != "temporal.onnx"}
     with pytest.raises(ValidationError, match=r"no hash for temporal\.onnx"):
         changed(with_head, files=files)
+
+
+def spread(scores):
+    return ScoreDistribution.of(scores)
+
+
+def test_reference_scores_are_shares_at_or_below_each_edge(manifest):
+    low, high = spread([0.0, 0.05, 0.050001, 0.3]), spread([0.95, 1.0])
+    assert low.count == 4
+    assert dict(zip(SCORE_EDGES, low.shares, strict=True))[0.05] == 0.5
+    assert low.shares[1:5] == (0.75, 0.75, 0.75, 0.75)
+    assert low.shares[5:] == (1.0,) * 14
+    assert high.shares == (0.0,) * 18 + (0.5,)
+
+
+def test_reference_scores_are_sealed_and_read_back(manifest, tmp_path):
+    reference = ReferenceScores(photo=LabelledScores(live=spread([0.9, 0.99]), spoof=spread([0.01])))
+    sealed = changed(manifest, reference_scores=reference).sealed()
+    (tmp_path / "bundle.json").write_text(sealed.model_dump_json())
+    assert read_manifest(tmp_path).reference_scores == reference
+    content = json.loads(sealed.model_dump_json())
+    del content["reference_scores"]["photo"]["live"]["shares"][0]
+    (tmp_path / "bundle.json").write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="shares"):
+        read_manifest(tmp_path)
+
+
+def test_a_bundle_from_before_reference_scores_keeps_its_digest(manifest, tmp_path):
+    content = manifest.model_dump(mode="json", exclude={"reference_scores", "manifest_sha256"})
+    old = Manifest.model_validate(content)
+    written = json.loads(old.model_copy(update={"manifest_sha256": old.digest()}).model_dump_json(exclude_unset=True))
+    assert "reference_scores" not in written
+    (tmp_path / "bundle.json").write_text(json.dumps(written | {"manifest_sha256": old.digest()}))
+    assert read_manifest(tmp_path).reference_scores is None
+
+
+def test_reference_scores_of_clips_belong_to_a_temporal_head(manifest, with_head):
+    both = LabelledScores(live=spread([0.9]), spoof=spread([0.1]))
+    with pytest.raises(ValidationError, match="with a temporal head, and only then"):
+        changed(manifest, reference_scores=ReferenceScores(photo=both, clip=both))
+    with pytest.raises(ValidationError, match="with a temporal head, and only then"):
+        changed(with_head, reference_scores=ReferenceScores(photo=both))
+    assert changed(with_head, reference_scores=ReferenceScores(photo=both, clip=both)).reference_scores.clip == both
+
+
+@pytest.mark.parametrize("shares", [(0.5,) * 18 + (0.4,), (-0.1,) + (0.5,) * 18, (0.5,) * 18 + (1.1,), (0.5,) * 18])
+def test_shares_that_are_no_distribution_are_refused(shares):
+    with pytest.raises(ValidationError, match="shares"):
+        ScoreDistribution(count=3, shares=shares)
 
 
 def test_settings_of_a_run_may_be_lists_but_not_what_json_cannot_hold(manifest):

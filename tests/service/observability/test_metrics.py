@@ -6,7 +6,7 @@ from support.pictures import astronaut, encoded, no_face
 
 URL = "/v1/liveness"
 PHOTO = encoded(astronaut(), "PNG")
-# The contract of design.md.
+# The contract of design.md, and what running in production added to it.
 NAMES = {
     "liveness_requests": ("counter", {"endpoint", "status"}),
     "liveness_verdicts": ("counter", {"endpoint", "verdict"}),
@@ -19,14 +19,21 @@ NAMES = {
     "liveness_model_info": ("gauge", {"name", "version", "precision", "provider", "role"}),
     "liveness_inflight_requests": ("gauge", set()),
     "liveness_ready": ("gauge", set()),
-    "liveness_model_verdicts": ("counter", {"name", "version", "role", "endpoint", "verdict"}),
-    "liveness_model_score": ("histogram", {"name", "version", "role", "endpoint"}),
-    "liveness_model_switches": ("counter", {"action", "outcome"}),
-    "liveness_model_reference_score": ("gauge", {"name", "version", "kind"}),
-    "liveness_shadow_agreement": ("counter", {"name", "version", "verdict", "shadow_verdict"}),
-    "liveness_shadow_skipped": ("counter", {"reason"}),
-    "liveness_key_requests": ("counter", {"key", "endpoint", "status"}),
-    "liveness_key_verdicts": ("counter", {"key", "endpoint", "verdict"}),
+    "liveness_audit_records": ("counter", set()),
+    "liveness_audit_failures": ("counter", set()),
+}
+# What only a model with a role, a key or a GPU gives samples of.
+DECLARED = {
+    "liveness_undetermined": ("counter", ("endpoint", "reason")),
+    "liveness_model_verdicts": ("counter", ("name", "version", "role", "endpoint", "verdict")),
+    "liveness_model_score": ("histogram", ("name", "version", "role", "endpoint")),
+    "liveness_model_reference_score": ("gauge", ("name", "version", "kind", "le")),
+    "liveness_model_switches": ("counter", ("action", "outcome")),
+    "liveness_shadow_agreement": ("counter", ("name", "version", "verdict", "shadow_verdict")),
+    "liveness_shadow_skipped": ("counter", ("reason",)),
+    "liveness_key_requests": ("counter", ("key", "endpoint", "status")),
+    "liveness_key_verdicts": ("counter", ("key", "endpoint", "verdict")),
+    "liveness_gpu_memory_bytes": ("gauge", ("kind",)),
 }
 
 
@@ -60,6 +67,22 @@ def test_every_metric_of_the_contract_is_there_with_its_labels(fresh):
         assert family.documentation
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == labels, name
+    for name, (kind, _) in DECLARED.items():
+        assert families[name].type == kind
+
+
+def test_metrics_without_samples_yet_have_the_labels_of_the_contract():
+    made = {metric._name: metric._labelnames for metric in vars(Metrics()).values() if hasattr(metric, "_labelnames")}
+    assert {name: made[name] for name in DECLARED if name in made} == {
+        name: labels for name, (_, labels) in DECLARED.items() if name != "liveness_gpu_memory_bytes"
+    }
+
+
+def test_ready_is_what_the_probe_says(fresh, serve, tmp_path):
+    assert values(fresh, "liveness_ready") == {(): 1}
+    with serve(bundle_path=tmp_path / "nowhere") as broken:
+        assert broken.get("/health/ready").status_code == 503
+        assert values(broken, "liveness_ready") == {(): 0}
 
 
 def test_known_requests_give_known_numbers(fresh):
@@ -101,8 +124,8 @@ def test_known_requests_give_known_numbers(fresh):
     assert 0 < sum(took.values()) < values(fresh, "liveness_request_seconds_sum", "endpoint")[URL,]
     assert values(fresh, "liveness_queue_depth") == {(): 0}
     assert values(fresh, "liveness_inflight_requests") == {(): 0}
-    assert values(fresh, "liveness_model_info", "name", "version", "precision", "provider") == {
-        ("tiny", "1", "fp32", "cpu"): 1
+    assert values(fresh, "liveness_model_info", "name", "version", "precision", "provider", "role") == {
+        ("tiny", "1", "fp32", "cpu", "active"): 1
     }
 
 
