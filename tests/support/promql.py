@@ -26,6 +26,8 @@ def exported() -> dict[str, set[str]]:
             for suffix in _SUFFIXES[family.type]:
                 labels = {*metric._labelnames, "job", "instance"}
                 names[family.name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
+    for family in metrics.gpu_memory.collect():  # no instrument of the library: it asks the driver when scraped
+        names[family.name] = {*family._labelnames, "job", "instance"}
     return names | OTHERS
 
 
