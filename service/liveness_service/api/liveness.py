@@ -105,6 +105,7 @@ def _answer(request: Request, answer: LivenessResponse | ClipResponse) -> Respon
         "reasons": answer.reasons,
         "score": answer.score,
         "operating_point": answer.operating_point,
+        "model": answer.model.name,
         "model_version": answer.model.version,
         "faces": len(answer.faces),
     }

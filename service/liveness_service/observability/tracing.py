@@ -25,7 +25,7 @@ _MAX_HEADER = 512
 _NOTHING = nullcontext(INVALID_SPAN)
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 # Of a request's log line, what its span has too: `detail` may quote the client.
-_OUTCOME = ("verdict", "reasons", "score", "operating_point", "model_version", "faces", "code")
+_OUTCOME = ("verdict", "reasons", "score", "operating_point", "model", "model_version", "faces", "code")
 
 _tracer: ContextVar[Tracer | None] = ContextVar("liveness_tracer", default=None)
 """Set while a request that is recorded is in work, in whatever task or thread works on it."""

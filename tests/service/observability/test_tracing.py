@@ -87,6 +87,7 @@ def test_a_photo_is_a_server_span_with_a_child_for_each_stage(photos):
         "liveness.verdict": "live",
         "liveness.reasons": (),
         "liveness.operating_point": "eer",
+        "liveness.model": "tiny",
         "liveness.model_version": "1",
         "liveness.faces": 1,
         "liveness.score": response.json()["score"],
