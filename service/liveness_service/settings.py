@@ -167,6 +167,12 @@ class Settings(BaseSettings):
     def _can_be_traced(cls, tracing: bool) -> bool:
         if tracing and not all(importlib.util.find_spec(f"opentelemetry.{name}") for name in ("sdk", "exporter")):
             raise ValueError("needs the extra `tracing`: pip install 'face-liveness[service,tracing]'")
+        protocols = [os.environ.get(f"OTEL_EXPORTER_OTLP_{name}PROTOCOL") for name in ("TRACES_", "")]
+        if tracing and (protocol := next(filter(None, protocols), "http/protobuf")) != "http/protobuf":
+            raise ValueError(
+                f"spans are sent as http/protobuf, OTEL_EXPORTER_OTLP_PROTOCOL says {protocol}: unset it, and let "
+                "OTEL_EXPORTER_OTLP_ENDPOINT name the collector's port for HTTP, usually 4318"
+            )
         return tracing
 
 

@@ -113,3 +113,12 @@ def test_every_setting_is_explained_with_its_unit_in_the_name():
         assert f"`LIVENESS_{name.upper()}`" in table
         assert field.description
         assert not re.search(r"(delay|timeout|deadline|grace)$", name)
+
+
+def test_spans_by_another_protocol_than_ours_are_refused_at_start(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    Settings(tracing=False)
+    with pytest.raises(ValidationError, match="4318"):
+        Settings(tracing=True)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+    Settings(tracing=True)

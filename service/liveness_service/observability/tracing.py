@@ -22,6 +22,8 @@ _NANO = 1_000_000_000
 _PROPAGATOR = TraceContextTextMapPropagator()
 _MAX_HEADER = 512
 """Longest `traceparent` or `tracestate` that is read, characters (W3C Trace Context, 3.3.1.5)."""
+_MAX_PATH = 256
+"""Of a path that nobody serves, characters."""
 _NOTHING = nullcontext(INVALID_SPAN)
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 # Of a request's log line, what its span has too: `detail` may quote the client.
@@ -180,7 +182,7 @@ def _request_attributes(scope: Mapping[str, Any]) -> dict[str, str | int]:
     return {
         "http.request.method": scope["method"] if scope["method"] in _METHODS else "_OTHER",
         "url.scheme": scope.get("scheme", "http"),
-        "url.path": scope["path"],
+        "url.path": scope["path"][:_MAX_PATH],
         "network.protocol.version": scope.get("http_version", "1.1"),
         "liveness.request_id": scope["state"]["request_id"],
         **({"server.address": address} if address else {}),

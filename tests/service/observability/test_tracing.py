@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -38,11 +39,18 @@ class Traced:
         spans = self._exporter.get_finished_spans()
         return [span for span in spans if kind is None or span.kind is kind]
 
+    def servers(self, count):
+        """The servers' spans, once there are so many: one ends after its answer is out."""
+        deadline = time.monotonic() + 20
+        while len(found := self.spans(SpanKind.SERVER)) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return found
+
     def asked(self, url=URL, content=PHOTO, **options):
         """Ask once: the answer, the server's span and those of its stages by name."""
         self._exporter.clear()
         response = self.client.post(url, content=content, **options)
-        [server] = self.spans(SpanKind.SERVER)
+        [server] = self.servers(1)
         return response, server, [span for span in self.spans() if span is not server]
 
 
@@ -170,6 +178,7 @@ def test_requests_at_the_same_time_keep_their_spans_apart(photos):
         answers = list(pool.map(lambda _: photos.client.post(URL, content=PHOTO), range(6)))
     traces = {TRACEPARENT.fullmatch(answer.headers["traceparent"])[1] for answer in answers}
     assert len(traces) == 6
+    assert len(photos.servers(6)) >= 6
     for trace in traces:
         spans = [span for span in photos.spans() if f"{span.context.trace_id:032x}" == trace]
         assert names(spans) == sorted([*STAGES, "POST /v1/liveness"])
