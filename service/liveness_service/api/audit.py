@@ -9,6 +9,7 @@ from liveness_service.audit.lines import verdict_line
 from liveness_service.audit.log import AuditLog
 from liveness_service.inference.model import Model
 from liveness_service.inference.results import ClipResult, ImageResult
+from liveness_service.observability.tracing import stage
 
 
 def audit_log(request: Request) -> AuditLog | None:
@@ -30,14 +31,15 @@ async def record_verdict(
     if log is None:
         return
     state = request.scope["state"]
-    digest = await asyncio.to_thread(hashlib.sha256, content)
-    await log.record(
-        verdict_line(
-            request_id=state["request_id"],
-            key=state["key"],
-            endpoint=endpoint,
-            upload_sha256=digest.hexdigest(),
-            result=result,
-            manifest=model.bundle.manifest,
+    with stage("audit"):
+        digest = await asyncio.to_thread(hashlib.sha256, content)
+        await log.record(
+            verdict_line(
+                request_id=state["request_id"],
+                key=state["key"],
+                endpoint=endpoint,
+                upload_sha256=digest.hexdigest(),
+                result=result,
+                manifest=model.bundle.manifest,
+            )
         )
-    )
