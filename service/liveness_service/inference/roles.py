@@ -182,7 +182,9 @@ class RoleKeeper:
                 canary = roles.canary
                 if canary is not None and canary.engine.reference == reference:
                     canary = None
-                await self._change(replace(roles, active=engine, previous=roles.active, canary=canary))
+                # What is active already does not become its own predecessor: a roll-back would lead nowhere.
+                previous = roles.previous if engine is roles.active else roles.active
+                await self._change(replace(roles, active=engine, previous=previous, canary=canary))
 
     async def roll_back(self) -> None:
         """Let the previous bundle decide again; the two change places.

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from liveness_core.bundle import BundleError
 from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
 from liveness_service.inference.engine import Engine, Threads
 from liveness_service.inference.model import Model, ModelFault, load_model
@@ -71,7 +72,13 @@ class LivenessService:
         store = self._store
         if store is None:
             return ModelFault("LIVENESS_MODELS_URL", f"is not set: there is no store to take {reference} from")
-        return load_model(self.settings, lambda: store.fetch(reference))
+        loaded = load_model(self.settings, lambda: store.fetch(reference))
+        if isinstance(loaded, Model):
+            try:
+                store.check(reference, loaded.bundle.manifest)
+            except BundleError as error:
+                return ModelFault(error.file, error.reason)
+        return loaded
 
     def _start_engine(self, reference: str | None, model: Model, is_shadow: bool) -> Engine:
         if is_shadow:

@@ -97,6 +97,14 @@ class BundleStore:
             raise BundleError(name, f"there is no bundle of this name in {self._url}: `liveness models list` has them")
         return read_manifest(path)
 
+    def check(self, reference: str, manifest: Manifest) -> None:
+        """Refuse what was loaded by this reference if it is not what the reference pins: a folder may change meanwhile.
+
+        Raises:
+            BundleError: it is not.
+        """
+        _check_digest(reference, _split(reference)[1], manifest)
+
     def _described(self, name: str) -> Available:
         try:
             return Available(name, self.manifest(name), None)

@@ -75,6 +75,14 @@ def test_activate_and_roll_back(client):
     assert metric(client, "liveness_model_info", version="spoof-1", role="active", **info) == 0
 
 
+def test_activating_what_is_active_keeps_the_way_back(client):
+    client.put(f"{URL}/active", json={"model": "spoof"})
+    again = client.put(f"{URL}/active", json={"model": "spoof"}).json()
+    assert (again["active"]["version"], again["previous"]["version"]) == ("spoof-1", "live-1")
+    client.post(f"{URL}/rollback")
+    assert versions(client) == {"live-1": 1}
+
+
 @pytest.mark.parametrize("model", ["broken", "nothing", "../live", "live@00000000"])
 def test_an_unsound_bundle_changes_nothing(client, problem_of, model):
     problem = problem_of(client.put(f"{URL}/active", json={"model": model}), 409, "model_refused")
