@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from liveness_training.config import TrainConfig
-from liveness_training.loop import Trainer, WeightAverage, learning_rate_factor
+from liveness_training.loop import Trainer, WeightAverage, learning_rate_factor, usable_precision
 from liveness_training.progress import Progress
 from liveness_training.tasks.method import Batch
 
@@ -208,3 +208,12 @@ def test_constant_learning_rate_stays_after_the_warm_up():
 def test_learning_rate_of_short_runs_stays_between_0_and_1(steps, warmup):
     factors = [learning_rate_factor(step, config(steps=steps, warmup_steps=warmup)) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
+
+
+@pytest.mark.parametrize(("supported", "used"), [(True, "bf16"), (False, "fp32")])
+def test_a_processor_without_bf16_computes_in_fp32_and_says_so(monkeypatch, caplog, supported, used):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    assert usable_precision("bf16", torch.device("cpu")) == used
+    assert ("no bf16" in caplog.text) == (not supported)
+    assert usable_precision("bf16", torch.device("cuda")) == "bf16"
+    assert usable_precision("fp32", torch.device("cpu")) == "fp32"

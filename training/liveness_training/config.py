@@ -16,6 +16,8 @@ from liveness_training.models.mobilenet_v2 import Padding
 from liveness_training.models.network import EncoderName
 from liveness_training.protocols import TrainPeople
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 _BUILT_IN = Path(__file__).parent / "configs"
 
 
@@ -128,8 +130,8 @@ class TrainConfig(BaseModel):
     # How it runs; the result should not depend on these, beyond rounding
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where there is one."""
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    """Of the forward pass; weights stay fp32. `fp16` needs a GPU."""
+    precision: Precision = "bf16"
+    """Of the forward pass; weights stay fp32. `fp16` needs a GPU, `bf16` is fp32 on a processor without it."""
     accumulation: int = Field(default=1, ge=1)
     """Parts that a batch is cut into to fit memory; their gradients add up. Batch norms see a part at a time."""
     compile: bool = False

@@ -1,6 +1,7 @@
 """The training loop: it knows batches, energies and an optimiser, and no method."""
 
 import copy
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from liveness_training import checkpoint
-from liveness_training.config import TrainConfig
+from liveness_training.config import Precision, TrainConfig
 from liveness_training.distributed import World
 from liveness_training.progress import Progress
 from liveness_training.tasks.method import Batch, LivenessTask
+
+log = logging.getLogger(__name__)
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -76,6 +79,17 @@ def make_optimiser(task: nn.Module, config: TrainConfig) -> torch.optim.Optimize
     )
 
 
+def usable_precision(precision: Precision, device: torch.device) -> Precision:
+    """The precision that is computed in: bf16 becomes fp32 on a processor that would only imitate it.
+
+    Such a one (without AVX-512) takes five times as long for it as for fp32, measured with MobileNetV2 at 160 px.
+    """
+    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning("this processor has no bf16: computing in fp32, which is faster here")
+        return "fp32"
+    return precision
+
+
 class Trainer:
     """A task in training: its optimiser, its average, the iteration it is at.
 
@@ -92,6 +106,7 @@ class Trainer:
         self.step = 0
         self.optimiser = make_optimiser(self.task, config)
         self.average = WeightAverage(self.task, config.ema_decay)
+        self._precision = usable_precision(config.precision, self.world.device)
         self._scaler = torch.amp.GradScaler(self.world.device.type, enabled=config.precision == "fp16")
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,8 +183,7 @@ class Trainer:
             last = end == len(batch)
             waits = nullcontext() if last or not isinstance(forward, DistributedDataParallel) else forward.no_sync()
             with waits:
-                precision = self.config.precision
-                with torch.autocast(device, _DTYPES[precision], enabled=precision != "fp32"):
+                with torch.autocast(device, _DTYPES[self._precision], enabled=self._precision != "fp32"):
                     losses = forward(part.image, part.label, part.domain, part.teacher)
                 self._scaler.scale(losses["loss"] * scale).backward()
             for name, value in losses.items():
