@@ -216,6 +216,9 @@ def test_without_its_active_bundle_it_is_not_ready_without_the_others_it_is(serv
         assert client.get("/health/ready").status_code == 200
         found = client.get(URL).json()
         assert (found["canary"], found["shadow"]) == (None, None)
+    # A canary that is sound and answers less than the active bundle is refused at the start too, and stopped again.
+    with serve(models_url=str(store), active_model="clips", canary_model="live") as client:
+        assert client.get(URL).json()["canary"] is None
 
 
 def test_without_a_store_there_is_nothing_to_activate(serve, live_bundle, problem_of):
