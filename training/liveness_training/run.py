@@ -130,7 +130,10 @@ def train(
             return {}
         averaged = trainer.average.module
         assert isinstance(averaged, LivenessTask)
-        weights = {"network": averaged.network.state_dict()}
+        weights: dict[str, Any] = {
+            "network": averaged.scoring_network().state_dict(),
+            "classifiers": {name: each.state_dict() for name, each in averaged.classifiers().items()},
+        }
         if averaged.temporal is not None:
             weights["temporal"] = averaged.temporal.state_dict()
         partial = folder / f"{WEIGHTS}.partial"

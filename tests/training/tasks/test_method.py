@@ -113,6 +113,22 @@ class TestEnergies:
         alone = distillation_energy(made.network(batch.image)[right].detach(), teacher[right], 2.0)
         torch.testing.assert_close(found, alone)
 
+    def test_marks_with_a_classifier_of_their_own_leave_that_of_the_labels_alone(self):
+        made, batch = task(distillation=1.0, distillation_share=0.25), random_batch()
+        teacher = torch.linspace(-3, 3, len(batch))
+        losses = made(batch.image, batch.label, batch.domain, teacher)
+        losses["distilled"] = distillation_energy(made.marks(made.network.encoder(batch.image)[0]), teacher, 2.0)
+        losses["distilled"].backward()
+        assert made.network.classifier.weight.grad is None
+        assert made.marks.weight.grad.abs().sum() > 0
+        assert all(weight.grad is not None for weight in made.network.encoder.parameters())
+
+    def test_both_classifiers_score_by_their_shares(self):
+        made, batch = task(distillation=1.0, distillation_share=0.25), random_batch()
+        embedding = made.network.encoder(batch.image)[0]
+        labels, marks = made.network.classifier(embedding), made.marks(embedding)
+        torch.testing.assert_close(made.scoring_network()(batch.image), 0.75 * labels + 0.25 * marks)
+
     def test_distillation_of_its_own_odds_costs_nothing(self):
         made, batch = task(distillation=1.0), random_batch()
         logits = made.network(batch.image).detach()

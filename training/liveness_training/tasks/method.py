@@ -3,6 +3,7 @@
 One encoder is shared. A batch of images gives Eq. (1), a batch of clips Eq. (2); the loop alternates between them.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +18,7 @@ from liveness_training.models.discriminators import (
     domain_energy,
 )
 from liveness_training.models.gradient_reversal import GradientReversal
-from liveness_training.models.network import Encoder, ImageNetwork
+from liveness_training.models.network import Encoder, ImageNetwork, LivenessClassifier
 from liveness_training.models.temporal import TemporalHead
 
 # N images or clips, T frames of a clip, S crop size, D embedding, H hidden state
@@ -108,6 +109,15 @@ def distillation_energy(
     return (distance_N if counts_N is None else distance_N[counts_N]).sum() * temperature**2
 
 
+@torch.no_grad()
+def mixed(labels: LivenessClassifier, marks: LivenessClassifier, share: float) -> LivenessClassifier:
+    """The classifier whose logits are (1 - share) times those of `labels` and `share` times those of `marks`."""
+    mean = copy.deepcopy(labels)
+    mean.weight.lerp_(marks.weight, share)
+    mean.bias.lerp_(marks.bias, share)
+    return mean
+
+
 class LivenessTask(nn.Module):
     """Every network of a run; a forward pass turns a batch into its energy.
 
@@ -118,7 +128,8 @@ class LivenessTask(nn.Module):
 
     Clips, Eq. (2): the same of the LSTM's last state, with λ_VB.
 
-    Not in the paper: with `distillation`, Eq. (1) has the term λ_T Σ_i L_T(θe, θc) of `distillation_energy`.
+    Not in the paper: with `distillation`, Eq. (1) has the term λ_T Σ_i L_T(θe, θc) of `distillation_energy`; with
+    `distillation_share` as well it is L_T(θe, θm), of a classifier θm for the teacher's marks alone.
 
     Args:
         encoder: shared by both.
@@ -143,6 +154,10 @@ class LivenessTask(nn.Module):
             self.image_domains = _DomainEnergies(size, domains, config, plain=config.dis, conditional=config.dib)
         if config.dvb:
             self.clip_domains = _DomainEnergies(config.lstm_hidden, domains, config, plain=False, conditional=True)
+        self.marks: LivenessClassifier | None = None
+        self._share = config.distillation_share
+        if self._share is not None:
+            self.marks = LivenessClassifier(size)
         self._frozen = config.frozen
         if self._frozen:
             self.network.requires_grad_(False)
@@ -159,14 +174,16 @@ class LivenessTask(nn.Module):
         """
         if image.ndim == 4:
             feature_ND, _ = self.network.encoder(image)
-            logits_N2 = self.network.classifier(self.network.dropout(feature_ND))
+            dropped_ND = self.network.dropout(feature_ND)
+            logits_N2 = self.network.classifier(dropped_ND)
+            marked_N2 = logits_N2 if self.marks is None else self.marks(dropped_ND)
             discriminators = self.image_domains
         else:
             if self.temporal is None:
                 raise ValueError("a batch of clips needs a temporal head: set lstm")
             embedding_MD, _ = self.network.encoder(image.flatten(0, 1).contiguous(memory_format=torch.channels_last))
             feature_ND = self.temporal.summarise(embedding_MD.unflatten(0, image.shape[:2]))
-            logits_N2 = self.temporal.classifier(self.temporal.dropout(feature_ND))
+            marked_N2 = logits_N2 = self.temporal.classifier(self.temporal.dropout(feature_ND))
             discriminators = self.clip_domains
         logits_N2 = logits_N2.float()
         loss = nn.functional.cross_entropy(logits_N2, label, reduction="sum", label_smoothing=self._smoothing)
@@ -174,7 +191,7 @@ class LivenessTask(nn.Module):
         if teacher is not None and self._distillation:
             right_N = (teacher > 0) == (label == 0)
             counts_N = right_N if self._right_marks_only else None
-            distilled = distillation_energy(logits_N2, teacher, self._temperature, counts_N)
+            distilled = distillation_energy(marked_N2.float(), teacher, self._temperature, counts_N)
             losses["distilled"] = distilled.detach()
             loss = loss + self._distillation * distilled
         if discriminators is not None:
@@ -184,6 +201,17 @@ class LivenessTask(nn.Module):
                     loss = loss + self._weights[image.ndim] * value
                 losses[name] = value.detach()
         return {"loss": loss, **losses}
+
+    def classifiers(self) -> dict[str, LivenessClassifier]:
+        """The linear classifiers of an embedding, by what they learn from: `labels`, and `marks` where it has its own."""
+        return {"labels": self.network.classifier} | ({} if self.marks is None else {"marks": self.marks})
+
+    def scoring_network(self) -> ImageNetwork:
+        """A copy of what a photo is scored by: with a classifier for the marks, the mean of both in its place."""
+        network = copy.deepcopy(self.network)
+        if self.marks is not None and self._share is not None:
+            network.classifier = mixed(self.network.classifier, self.marks, self._share)
+        return network
 
     def train(self, mode: bool = True) -> Self:
         """As always, but that frozen networks stay in evaluation mode: batch norms would learn without a gradient."""
