@@ -268,8 +268,18 @@ def test_photos_of_a_frozen_run_have_the_held_out_figures_of_the_run_it_started_
     run, other = runs
     head = replace(run, config=run.config.model_copy(update={"frozen": True, "steps": 99}), init_run=run.summary())
     assert "held_out/hall" in _held_out(head, [other], clips=True)
+    longer = replace(other, config=other.config.model_copy(update={"steps": other.config.steps + 1}))
     with pytest.raises(ExportError, match=r"another recipe than .* \(steps\)"):
-        _held_out(head, [replace(other, config=other.config.model_copy(update={"steps": 7}))], clips=True)
+        _held_out(head, [longer], clips=True)
+
+
+def test_a_shorter_run_may_stand_for_a_longer_one_and_the_figures_say_so(runs):
+    run, other = runs
+    from liveness_training.export import _held_out
+
+    longer = replace(run, config=run.config.model_copy(update={"steps": run.config.steps + 1}))
+    assert _held_out(longer, [other], clips=True)["held_out/hall"]["steps"] == other.config.steps
+    assert "steps" not in _held_out(run, [other], clips=True)["held_out/hall"]
 
 
 def test_how_training_was_carried_out_is_no_part_of_the_recipe(runs):

@@ -86,6 +86,12 @@ def test_bundle_for_photos_says_nothing_of_clips_unless_the_run_had_a_head(card_
     assert "had a temporal head, which is left out" in card_of(config={"lstm": True})
 
 
+def test_says_where_unseen_domains_were_measured_by_shorter_runs(card_of):
+    assert "shorter runs" not in card_of(metrics={"held_out/hall": FIGURES})
+    card = card_of(metrics={"held_out/hall": FIGURES | {"steps": 400.0}})
+    assert "shorter runs than this bundle's, of 400 iterations" in card
+
+
 def test_no_figures_are_not_an_empty_table(card_of):
     card = card_of(metrics={"held_out/hall": FIGURES})
     assert "Not measured: all their people were trained on." in card

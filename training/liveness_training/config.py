@@ -89,9 +89,9 @@ class TrainConfig(BaseModel):
     """Whether marks on the wrong side of the label are learned from as well: they hold what the teacher knows of other
     cameras, and its faults."""
     distillation_share: float | None = Field(default=None, ge=0, le=1)
-    """None: one classifier learns from labels and marks. Else the marks have a linear classifier of their own beside the
-    labels', so that neither pulls the other away from what it knows of the same embedding, and this is its share in the
-    classifier that scores, a weighted mean of the two."""
+    """None: one classifier learns from labels and marks. Else the marks have a linear classifier of their own beside
+    the labels', so that one embedding serves both and neither pulls the other's weights away, and this is its share in
+    the classifier that scores, a weighted mean of the two."""
     distillation_temperature: float = Field(default=2.0, gt=0)
     """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)

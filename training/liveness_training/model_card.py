@@ -56,7 +56,7 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "")
         (
             "The same recipe trained without the domain, then scored on all of it; thresholds from the domains that "
             "were trained on (realistic) or from the domain itself (idealised, as most published tables have it). "
-            "Percent.\n\n" + _table(held_out)
+            f"Percent.{_shorter(held_out)}\n\n" + _table(held_out)
             if held_out
             else "Not measured."
         ),
@@ -152,6 +152,15 @@ def _kept_from(provenance: Provenance) -> str:
         f" The encoder and the classifier of photos are those of an earlier run (code at commit "
         f"`{earlier['git_commit']}`), kept as they were: only the temporal head was trained on top of them."
     )
+
+
+def _shorter(held_out: Mapping[str, Mapping[str, float]]) -> str:
+    """That the figures come from shorter runs than the bundle's own, where they do."""
+    steps = sorted({values["steps"] for values in held_out.values() if "steps" in values})
+    if not steps:
+        return ""
+    iterations = " and ".join(f"{each:.0f}" for each in steps)
+    return f" They come from shorter runs than this bundle's, of {iterations} iterations."
 
 
 def _table(rows: Mapping[str, Mapping[str, float]]) -> str:

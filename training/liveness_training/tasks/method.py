@@ -203,7 +203,7 @@ class LivenessTask(nn.Module):
         return {"loss": loss, **losses}
 
     def classifiers(self) -> dict[str, LivenessClassifier]:
-        """The linear classifiers of an embedding, by what they learn from: `labels`, and `marks` where it has its own."""
+        """The classifiers of an embedding, by what they learn from: `labels`, and `marks` where these have one."""
         return {"labels": self.network.classifier} | ({} if self.marks is None else {"marks": self.marks})
 
     def scoring_network(self) -> ImageNetwork:
