@@ -1,13 +1,17 @@
 """What the share of the teacher's classifier in the score does to the AUC of a run, without training again.
 
-    python benchmarks/training/classifier_shares.py RUN…
+    python benchmarks/training/classifier_shares.py RUN… [--keep SHARE]
 
-RUN: a run with `distillation_share`. Labels and marks have a linear classifier each on one embedding, so every share is
-a run that could have been trained; its setting is what export takes. Percent, by frames, as a Markdown table for each.
+RUN: a run with `distillation_share`. Labels and marks have a linear classifier each on one embedding, and the share has
+no part in training, so every share is a run that could have been trained. Percent, by frames, as a Markdown table for
+each. With --keep no table: each run becomes the one of that share, as training with it would have left it, and
+`liveness-train evaluate RUN` gives its figures.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,20 +21,44 @@ from liveness_training.evaluation.metrics import auc, eer
 from liveness_training.evaluation.report import scored_rows
 from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
-from liveness_training.run_folder import WEIGHTS, RunFolder
+from liveness_training.run_folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
 from liveness_training.tasks.method import mixed
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def _weights(run: RunFolder) -> dict[str, Any]:
+    weights: dict[str, Any] = torch.load(run.path / WEIGHTS, map_location="cpu", weights_only=True)
+    return weights
+
+
+def classifiers(weights: dict[str, Any], embedding_dim: int) -> dict[str, LivenessClassifier]:
+    """That of the labels and that of the marks."""
+    heads = {name: LivenessClassifier(embedding_dim) for name in ("labels", "marks")}
+    for name, head in heads.items():
+        head.load_state_dict(weights["classifiers"][name])
+    return heads
+
+
+def keep(run: RunFolder, share: float) -> None:
+    """Make it the run of that share."""
+    weights = _weights(run)
+    heads = classifiers(weights, run.network().encoder.embedding_dim)
+    kept = mixed(heads["labels"], heads["marks"], share).state_dict()
+    weights["network"].update({f"classifier.{name}": value for name, value in kept.items()})
+    settings = json.loads((run.path / SETTINGS).read_text())
+    settings["config"]["distillation_share"] = share
+    for stale in (METRICS, SCORES):  # of another share
+        (run.path / stale).unlink(missing_ok=True)
+    torch.save(weights, run.path / WEIGHTS)
+    (run.path / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def table(run: RunFolder, crops: CropSet) -> str:
     """AUC and EER of each part that has both labels, by share."""
     protocol, network = run.protocol(crops), run.network()
     embeddings = embed(network, crops, protocol.evaluated, run.preprocess)
-    stored = torch.load(run.path / WEIGHTS, map_location="cpu", weights_only=True)["classifiers"]
-    heads = {name: LivenessClassifier(network.encoder.embedding_dim) for name in ("labels", "marks")}
-    for name, head in heads.items():
-        head.load_state_dict(stored[name])
+    heads = classifiers(_weights(run), network.encoder.embedding_dim)
     cells: dict[str, list[str]] = {name: [] for name in protocol.reports}
     for share in _SHARES:
         network.classifier = mixed(heads["labels"], heads["marks"], share)
@@ -46,9 +74,13 @@ def table(run: RunFolder, crops: CropSet) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--keep", type=float, metavar="SHARE")
     options = parser.parse_args()
     for path in options.runs:
         run = RunFolder.read(path)
+        if options.keep is not None:
+            keep(run, options.keep)
+            continue
         crops = prepare_all(
             [parse_source(each) for each in run.data],
             run.cache,
