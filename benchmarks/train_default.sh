@@ -67,4 +67,5 @@ for domain in "${domains[@]}"; do
     "$train" export "$runs/without-$domain" "$runs/bundles/without-$domain" --precision int8 "${licences[@]}"
 done
 "$train" export "$runs/head" "$bundle" --version "$version" --precision int8 --precision fp16 \
+  --failures "$(dirname "$0")/evaluation/failures.md" \
   "${held_out[@]}" "${licences[@]}"
