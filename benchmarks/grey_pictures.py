@@ -1,0 +1,65 @@
+"""How many live people a bundle refuses in colour, and how many when the same pictures are made grey.
+
+    python benchmarks/grey_pictures.py DATA [--bundle models/default] [--people 15]
+
+One picture each of some people of each domain that has attacks, test people only, at the operating point `eer`.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+from evaluate import judge
+
+from liveness_core.bundle import Manifest
+from liveness_training.data.samples import Sample, read_index
+from liveness_training.protocols import assign_splits
+
+
+def chosen(root: Path, people: int) -> list[Sample]:
+    """The first live picture of each of the first test people of every domain that has attacks."""
+    samples = read_index(root)
+    attacked = {sample.domain for sample in samples if not sample.live}
+    found: dict[str, dict[str, Sample]] = {domain: {} for domain in sorted(attacked)}
+    for sample, split in zip(samples, assign_splits(samples), strict=True):
+        if sample.live and split == "test" and sample.domain in attacked and len(found[sample.domain]) < people:
+            found[sample.domain].setdefault(sample.subject, sample)
+    return [sample for by_person in found.values() for sample in by_person.values()]
+
+
+def main() -> None:
+    """Print a line for each domain."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--bundle", type=Path, default=Path("models/default"))
+    parser.add_argument("--people", type=int, default=15)
+    options = parser.parse_args()
+    manifest = Manifest.model_validate_json((options.bundle / "bundle.json").read_text())
+    threshold = manifest.operating_points["eer"].threshold
+    samples = chosen(options.data, options.people)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = []
+        for place, sample in enumerate(samples):
+            colour = cv2.imread(str(options.data / sample.path))
+            grey = cv2.cvtColor(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+            for name, picture in (("colour", colour), ("grey", grey)):
+                path = f"{place}-{name}.png"
+                cv2.imwrite(f"{folder}/{path}", picture)
+                pictures.append(replace(sample, path=path))
+        answers = asyncio.run(judge(options.bundle, Path(folder), pictures, None))
+    for domain in sorted({sample.domain for sample in samples}):
+        for name in ("colour", "grey"):
+            scores = [
+                each.answer.score
+                for each in answers
+                if each.sample.domain == domain and name in each.sample.path and each.answer.score is not None
+            ]
+            refused = sum(score < threshold for score in scores)
+            print(f"{domain}, {name}: {refused} of {len(scores)} live people refused")
+
+
+if __name__ == "__main__":
+    main()
