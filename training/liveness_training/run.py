@@ -130,10 +130,10 @@ def train(
             return {}
         averaged = trainer.average.module
         assert isinstance(averaged, LivenessTask)
-        weights: dict[str, Any] = {
-            "network": averaged.scoring_network().state_dict(),
-            "classifiers": {name: each.state_dict() for name, each in averaged.classifiers().items()},
-        }
+        weights: dict[str, Any] = {"network": averaged.scoring_network().state_dict()}
+        if averaged.marks is not None:  # kept apart as well, so that another share needs no other training
+            both = {"labels": averaged.network.classifier, "marks": averaged.marks}
+            weights["classifiers"] = {name: each.state_dict() for name, each in both.items()}
         if averaged.temporal is not None:
             weights["temporal"] = averaged.temporal.state_dict()
         partial = folder / f"{WEIGHTS}.partial"

@@ -202,10 +202,6 @@ class LivenessTask(nn.Module):
                 losses[name] = value.detach()
         return {"loss": loss, **losses}
 
-    def classifiers(self) -> dict[str, LivenessClassifier]:
-        """The classifiers of an embedding, by what they learn from: `labels`, and `marks` where these have one."""
-        return {"labels": self.network.classifier} | ({} if self.marks is None else {"marks": self.marks})
-
     def scoring_network(self) -> ImageNetwork:
         """A copy of what a photo is scored by: with a classifier for the marks, the mean of both in its place."""
         network = copy.deepcopy(self.network)
