@@ -23,6 +23,7 @@ from liveness_training.progress import Progress
 from liveness_training.run_folder import RunError, RunFolder
 from support import training_run
 from support.pictures import astronaut
+from support.teacher import network
 from support.training_run import SIZE, recordings, run
 
 SPEC = PreprocessSpec(size=SIZE)
@@ -166,6 +167,24 @@ def test_broken_checkpoint_is_skipped_for_the_one_before(uninterrupted, tmp_path
 
 
 @pytest.mark.timeout(120)
+def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
+    """So that another one can be taken afterwards: benchmarks/training/classifier_shares.py."""
+    teacher = [network(tmp_path / "teacher.onnx", np.eye(3) / 50)]
+    image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false", "distillation=1.0")
+    stored = {}
+    for share in (0, 1):
+        folder = tmp_path / f"run{share}"
+        run(folder, *image_alone, f"distillation_share={share}.0", teacher=teacher)
+        stored[share] = torch.load(folder / "weights.pt", weights_only=True)
+    labels, marks = (
+        {f"classifier.{name}": value for name, value in stored[0]["classifiers"][kind].items()}
+        for kind in ("labels", "marks")
+    )
+    assert not torch.equal(labels["classifier.weight"], marks["classifier.weight"])
+    assert same(stored[0]["network"], {**stored[1]["network"], **labels})
+    assert same(stored[1]["network"], {**stored[0]["network"], **marks})
+
+
 def test_seed_decides_whatever_the_workers(tmp_path):
     cv2.setNumThreads(2)  # whose threads forked workers must not wait for
     cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
