@@ -1,8 +1,9 @@
 """How many live people a bundle refuses in colour, and how many when the same pictures are made grey.
 
-    python benchmarks/grey_pictures.py DATA [--bundle models/default] [--people 15]
+    python benchmarks/grey_pictures.py DATA [--bundle models/default] [--people 15] [--peer PEERS]
 
-One picture each of some people of each domain that has attacks, test people only, at the operating point `eer`.
+One picture each of some people of each domain that has attacks, test people only, at the operating point `eer`; with
+--peer also the reference of `evaluate.py`, at its 0.5.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import cv2
 from evaluate import judge
+from silent_face import SilentFace
 
 from liveness_core.bundle import Manifest
 from liveness_training.data.samples import Sample, read_index
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--bundle", type=Path, default=Path("models/default"))
     parser.add_argument("--people", type=int, default=15)
+    parser.add_argument("--peer", type=Path)
     options = parser.parse_args()
     manifest = Manifest.model_validate_json((options.bundle / "bundle.json").read_text())
     threshold = manifest.operating_points["eer"].threshold
@@ -49,16 +52,20 @@ def main() -> None:
                 path = f"{place}-{name}.png"
                 cv2.imwrite(f"{folder}/{path}", picture)
                 pictures.append(replace(sample, path=path))
-        answers = asyncio.run(judge(options.bundle, Path(folder), pictures, None))
+        answers = asyncio.run(
+            judge(options.bundle, Path(folder), pictures, SilentFace(options.peer) if options.peer else None)
+        )
     for domain in sorted({sample.domain for sample in samples}):
         for name in ("colour", "grey"):
-            scores = [
-                each.answer.score
-                for each in answers
-                if each.sample.domain == domain and name in each.sample.path and each.answer.score is not None
-            ]
-            refused = sum(score < threshold for score in scores)
-            print(f"{domain}, {name}: {refused} of {len(scores)} live people refused")
+            there = [each for each in answers if each.sample.domain == domain and name in each.sample.path]
+            scores = [each.answer.score for each in there if each.answer.score is not None]
+            theirs = [each.peer for each in there if each.peer is not None]
+            line = (
+                f"{domain}, {name}: {sum(score < threshold for score in scores)} of {len(scores)} live people refused"
+            )
+            print(
+                line + (f", by the reference {sum(score < 0.5 for score in theirs)} of {len(theirs)}" if theirs else "")
+            )
 
 
 if __name__ == "__main__":
