@@ -85,6 +85,8 @@ class TrainConfig(BaseModel):
     depend on it."""
     distillation: float = Field(default=0.0, ge=0)
     """λ_T: weight of agreeing with the networks that `--teacher` names, on images; 0 for none. Not in the paper."""
+    distillation_hints: float = Field(default=0.0, ge=0)
+    """λ_H: weight of telling the teacher's last feature map as well, place by place; 0 for none."""
     distillation_of: Literal["all", "right"] = "all"
     """Whether marks on the wrong side of the label are learned from as well: they hold what the teacher knows of other
     cameras, and its faults."""
@@ -151,6 +153,8 @@ class TrainConfig(BaseModel):
             raise ValueError("dvb: the discriminator on clips needs lstm")
         if self.distillation_share is not None and not self.distillation:
             raise ValueError("distillation_share: without distillation there are no marks to learn from")
+        if self.distillation_hints and not self.distillation:
+            raise ValueError("distillation_hints: without distillation there is no teacher to learn from")
         if self.frozen and not self.lstm:
             raise ValueError("frozen: nothing is left to learn without lstm")
         if self.frozen and (self.dis or self.dib or self.dvb):
