@@ -85,8 +85,6 @@ class TrainConfig(BaseModel):
     depend on it."""
     distillation: float = Field(default=0.0, ge=0)
     """λ_T: weight of agreeing with the networks that `--teacher` names, on images; 0 for none. Not in the paper."""
-    distillation_hints: float = Field(default=0.0, ge=0)
-    """λ_H: weight of telling the teacher's last feature map as well, place by place; 0 for none."""
     distillation_of: Literal["all", "right"] = "all"
     """Whether marks on the wrong side of the label are learned from as well: they hold what the teacher knows of other
     cameras, and its faults."""
@@ -96,6 +94,9 @@ class TrainConfig(BaseModel):
     the classifier that scores, a weighted mean of the two."""
     distillation_temperature: float = Field(default=2.0, gt=0)
     """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
+    refit_decay: float | None = Field(default=None, gt=0)
+    """None: the labels' classifier stays as training left it. Else it is fitted again afterwards, to the embeddings of
+    the real training pictures as the service crops them, with this L2 (see `tasks.refit`)."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     """Of live/spoof; keeps the scores of training pictures from 0 and 1, so that thresholds keep their meaning."""
 
@@ -153,8 +154,8 @@ class TrainConfig(BaseModel):
             raise ValueError("dvb: the discriminator on clips needs lstm")
         if self.distillation_share is not None and not self.distillation:
             raise ValueError("distillation_share: without distillation there are no marks to learn from")
-        if self.distillation_hints and not self.distillation:
-            raise ValueError("distillation_hints: without distillation there is no teacher to learn from")
+        if self.refit_decay is not None and self.distillation and self.distillation_share is None:
+            raise ValueError("refit_decay: with distillation it needs distillation_share, or the teacher is forgotten")
         if self.frozen and not self.lstm:
             raise ValueError("frozen: nothing is left to learn without lstm")
         if self.frozen and (self.dis or self.dib or self.dvb):

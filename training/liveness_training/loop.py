@@ -184,7 +184,7 @@ class Trainer:
             waits = nullcontext() if last or not isinstance(forward, DistributedDataParallel) else forward.no_sync()
             with waits:
                 with torch.autocast(device, _DTYPES[self._precision], enabled=self._precision != "fp32"):
-                    losses = forward(part.image, part.label, part.domain, part.teacher, part.teacher_map)
+                    losses = forward(part.image, part.label, part.domain, part.teacher)
                 self._scaler.scale(losses["loss"] * scale).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach().float()

@@ -49,6 +49,7 @@ from liveness_training.run_folder import (
     protocol_of,
 )
 from liveness_training.tasks.method import Batch, LivenessTask
+from liveness_training.tasks.refit import refitted
 
 _INIT_IMAGES = 96
 # How a run is carried out, which may differ between a run and its continuation.
@@ -95,13 +96,13 @@ def train(
         raise RunError("precision is fp16, which needs a GPU: set precision=bf16 or fp32")
     if bool(teacher) != bool(config.distillation):
         raise RunError("distillation and --teacher need each other: set both or neither")
-    marking = Teacher(teacher, with_maps=config.distillation_hints > 0) if teacher else None
+    marking = Teacher(teacher) if teacher else None
     with joined(config.device) as world:
         # All that can be wrong with data and weights shows before the run has a folder.
         torch.manual_seed(config.seed)
         protocol = protocol_of(config, crops)
         items = _items(crops, config, protocol)
-        task = _task(crops, config, protocol, preprocess, init, marking)
+        task = _task(crops, config, protocol, preprocess, init)
         if world.first:
             settings = {
                 "config": config.model_dump(),
@@ -130,6 +131,10 @@ def train(
             return {}
         averaged = trainer.average.module
         assert isinstance(averaged, LivenessTask)
+        if config.refit_decay is not None:
+            embeddings = embed(averaged.network, crops, protocol.train, preprocess)
+            fitted = refitted(embeddings, crops.samples, config.refit_decay)
+            averaged.network.classifier.load_state_dict(fitted.state_dict())
         weights: dict[str, Any] = {"network": averaged.scoring_network().state_dict()}
         if averaged.marks is not None:  # kept apart as well, so that another share needs no other training
             both = {"labels": averaged.network.classifier, "marks": averaged.marks}
@@ -187,20 +192,14 @@ def _what_decides(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _task(
-    crops: CropSet,
-    config: TrainConfig,
-    protocol: Protocol,
-    preprocess: PreprocessSpec,
-    init: Path | None,
-    teacher: Teacher | None,
+    crops: CropSet, config: TrainConfig, protocol: Protocol, preprocess: PreprocessSpec, init: Path | None
 ) -> LivenessTask:
     encoder = create_encoder(config.encoder, config.padding)
     if init is not None and not init.is_dir():
         random = np.random.default_rng(config.seed)
         some = random.choice(protocol.train, size=min(_INIT_IMAGES, len(protocol.train)), replace=False).tolist()
         load_initial_weights(encoder, init, torch.from_numpy(preprocess.to_tensor(list(service_images(crops, some)))))
-    hints = teacher.map_shape[0] if teacher is not None else 0
-    task = channels_last(LivenessTask(encoder, len(protocol.sources), config, hints))
+    task = channels_last(LivenessTask(encoder, len(protocol.sources), config))
     assert isinstance(task, LivenessTask)
     if init is not None and init.is_dir():
         _start_from_run(task, RunFolder.read(init), config, preprocess)
@@ -290,5 +289,5 @@ class _Batches:
         self._marked = marked
 
     def __iter__(self) -> Iterator[Batch]:
-        for image, label, domain, odds, maps in self._loader:
-            yield Batch(image, label, domain, *((odds.float(), maps) if self._marked else ()))
+        for image, label, domain, teacher in self._loader:
+            yield Batch(image, label, domain, teacher.float() if self._marked else None)

@@ -31,8 +31,8 @@ def augment(crop: Picture, random: np.random.Generator) -> Picture:
 
 
 def without_colour(crop: Picture, random: np.random.Generator) -> Picture:
-    """The crop, or its grey copy, as a camera in the dark or an old one gives it, in three of twenty cases."""
-    if random.random() >= 0.15:
+    """The crop, or its grey copy, as a camera in the dark or an old one gives it, in one of ten cases."""
+    if random.random() >= 0.1:
         return crop
     return cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
 

@@ -27,9 +27,9 @@ from liveness_training.data.teacher import Teacher
 
 # S crop size, T frames of a clip
 
-Item = tuple[Tensor, int, int, float, Tensor]
-"""image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources, the teacher's log-odds of
-live and its map_Chw; NaN where it has not marked the picture."""
+Item = tuple[Tensor, int, int, float]
+"""image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources, and the teacher's log-odds of
+live; NaN where it has not marked the picture."""
 Key = tuple[tuple[int, ...], int, str]
 """Rows (one for an image, T for a clip), the number of the draw, which seeds its augmentation, and the simulation that
 makes an attack of a live image; empty for what is taken as it is."""
@@ -88,27 +88,18 @@ class TrainingCrops(Dataset[Item]):
             taken = [simulate(simulation, crop, np.random.default_rng(attack_seed)) for crop in taken]
         coloured = has_colour(taken[0])
         crops = [self._change(crop, np.random.default_rng(change_seed)) for crop in taken]
-        mark, map_Chw = self._mark(crops[0]) if coloured and len(rows) == 1 else self._no_mark()
+        # Of what the student sees: what augmentation takes from a picture, neither of them has. But for colour: teachers
+        # take live people without it for attacks, so pictures that never had any get no mark, and others are marked
+        # before they lose it.
+        marked = self._teacher is not None and len(rows) == 1 and coloured
+        mark = self._teacher.log_odds(crops[0]) if self._teacher is not None and marked else math.nan
         if self._augmented:
             grey_seed = [self._seed, draw, 2]
             crops = [without_colour(crop, np.random.default_rng(grey_seed)) for crop in crops]
         images_T3SS = torch.from_numpy(self._preprocess.to_tensor(crops))
         sample = self._crops.samples[rows[0]]
         image = images_T3SS[0] if len(rows) == 1 else images_T3SS
-        return image, int(bool(simulation) or not sample.live), self._places[sample.domain], mark, map_Chw
-
-    def _mark(self, crop: Picture) -> tuple[float, Tensor]:
-        """The teacher's, of what the student sees: what augmentation takes from a picture, neither of them has. But for
-        colour: teachers take live people without it for attacks, so pictures that never had any get no mark, and others
-        are marked before they lose it.
-        """
-        if self._teacher is None:
-            return self._no_mark()
-        mark = self._teacher.mark(crop)
-        return mark.log_odds, torch.from_numpy(mark.map_Chw)
-
-    def _no_mark(self) -> tuple[float, Tensor]:
-        return math.nan, torch.full(self._teacher.map_shape if self._teacher is not None else (0, 1, 1), math.nan)
+        return image, int(bool(simulation) or not sample.live), self._places[sample.domain], mark
 
 
 def _flip(crop: Picture, random: np.random.Generator) -> Picture:

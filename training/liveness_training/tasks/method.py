@@ -4,8 +4,8 @@ One encoder is shared. A batch of images gives Eq. (1), a batch of clips Eq. (2)
 """
 
 import copy
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -36,26 +36,24 @@ class Batch:
     """(N,), place of the domain among the sources."""
     teacher: Tensor | None = None
     """(N,), the teacher's log-odds of live, NaN for an image that it did not mark; None where it marked none."""
-    teacher_map: Tensor | None = None
-    """(N, C, h, w), its last feature map of each, likewise; C may be 0."""
 
     def __len__(self) -> int:
         return len(self.label)
 
     def part(self, start: int, end: int) -> "Batch":
         """Some of its images or clips."""
-        return Batch(*(None if each is None else each[start:end] for each in self._all))
+        teacher = None if self.teacher is None else self.teacher[start:end]
+        return Batch(self.image[start:end], self.label[start:end], self.domain[start:end], teacher)
 
     def to(self, device: torch.device) -> "Batch":
         """On a device, images in the memory layout that convolves fastest."""
-        moved = Batch(*(None if each is None else each.to(device, non_blocking=True) for each in self._all))
-        if self.image.ndim == 4:
-            moved = replace(moved, image=moved.image.to(memory_format=torch.channels_last))
-        return moved
-
-    @property
-    def _all(self) -> tuple[Any, ...]:
-        return self.image, self.label, self.domain, self.teacher, self.teacher_map
+        image = self.image.to(device, non_blocking=True)
+        if image.ndim == 4:
+            image = image.to(memory_format=torch.channels_last)
+        teacher = None if self.teacher is None else self.teacher.to(device, non_blocking=True)
+        return Batch(
+            image, self.label.to(device, non_blocking=True), self.domain.to(device, non_blocking=True), teacher
+        )
 
 
 class _DomainEnergies(nn.Module):
@@ -107,18 +105,6 @@ def distillation_energy(logits_N2: Tensor, teacher_N: Tensor, temperature: float
     return (cross_N - entropy_N).sum() * temperature**2
 
 
-def hint_energy(told_NChw: Tensor, teacher_NChw: Tensor) -> Tensor:
-    """How badly a student tells its teacher's feature maps, summed over the batch.
-
-    Of an image: the mean square of what is missed over channels and places, each channel brought to mean 0 and variance
-    1 over the batch, so that 1 is what saying nothing costs (Romero et al., "FitNets: hints for thin deep nets", 2015).
-    The student's map is reduced to the teacher's h x w where it is larger.
-    """
-    target_NChw = nn.functional.batch_norm(teacher_NChw, None, None, training=True)
-    told_NChw = nn.functional.adaptive_avg_pool2d(told_NChw, teacher_NChw.shape[-2:])
-    return (told_NChw - target_NChw).square().mean((1, 2, 3)).sum()
-
-
 @torch.no_grad()
 def mixed(labels: LivenessClassifier, marks: LivenessClassifier, share: float) -> LivenessClassifier:
     """The classifier whose logits are (1 - share) times those of `labels` and `share` times those of `marks`."""
@@ -139,21 +125,18 @@ class LivenessTask(nn.Module):
     Clips, Eq. (2): the same of the LSTM's last state, with λ_VB.
 
     Not in the paper: with `distillation`, Eq. (1) has the term λ_T Σ_i L_T(θe, θc) of `distillation_energy`; with
-    `distillation_share` as well it is L_T(θe, θm), of a classifier θm for the teacher's marks alone. With
-    `distillation_hints` it has λ_H Σ_i L_H(θe, θh) of `hint_energy`, θh a 1 x 1 convolution of the encoder's map.
+    `distillation_share` as well it is L_T(θe, θm), of a classifier θm for the teacher's marks alone.
 
     Args:
         encoder: shared by both.
         domains: K, the number of sources.
         config: which parts there are, their sizes and weights.
-        hints: channels of the teacher's map; 0 without one.
 
     Shape:
-        image (N, 3, S, S) for images, (N, T, 3, S, S) for clips; label, domain and teacher (N,); teacher_map
-        (N, C, h, w).
+        image (N, 3, S, S) for images, (N, T, 3, S, S) for clips; label, domain and teacher (N,).
     """
 
-    def __init__(self, encoder: Encoder, domains: int, config: TrainConfig, hints: int = 0) -> None:
+    def __init__(self, encoder: Encoder, domains: int, config: TrainConfig) -> None:
         super().__init__()
         self.network = ImageNetwork(encoder, config.dropout)
         size = encoder.embedding_dim
@@ -171,31 +154,22 @@ class LivenessTask(nn.Module):
         self._share = config.distillation_share
         if self._share is not None:
             self.marks = LivenessClassifier(size)
-        self.hints = nn.Conv2d(size, hints, 1) if hints else None
         self._frozen = config.frozen
         if self._frozen:
             self.network.requires_grad_(False)
         self._weights = {4: config.lambda_ib, 5: config.lambda_vb}
         self._smoothing = config.label_smoothing
         self._distillation = config.distillation
-        self._hints = config.distillation_hints
         self._temperature = config.distillation_temperature
         self._right_marks_only = config.distillation_of == "right"
 
-    def forward(
-        self,
-        image: Tensor,
-        label: Tensor,
-        domain: Tensor,
-        teacher: Tensor | None = None,
-        teacher_map: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, label: Tensor, domain: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
         """`loss` is E, the sum over the batch as in the paper; the loop decides whether to divide it.
 
         The other entries are for the log: sums as well, those named `*correct` counts.
         """
         if image.ndim == 4:
-            feature_ND, map_NDhw = self.network.encoder(image)
+            feature_ND, _ = self.network.encoder(image)
             dropped_ND = self.network.dropout(feature_ND)
             logits_N2 = self.network.classifier(dropped_ND)
             marked_N2 = logits_N2 if self.marks is None else self.marks(dropped_ND)
@@ -217,10 +191,6 @@ class LivenessTask(nn.Module):
             distilled = distillation_energy(marked_N2.float()[counts_N], teacher[counts_N], self._temperature)
             losses["distilled"] = distilled.detach()
             loss = loss + self._distillation * distilled
-            if self.hints is not None and teacher_map is not None and counts_N.any():
-                missed = hint_energy(self.hints(map_NDhw).float()[counts_N], teacher_map[counts_N])
-                losses["hints"] = missed.detach()
-                loss = loss + self._hints * missed
         if discriminators is not None:
             terms = discriminators(feature_ND, label, domain)
             for name, value in terms.items():
