@@ -88,9 +88,9 @@ class TrainingCrops(Dataset[Item]):
             taken = [simulate(simulation, crop, np.random.default_rng(attack_seed)) for crop in taken]
         coloured = has_colour(taken[0])
         crops = [self._change(crop, np.random.default_rng(change_seed)) for crop in taken]
-        # Of what the student sees: what augmentation takes from a picture, neither of them has. But for colour: teachers
-        # take live people without it for attacks, so pictures that never had any get no mark, and others are marked
-        # before they lose it.
+        # Of what the student sees: what augmentation takes from a picture, neither of them has. But for colour: the
+        # teacher takes live people without it for attacks, so pictures that never had any get no mark, and others are
+        # marked before they lose it.
         marked = self._teacher is not None and len(rows) == 1 and coloured
         mark = self._teacher.log_odds(crops[0]) if self._teacher is not None and marked else math.nan
         if self._augmented:
