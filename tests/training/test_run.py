@@ -191,7 +191,7 @@ def test_refit_changes_the_classifier_and_nothing_else(tmp_path):
     run(tmp_path / "again", *image_alone, "refit_decay=0.01")
     plain, again = (weights(tmp_path / name) for name in ("plain", "again"))
     changed = {name for name in plain if not torch.equal(plain[name], again[name])}
-    assert changed == {"classifier.weight", "classifier.bias"}
+    assert changed == {"network.classifier.weight", "network.classifier.bias"}
 
 
 def test_seed_decides_whatever_the_workers(tmp_path):
