@@ -1,12 +1,11 @@
 """What the share of the teacher's classifier in the score does to the AUC of a run, without training again.
 
-    python benchmarks/training/classifier_shares.py RUN… [--refit DECAY] [--keep SHARE]
+    python benchmarks/training/classifier_shares.py RUN… [--keep SHARE]
 
 RUN: a run with `distillation_share`. Labels and marks have a linear classifier each on one embedding, and the share has
 no part in training, so every share is a run that could have been trained. Percent, by frames, as a Markdown table for
-each. With --refit the labels' classifier is fitted again first, as `refit_decay` does. With --keep no table: each run
-becomes the one of that share and decay, as training with them would have left it, and `liveness-train evaluate RUN`
-gives its figures.
+each. With --keep no table: each run becomes the one of that share, as training with it would have left it, and
+`liveness-train evaluate RUN` gives its figures.
 """
 
 import argparse
@@ -24,7 +23,6 @@ from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
 from liveness_training.run_folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
 from liveness_training.tasks.method import mixed
-from liveness_training.tasks.refit import refitted
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -42,36 +40,25 @@ def classifiers(weights: dict[str, Any], embedding_dim: int) -> dict[str, Livene
     return heads
 
 
-def fitted(run: RunFolder, crops: CropSet, decay: float) -> LivenessClassifier:
-    """The labels' classifier, fitted again."""
-    embeddings = embed(run.network(), crops, run.protocol(crops).train, run.preprocess)
-    return refitted(embeddings, crops.samples, decay)
-
-
-def keep(run: RunFolder, share: float, labels: LivenessClassifier | None, decay: float | None) -> None:
-    """Make it the run of that share, and of that classifier of labels."""
+def keep(run: RunFolder, share: float) -> None:
+    """Make it the run of that share."""
     weights = _weights(run)
-    if labels is not None:
-        weights["classifiers"]["labels"] = labels.state_dict()
     heads = classifiers(weights, run.network().encoder.embedding_dim)
     kept = mixed(heads["labels"], heads["marks"], share).state_dict()
     weights["network"].update({f"classifier.{name}": value for name, value in kept.items()})
     settings = json.loads((run.path / SETTINGS).read_text())
     settings["config"]["distillation_share"] = share
-    if decay is not None:
-        settings["config"]["refit_decay"] = decay
     for stale in (METRICS, SCORES):  # of another share
         (run.path / stale).unlink(missing_ok=True)
     torch.save(weights, run.path / WEIGHTS)
     (run.path / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def table(run: RunFolder, crops: CropSet, labels: LivenessClassifier | None) -> str:
+def table(run: RunFolder, crops: CropSet) -> str:
     """AUC and EER of each part that has both labels, by share."""
     protocol, network = run.protocol(crops), run.network()
     embeddings = embed(network, crops, protocol.evaluated, run.preprocess)
     heads = classifiers(_weights(run), network.encoder.embedding_dim)
-    heads["labels"] = labels or heads["labels"]
     cells: dict[str, list[str]] = {name: [] for name in protocol.reports}
     for share in _SHARES:
         network.classifier = mixed(heads["labels"], heads["marks"], share)
@@ -87,11 +74,13 @@ def table(run: RunFolder, crops: CropSet, labels: LivenessClassifier | None) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--refit", type=float, metavar="DECAY")
     parser.add_argument("--keep", type=float, metavar="SHARE")
     options = parser.parse_args()
     for path in options.runs:
         run = RunFolder.read(path)
+        if options.keep is not None:
+            keep(run, options.keep)
+            continue
         crops = prepare_all(
             [parse_source(each) for each in run.data],
             run.cache,
@@ -99,11 +88,7 @@ def main() -> None:
             detector=run.detector,
             clip=run.clip,
         )
-        labels = None if options.refit is None else fitted(run, crops, options.refit)
-        if options.keep is None:
-            print(table(run, crops, labels), flush=True)
-        else:
-            keep(run, options.keep, labels, options.refit)
+        print(table(run, crops), flush=True)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,6 @@ def test_default_bundles_settings_learn_from_a_teacher_and_from_simulated_attack
     bundle = load_config("default_bundle")
     assert bundle.simulate
     assert bundle.distillation > 0
-    with pytest.raises(ConfigError, match="refit_decay: with distillation it needs distillation_share"):
-        load_config("default_bundle", ["distillation_share=null"])
     assert not load_config(None).distillation  # whoever has no teacher needs none
 
 
@@ -75,7 +73,6 @@ def other_value(name, value):
         "distillation": "1.5",
         "distillation_of": "right",
         "distillation_share": "0.25",
-        "refit_decay": "0.5",
         "dvb": "true",
         "lstm": "true",
     }
@@ -87,7 +84,7 @@ def other_value(name, value):
 @pytest.mark.parametrize("name", sorted(TrainConfig.model_fields))
 def test_any_field_can_be_set_from_the_command_line(name):
     default = getattr(TrainConfig(), name)
-    needed = ["lstm=true", "distillation=1.0", "distillation_share=0.5"]  # what other fields need
+    needed = ["lstm=true", "distillation=1.0"]  # what other fields need
     config = load_config(None, [*needed, f"{name}={other_value(name, default)}"])
     assert getattr(config, name) != default
 

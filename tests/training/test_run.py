@@ -185,15 +185,6 @@ def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
     assert same(stored[1]["network"], {**stored[0]["network"], **marks})
 
 
-def test_refit_changes_the_classifier_and_nothing_else(tmp_path):
-    image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false")
-    run(tmp_path / "plain", *image_alone)
-    run(tmp_path / "again", *image_alone, "refit_decay=0.01")
-    plain, again = (weights(tmp_path / name) for name in ("plain", "again"))
-    changed = {name for name in plain if not torch.equal(plain[name], again[name])}
-    assert changed == {"network.classifier.weight", "network.classifier.bias"}
-
-
 def test_seed_decides_whatever_the_workers(tmp_path):
     cv2.setNumThreads(2)  # whose threads forked workers must not wait for
     cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)

@@ -94,9 +94,6 @@ class TrainConfig(BaseModel):
     the classifier that scores, a weighted mean of the two."""
     distillation_temperature: float = Field(default=2.0, gt=0)
     """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
-    refit_decay: float | None = Field(default=None, gt=0)
-    """None: the labels' classifier stays as training left it. Else it is fitted again afterwards, to the embeddings of
-    the real training pictures as the service crops them, with this L2 (see `tasks.refit`)."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     """Of live/spoof; keeps the scores of training pictures from 0 and 1, so that thresholds keep their meaning."""
 
@@ -154,8 +151,6 @@ class TrainConfig(BaseModel):
             raise ValueError("dvb: the discriminator on clips needs lstm")
         if self.distillation_share is not None and not self.distillation:
             raise ValueError("distillation_share: without distillation there are no marks to learn from")
-        if self.refit_decay is not None and self.distillation and self.distillation_share is None:
-            raise ValueError("refit_decay: with distillation it needs distillation_share, or the teacher is forgotten")
         if self.frozen and not self.lstm:
             raise ValueError("frozen: nothing is left to learn without lstm")
         if self.frozen and (self.dis or self.dib or self.dvb):

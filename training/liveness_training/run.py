@@ -49,7 +49,6 @@ from liveness_training.run_folder import (
     protocol_of,
 )
 from liveness_training.tasks.method import Batch, LivenessTask
-from liveness_training.tasks.refit import refitted
 
 _INIT_IMAGES = 96
 # How a run is carried out, which may differ between a run and its continuation.
@@ -131,10 +130,6 @@ def train(
             return {}
         averaged = trainer.average.module
         assert isinstance(averaged, LivenessTask)
-        if config.refit_decay is not None:
-            embeddings = embed(averaged.network, crops, protocol.train, preprocess)
-            fitted = refitted(embeddings, crops.samples, config.refit_decay)
-            averaged.network.classifier.load_state_dict(fitted.state_dict())
         weights: dict[str, Any] = {"network": averaged.scoring_network().state_dict()}
         if averaged.marks is not None:  # kept apart as well, so that another share needs no other training
             both = {"labels": averaged.network.classifier, "marks": averaged.marks}

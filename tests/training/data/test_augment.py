@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from liveness_training.data.augment import augment, has_colour, without_colour
+from liveness_training.data.augment import augment
 from support.pictures import astronaut
 
 FACE = np.ascontiguousarray(astronaut()[40:264, 110:334])
@@ -65,11 +65,7 @@ def test_no_pixels_from_outside_the_crop_are_added():
     assert dark_corners == 0
 
 
-def test_colours_stay_and_are_taken_in_a_step_of_its_own():
+def test_colours_and_grey_both_come_about():
     half = np.ascontiguousarray(FACE[::2, ::2])
-    assert all(np.ptp(drawn(half, seed).astype(int), axis=2).mean() > 2 for seed in range(200))
-    results = [without_colour(half, np.random.default_rng(seed)) for seed in range(200)]
-    grey = [result for result in results if not has_colour(result)]
-    assert len(grey) / 200 == pytest.approx(0.1, abs=0.06)
-    assert all(np.array_equal(result, half) for result in results if has_colour(result))
-    assert abs(grey[0][..., 0].mean() - half.mean()) < 20
+    grey = [np.ptp(drawn(half, seed).astype(int), axis=2).mean() < 2 for seed in range(200)]
+    assert 0.02 < np.mean(grey) < 0.2  # the tenth that loses its colours, less those that noise colours again

@@ -172,40 +172,19 @@ def test_item_is_the_augmented_crop_with_its_label_and_the_place_of_its_domain()
     np.testing.assert_array_equal(image.numpy(), expected)
 
 
-class Redness:
-    """A teacher whose mark is what red exceeds blue by, of what it sees."""
-
-    def log_odds(self, crop):
-        return float(crop[..., 0].mean() - crop[..., 2].mean())
-
-
 def test_teacher_marks_the_picture_as_the_student_sees_it():
-    plain, marked = images(noise(), share=0.5), images(noise(), share=0.5, teacher=Redness())
+    class Brightness:
+        def log_odds(self, crop):
+            return float(crop.mean())
+
+    plain, marked = images(noise(), share=0.5), images(noise(), share=0.5, teacher=Brightness())
     for draw in range(8):
         for simulation in ("", "simulated_print"):
             image, *_ = plain[(1,), draw, simulation]
             same, _, _, mark = marked[(1,), draw, simulation]
             assert torch.equal(same, image)
-            if not torch.equal(image[0], image[1]):
-                assert mark == pytest.approx(127.5 * float(image[0].mean() - image[2].mean()), abs=0.1)
+            assert mark == pytest.approx(127.5 * (1 + float(image.mean())), abs=0.1)
     assert np.isnan(marked[(0, 1), 0, ""][3])  # clips are not marked
-
-
-def test_teacher_sees_the_colours_that_the_student_is_deprived_of():
-    """It takes live people without them for attacks."""
-    red = CropSet(UNEVEN.samples[:1], (), np.broadcast_to(np.uint8([200, 60, 30]), (1, 1, 32, 32, 3)))
-    marked = images(red, teacher=Redness())
-    drawn = [marked[(0,), draw, ""] for draw in range(200)]
-    marks = [mark for image, _, _, mark in drawn if torch.equal(image[0], image[1])]
-    assert 0.04 < len(marks) / len(drawn) < 0.2
-    assert min(marks) > 50
-
-
-def test_teacher_is_not_asked_about_pictures_without_colour():
-    pixels = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 1, 32, 32, 1), dtype=np.uint8), 3, axis=-1)
-    marked = images(CropSet(UNEVEN.samples[:1], (), pixels), teacher=Redness())
-    for simulation in ("", "simulated_print"):
-        assert np.isnan(marked[(0,), 0, simulation][3])
 
 
 def test_all_frames_of_a_clip_are_changed_alike():
@@ -282,7 +261,6 @@ def test_simulated_attacks_are_species_of_their_own():
     attacks = [(taken[0], kind) for taken, _, kind in drawn if kind or not crops.samples[taken[0]].live]
     assert len(attacks) == len(drawn) // 2  # labels stay in balance
     simulated = [kind for _, kind in attacks if kind]
-    assert len(simulated) == pytest.approx(len(attacks) / 2, rel=0.1)  # whatever the number of real species
     assert abs(simulated.count("simulated_print") - simulated.count("simulated_replay")) < 0.2 * len(simulated)
     assert {crops.samples[row].live for row, kind in attacks if kind} == {True}
 

@@ -113,17 +113,6 @@ class TestEnergies:
         alone = distillation_energy(made.network(batch.image)[right].detach(), teacher[right], 2.0)
         torch.testing.assert_close(found, alone)
 
-    def test_images_without_a_mark_learn_from_their_label_alone(self):
-        made, batch = task(distillation=1.0), random_batch()
-        marked = torch.arange(len(batch)) % 3 > 0
-        teacher = torch.where(marked, torch.linspace(-3, 3, len(batch)), torch.nan)
-        found = made(batch.image, batch.label, batch.domain, teacher)
-        alone = distillation_energy(made.network(batch.image[marked]), teacher[marked], 2.0)
-        torch.testing.assert_close(found["distilled"], alone.detach())
-        torch.testing.assert_close(found["loss"].detach(), found["class"] + found["distilled"])
-        nothing = made(batch.image, batch.label, batch.domain, teacher * torch.nan)
-        torch.testing.assert_close(nothing["loss"].detach(), nothing["class"])
-
     def test_marks_with_a_classifier_of_their_own_leave_that_of_the_labels_alone(self):
         made, batch = task(distillation=1.0, distillation_share=0.25), random_batch()
         teacher = torch.linspace(-3, 3, len(batch))

@@ -30,18 +30,6 @@ def augment(crop: Picture, random: np.random.Generator) -> Picture:
     return np.ascontiguousarray(crop)
 
 
-def without_colour(crop: Picture, random: np.random.Generator) -> Picture:
-    """The crop, or its grey copy, as a camera in the dark or an old one gives it, in one of ten cases."""
-    if random.random() >= 0.1:
-        return crop
-    return cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
-
-
-def has_colour(crop: Picture) -> bool:
-    """Whether its channels differ at all."""
-    return bool((crop != crop[..., :1]).any())
-
-
 def _part(crop: Picture, random: np.random.Generator) -> Picture:
     """A slightly turned square out of the crop, 75 to 100 % of its side."""
     size = crop.shape[0]
@@ -78,6 +66,8 @@ def _colour(crop: Picture, random: np.random.Generator) -> Picture:
         pixels = pixels * random.uniform(0.88, 1.12, 3).astype(np.float32)  # white balance
         grey = pixels.mean(axis=2, keepdims=True)
         pixels = grey + (pixels - grey) * random.uniform(0.5, 1.5)
+    if random.random() < 0.1:
+        pixels = np.repeat(pixels @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
     return _u8(pixels * 255)
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.types import Picture
-from liveness_training.data.augment import augment, has_colour, without_colour
+from liveness_training.data.augment import augment
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError, Sample
@@ -29,7 +29,7 @@ from liveness_training.data.teacher import Teacher
 
 Item = tuple[Tensor, int, int, float]
 """image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources, and the teacher's log-odds of
-live; NaN where it has not marked the picture."""
+live; NaN without a teacher."""
 Key = tuple[tuple[int, ...], int, str]
 """Rows (one for an image, T for a clip), the number of the draw, which seeds its augmentation, and the simulation that
 makes an attack of a live image; empty for what is taken as it is."""
@@ -68,7 +68,6 @@ class TrainingCrops(Dataset[Item]):
         self._places = {domain: place for place, domain in enumerate(sources)}
         self._seed = seed
         self._service_view_share = service_view_share
-        self._augmented = augmentation == "full"
         self._change: Callable[[Picture, np.random.Generator], Picture] = {
             "full": augment,
             "flip": _flip,
@@ -86,19 +85,13 @@ class TrainingCrops(Dataset[Item]):
         if simulation:
             attack_seed = [self._seed, draw, 1]
             taken = [simulate(simulation, crop, np.random.default_rng(attack_seed)) for crop in taken]
-        coloured = has_colour(taken[0])
         crops = [self._change(crop, np.random.default_rng(change_seed)) for crop in taken]
-        # Of what the student sees: what augmentation takes from a picture, neither of them has. But for colour: the
-        # teacher takes live people without it for attacks, so pictures that never had any get no mark, and others are
-        # marked before they lose it.
-        marked = self._teacher is not None and len(rows) == 1 and coloured
-        mark = self._teacher.log_odds(crops[0]) if self._teacher is not None and marked else math.nan
-        if self._augmented:
-            grey_seed = [self._seed, draw, 2]
-            crops = [without_colour(crop, np.random.default_rng(grey_seed)) for crop in crops]
         images_T3SS = torch.from_numpy(self._preprocess.to_tensor(crops))
         sample = self._crops.samples[rows[0]]
         image = images_T3SS[0] if len(rows) == 1 else images_T3SS
+        # As the student sees it: what augmentation takes from a picture, neither of them has.
+        marks = self._teacher is not None and len(rows) == 1
+        mark = self._teacher.log_odds(crops[0]) if self._teacher is not None and marks else math.nan
         return image, int(bool(simulation) or not sample.live), self._places[sample.domain], mark
 
 
@@ -113,10 +106,9 @@ def _leave(crop: Picture, _random: np.random.Generator) -> Picture:
 class BalancedBatches(Sampler[list[Key]]):
     """Batches that hold every domain and both of its labels, and within a label every species, equally often.
 
-    Where attacks are simulated as well, half of a domain's are real ones: they are what the simulation stands in for.
-    Domains and their labels take turns; then real or simulated, a species, a recording and one of its images or clips
-    are drawn, each uniformly: neither a large data set nor a long recording outweighs the rest, and no domain's mix of
-    labels gives the label away.
+    Domains and their labels take turns; then a species, a recording and one of its images or clips are drawn, each
+    uniformly: neither a large data set nor a long recording outweighs the rest, and no domain's mix of labels gives the
+    label away.
 
     Args:
         items: what is drawn from.
@@ -144,20 +136,16 @@ class BalancedBatches(Sampler[list[Key]]):
         accumulation: int = 1,
         stream: int = 1,
     ) -> None:
-        tree: dict[str, dict[bool, dict[bool, dict[str, dict[str, list[Drawn]]]]]] = defaultdict(
-            lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
+        tree: dict[str, dict[bool, dict[str, dict[str, list[Drawn]]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         )
         for item in items:
-            simulated = bool(item.simulation)
-            live, species = item.sample.live and not simulated, item.simulation or item.sample.species
-            tree[item.sample.domain][live][simulated][species][item.sample.recording].append(item)
+            live, species = item.sample.live and not item.simulation, item.simulation or item.sample.species
+            tree[item.sample.domain][live][species][item.sample.recording].append(item)
         self._domains = [
             [
-                [
-                    [list(recordings.values()) for _, recordings in sorted(species.items())]
-                    for _, species in sorted(kinds.items())
-                ]
-                for _, kinds in sorted(labels.items())
+                [list(recordings.values()) for _, recordings in sorted(species.items())]
+                for _, species in sorted(labels.items())
             ]
             for _, labels in sorted(tree.items())
         ]
@@ -195,8 +183,7 @@ class BalancedBatches(Sampler[list[Key]]):
     def _draw(self, place: int, random: np.random.Generator) -> Drawn:
         # Domains take turns, and so do the labels within a domain: exact balance where the batch size allows it.
         labels = self._domains[place % len(self._domains)]
-        kinds = labels[place // len(self._domains) % len(labels)]
-        species = kinds[random.integers(len(kinds))]
+        species = labels[place // len(self._domains) % len(labels)]
         recordings = species[random.integers(len(species))]
         items = recordings[random.integers(len(recordings))]
         return items[random.integers(len(items))]

@@ -35,7 +35,7 @@ class Batch:
     domain: Tensor
     """(N,), place of the domain among the sources."""
     teacher: Tensor | None = None
-    """(N,), the teacher's log-odds of live, NaN for an image that it did not mark; None where it marked none."""
+    """(N,), the teacher's log-odds of live; None where none marked them."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -83,7 +83,9 @@ class _DomainEnergies(nn.Module):
         return energies
 
 
-def distillation_energy(logits_N2: Tensor, teacher_N: Tensor, temperature: float) -> Tensor:
+def distillation_energy(
+    logits_N2: Tensor, teacher_N: Tensor, temperature: float, counts_N: Tensor | None = None
+) -> Tensor:
     """How far a student's odds are from its teacher's, summed over the batch, in nats.
 
     Both log-odds of live are divided by the temperature; the cross-entropy of the two is taken over its least value,
@@ -94,6 +96,7 @@ def distillation_energy(logits_N2: Tensor, teacher_N: Tensor, temperature: float
         logits_N2: the student's, order [live, spoof].
         teacher_N: the teacher's log-odds of live.
         temperature: above 0.
+        counts_N: which of them count, all without it.
     """
     student_N = (logits_N2[:, 0] - logits_N2[:, 1]) / temperature
     teacher_N = teacher_N / temperature
@@ -102,7 +105,8 @@ def distillation_energy(logits_N2: Tensor, teacher_N: Tensor, temperature: float
         nn.functional.binary_cross_entropy_with_logits(odds_N, target_N, reduction="none")
         for odds_N in (teacher_N, student_N)
     )
-    return (cross_N - entropy_N).sum() * temperature**2
+    distance_N = cross_N - entropy_N
+    return (distance_N if counts_N is None else distance_N[counts_N]).sum() * temperature**2
 
 
 @torch.no_grad()
@@ -185,10 +189,9 @@ class LivenessTask(nn.Module):
         loss = nn.functional.cross_entropy(logits_N2, label, reduction="sum", label_smoothing=self._smoothing)
         losses = {"class": loss.detach(), "correct": (logits_N2.argmax(1) == label).sum()}
         if teacher is not None and self._distillation:
-            counts_N = ~teacher.isnan()
-            if self._right_marks_only:
-                counts_N &= (teacher > 0) == (label == 0)
-            distilled = distillation_energy(marked_N2.float()[counts_N], teacher[counts_N], self._temperature)
+            right_N = (teacher > 0) == (label == 0)
+            counts_N = right_N if self._right_marks_only else None
+            distilled = distillation_energy(marked_N2.float(), teacher, self._temperature, counts_N)
             losses["distilled"] = distilled.detach()
             loss = loss + self._distillation * distilled
         if discriminators is not None:
