@@ -1,11 +1,11 @@
 """What the share of the teacher's classifier in the score does to the AUC of a run, without training again.
 
-    python benchmarks/training/classifier_shares.py RUN… [--keep SHARE]
+    python benchmarks/training/classifier_shares.py RUN… [--keep SHARE [--grey WEIGHT]]
 
 RUN: a run with `distillation_share`. Labels and marks have a linear classifier each on one embedding, and the share has
 no part in training, so every share is a run that could have been trained. Percent, by frames, as a Markdown table for
-each. With --keep no table: each run becomes the one of that share, as training with it would have left it, and
-`liveness-train evaluate RUN` gives its figures.
+each, without regard to `grey_weight`. With --keep no table: each run becomes the one of that share, and with --grey of
+that `grey_weight`, as training with them would have left it, and `liveness-train evaluate RUN` gives its figures.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from liveness_training.evaluation.report import scored_rows
 from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
 from liveness_training.run_folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
+from liveness_training.tasks.grey import fitted_to_grey
 from liveness_training.tasks.method import mixed
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -40,14 +41,17 @@ def classifiers(weights: dict[str, Any], embedding_dim: int) -> dict[str, Livene
     return heads
 
 
-def keep(run: RunFolder, share: float) -> None:
-    """Make it the run of that share."""
-    weights = _weights(run)
-    heads = classifiers(weights, run.network().encoder.embedding_dim)
-    kept = mixed(heads["labels"], heads["marks"], share).state_dict()
-    weights["network"].update({f"classifier.{name}": value for name, value in kept.items()})
+def keep(run: RunFolder, crops: CropSet, share: float, grey_weight: float) -> None:
+    """Make it the run of that share and weight."""
+    weights, network = _weights(run), run.network()
+    heads = classifiers(weights, network.encoder.embedding_dim)
+    network.classifier = mixed(heads["labels"], heads["marks"], share)
+    if grey_weight:
+        rows, seed = run.protocol(crops).train, run.config.seed
+        network.classifier = fitted_to_grey(network, crops, rows, run.preprocess, weight=grey_weight, seed=seed)
+    weights["network"] = network.state_dict()
     settings = json.loads((run.path / SETTINGS).read_text())
-    settings["config"]["distillation_share"] = share
+    settings["config"] |= {"distillation_share": share, "grey_weight": grey_weight}
     for stale in (METRICS, SCORES):  # of another share
         (run.path / stale).unlink(missing_ok=True)
     torch.save(weights, run.path / WEIGHTS)
@@ -75,12 +79,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--keep", type=float, metavar="SHARE")
+    parser.add_argument("--grey", type=float, metavar="WEIGHT", help="that of the run where it is left out")
     options = parser.parse_args()
     for path in options.runs:
         run = RunFolder.read(path)
-        if options.keep is not None:
-            keep(run, options.keep)
-            continue
         crops = prepare_all(
             [parse_source(each) for each in run.data],
             run.cache,
@@ -88,7 +90,10 @@ def main() -> None:
             detector=run.detector,
             clip=run.clip,
         )
-        print(table(run, crops), flush=True)
+        if options.keep is None:
+            print(table(run, crops), flush=True)
+        else:
+            keep(run, crops, options.keep, run.config.grey_weight if options.grey is None else options.grey)
 
 
 if __name__ == "__main__":

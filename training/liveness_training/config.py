@@ -94,6 +94,9 @@ class TrainConfig(BaseModel):
     the classifier that scores, a weighted mean of the two."""
     distillation_temperature: float = Field(default=2.0, gt=0)
     """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
+    grey_weight: float = Field(default=0.0, ge=0)
+    """When training is over the image classifier is changed so that grey copies of training pictures get the score of
+    the coloured ones (see `tasks.grey`); the weight of the copies, 0 for no change."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     """Of live/spoof; keeps the scores of training pictures from 0 and 1, so that thresholds keep their meaning."""
 
@@ -153,6 +156,8 @@ class TrainConfig(BaseModel):
             raise ValueError("distillation_share: without distillation there are no marks to learn from")
         if self.frozen and not self.lstm:
             raise ValueError("frozen: nothing is left to learn without lstm")
+        if self.frozen and self.grey_weight:
+            raise ValueError("frozen: grey_weight changes the classifier, which stays as it is")
         if self.frozen and (self.dis or self.dib or self.dvb):
             raise ValueError("frozen: dis, dib and dvb change the encoder, which stays as it is")
         return self

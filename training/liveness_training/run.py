@@ -48,6 +48,7 @@ from liveness_training.run_folder import (
     RunFolder,
     protocol_of,
 )
+from liveness_training.tasks.grey import fitted_to_grey
 from liveness_training.tasks.method import Batch, LivenessTask
 
 _INIT_IMAGES = 96
@@ -130,7 +131,12 @@ def train(
             return {}
         averaged = trainer.average.module
         assert isinstance(averaged, LivenessTask)
-        weights: dict[str, Any] = {"network": averaged.scoring_network().state_dict()}
+        network = averaged.scoring_network()
+        if config.grey_weight:
+            network.classifier = fitted_to_grey(
+                network, crops, protocol.train, preprocess, weight=config.grey_weight, seed=config.seed
+            )
+        weights: dict[str, Any] = {"network": network.state_dict()}
         if averaged.marks is not None:  # kept apart as well, so that another share needs no other training
             both = {"labels": averaged.network.classifier, "marks": averaged.marks}
             weights["classifiers"] = {name: each.state_dict() for name, each in both.items()}

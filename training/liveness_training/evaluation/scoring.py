@@ -1,6 +1,6 @@
 """Scores of a trained network on crops, as the service would give them, at temperature 1."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.scoring import live_probability
+from liveness_core.types import Picture
 from liveness_training.data.batches import service_images
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
@@ -21,14 +22,22 @@ _BATCH = 64
 
 @torch.inference_mode()
 def embed(
-    network: ImageNetwork, crops: CropSet, rows: Sequence[int], preprocess: PreprocessSpec
+    network: ImageNetwork,
+    crops: CropSet,
+    rows: Sequence[int],
+    preprocess: PreprocessSpec,
+    change: Callable[[Picture], Picture] | None = None,
 ) -> dict[int, NDArray[np.float32]]:
-    """Row -> embedding (D,) of the service's crop, in fp32 and evaluation mode, on the network's device."""
+    """Row -> embedding (D,) of the service's crop, in fp32 and evaluation mode, on the network's device.
+
+    With `change` it is that of what it makes of the crop.
+    """
     network.eval()
     device = next(network.parameters()).device
     found: dict[int, NDArray[np.float32]] = {}
     for batch in _chunks(rows):
-        image = torch.from_numpy(preprocess.to_tensor(list(service_images(crops, batch))))
+        pictures = list(service_images(crops, batch))
+        image = torch.from_numpy(preprocess.to_tensor(pictures if change is None else [*map(change, pictures)]))
         embedding_MD, _ = network.encoder(image.to(device, memory_format=torch.channels_last))
         found.update(zip(batch, embedding_MD.cpu().numpy(), strict=True))
     return found
