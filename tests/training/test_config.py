@@ -73,6 +73,7 @@ def other_value(name, value):
         "distillation": "1.5",
         "distillation_of": "right",
         "distillation_share": "0.25",
+        "grey_weight": "0.2",
         "dvb": "true",
         "lstm": "true",
     }

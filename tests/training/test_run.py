@@ -185,6 +185,15 @@ def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
     assert same(stored[1]["network"], {**stored[0]["network"], **marks})
 
 
+def test_fit_to_grey_pictures_changes_the_classifier_and_nothing_else(tmp_path):
+    image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false")
+    run(tmp_path / "plain", *image_alone)
+    run(tmp_path / "fitted", *image_alone, "grey_weight=0.2")
+    plain, fitted = (weights(tmp_path / name) for name in ("plain", "fitted"))
+    changed = {name for name in plain if not torch.equal(plain[name], fitted[name])}
+    assert changed == {"network.classifier.weight", "network.classifier.bias"}
+
+
 def test_seed_decides_whatever_the_workers(tmp_path):
     cv2.setNumThreads(2)  # whose threads forked workers must not wait for
     cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
