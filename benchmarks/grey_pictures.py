@@ -1,15 +1,17 @@
-"""How many live people a bundle refuses in colour, and how many when the same pictures are made grey.
+"""How many live people a bundle refuses and how many attacks pass, in colour and with the same pictures made grey.
 
     python benchmarks/grey_pictures.py DATA [--bundle models/default] [--people 15] [--peer PEERS]
 
-One picture each of some people of each domain that has attacks, test people only, at the operating point `eer`; with
---peer also the reference of `evaluate.py`, at its 0.5.
+One live picture and one attack each of some people of each domain that has attacks, test people only, at the operating
+point `eer`; with --peer also the reference of `evaluate.py`, at its 0.5.
 """
 
 import argparse
 import asyncio
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -22,13 +24,17 @@ from liveness_training.protocols import assign_splits
 
 
 def chosen(root: Path, people: int) -> list[Sample]:
-    """The first live picture of each of the first test people of every domain that has attacks."""
+    """The first live picture and the first attack of each of the first test people of every domain that has attacks."""
     samples = read_index(root)
     attacked = {sample.domain for sample in samples if not sample.live}
-    found: dict[str, dict[str, Sample]] = {domain: {} for domain in sorted(attacked)}
+    found: dict[tuple[str, bool], dict[str, Sample]] = {
+        (domain, live): {} for domain in sorted(attacked) for live in (True, False)
+    }
     for sample, split in zip(samples, assign_splits(samples), strict=True):
-        if sample.live and split == "test" and sample.domain in attacked and len(found[sample.domain]) < people:
-            found[sample.domain].setdefault(sample.subject, sample)
+        if split == "test" and sample.domain in attacked:
+            by_person = found[sample.domain, sample.live]
+            if len(by_person) < people:
+                by_person.setdefault(sample.subject, sample)
     return [sample for by_person in found.values() for sample in by_person.values()]
 
 
@@ -55,17 +61,22 @@ def main() -> None:
         answers = asyncio.run(
             judge(options.bundle, Path(folder), pictures, SilentFace(options.peer) if options.peer else None)
         )
-    for domain in sorted({sample.domain for sample in samples}):
-        for name in ("colour", "grey"):
-            there = [each for each in answers if each.sample.domain == domain and name in each.sample.path]
-            scores = [each.answer.score for each in there if each.answer.score is not None]
-            theirs = [each.peer for each in there if each.peer is not None]
-            line = (
-                f"{domain}, {name}: {sum(score < threshold for score in scores)} of {len(scores)} live people refused"
-            )
-            print(
-                line + (f", by the reference {sum(score < 0.5 for score in theirs)} of {len(theirs)}" if theirs else "")
-            )
+    for domain, live, name in product(sorted({sample.domain for sample in samples}), (True, False), ("colour", "grey")):
+        there = [
+            each
+            for each in answers
+            if (each.sample.domain, each.sample.live) == (domain, live) and name in each.sample.path
+        ]
+        line = f"{domain}, {name}: {_wrong([each.answer.score for each in there], threshold, live)}"
+        line += " live people refused" if live else " attacks pass"
+        if options.peer:
+            line += f", by the reference {_wrong([each.peer for each in there], 0.5, live)}"
+        print(line)
+
+
+def _wrong(scores: Sequence[float | None], threshold: float, live: bool) -> str:
+    given = [score for score in scores if score is not None]
+    return f"{sum((score < threshold) == live for score in given)} of {len(given)}"
 
 
 if __name__ == "__main__":
