@@ -62,6 +62,17 @@ def test_networks_that_it_learned_from_are_named(card_of, frozen):
     assert "published networks" not in card_of(config={})
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_says_that_the_classifier_was_changed_for_grey_pictures(card_of, frozen):
+    config = {"grey_weight": 0.2}
+    if frozen:
+        config = {"frozen": True, "grey_weight": 0.0, "init_run": {"git_commit": "abc", "config": config}}
+    assert "grey copies of training pictures get the score of the coloured ones (`grey_weight` 0.2)" in card_of(
+        config=config
+    )
+    assert "grey" not in card_of(config={"grey_weight": 0.0})
+
+
 def test_figure_that_was_not_measured_is_a_dash(card_of):
     clip = {"presentations": 7.0, "auc": 0.5, "hter_idealised": 0.5}
     assert "| test@clip | 7 | 50.0 | – | – | 50.0 | – | – | – | – | – |" in card_of(metrics={"test@clip": clip})

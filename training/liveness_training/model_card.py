@@ -47,7 +47,7 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "")
         "\n".join(f"- {entry}" for entry in provenance.data),
         f"Split by person. Faces by `{manifest.detector.name}`, crops of {manifest.preprocess.margin:g} times the "
         f"face. Code at commit `{provenance.git_commit}`, seed {provenance.seed}; settings and library versions are in "
-        f"`bundle.json`.{_kept_from(provenance)}{_teachers(provenance)}",
+        f"`bundle.json`.{_kept_from(provenance)}{_teachers(provenance)}{_grey(provenance)}",
         "## Unseen people of the same domains",
         f"Scored by the networks of this bundle ({manifest.variants[0].precision}), at the threshold of "
         f"`{manifest.default_operating_point}`. Percent.",
@@ -140,6 +140,19 @@ def _teachers(provenance: Provenance) -> str:
     return (
         f" Beside the labels it learned from the scores of published networks ({names}; hashes in `bundle.json`), "
         "which are no part of it."
+    )
+
+
+def _grey(provenance: Provenance) -> str:
+    """That the classifier of photos was changed for grey pictures, by this run or by the one that it was kept from."""
+    weight, earlier = provenance.config.get("grey_weight"), provenance.config.get("init_run")
+    while not weight and isinstance(earlier, dict):
+        weight, earlier = earlier["config"].get("grey_weight"), earlier.get("init_run")
+    if not weight:
+        return ""
+    return (
+        " When training was over the classifier of photos was changed so that grey copies of training pictures get the "
+        f"score of the coloured ones (`grey_weight` {weight:g})."
     )
 
 
