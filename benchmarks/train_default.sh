@@ -39,7 +39,7 @@ recipe=(--config default_bundle "${teacher[@]}")
 on_all() {
   run all "$init" "${recipe[@]}"
   run head "$runs/all" --set frozen=true --set lstm=true --set simulate=true --set short_clips=stretch \
-    --set steps=100 --set clips_per_domain=3
+    --set steps=100 --set clips_per_domain=3 --set grey_share=0.5
 }
 
 # Shorter, for time: what they show is taken for less than the whole, and the model card says so.

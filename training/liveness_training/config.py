@@ -110,6 +110,8 @@ class TrainConfig(BaseModel):
     domains of live pictures alone, which then are sources too."""
     augmentation: Literal["full", "flip", "none"] = "full"
     """`full`: cut, turn, colour, resolution, noise, compression, occlusion; `flip`: mirror. The paper names none."""
+    grey_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the images and clips that `full` augmentation takes the colours of."""
     service_view_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the crops cut at the service's margin; the others are cut at random ones."""
 

@@ -258,6 +258,7 @@ def _streams(
         seed=config.seed,
         service_view_share=config.service_view_share,
         augmentation=config.augmentation,
+        grey_share=config.grey_share,
         teacher=teacher,
     )
     streams: dict[str, Iterable[Batch]] = {}

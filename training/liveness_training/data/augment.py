@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from liveness_core.types import Picture
 
 
-def augment(crop: Picture, random: np.random.Generator) -> Picture:
-    """A randomly changed copy of a crop, same shape."""
+def augment(crop: Picture, random: np.random.Generator, grey_share: float = 0.1) -> Picture:
+    """A randomly changed copy of a crop, same shape; without colours in `grey_share` of all cases."""
     size = crop.shape[0]
     crop = _part(crop, random)
     if random.random() < 0.5:
         crop = crop[:, ::-1]
     if random.random() < 0.3:
         crop = _lower_resolution(crop, random)
-    crop = _colour(crop, random)
+    crop = _colour(crop, random, grey_share)
     if random.random() < 0.3:
         crop = _noise(crop, random)
     if random.random() < 0.4:
@@ -58,7 +58,7 @@ def _lower_resolution(crop: Picture, random: np.random.Generator) -> Picture:
     return _u8(cv2.resize(reduced, (size, size), interpolation=how[random.integers(1, 3)]))
 
 
-def _colour(crop: Picture, random: np.random.Generator) -> Picture:
+def _colour(crop: Picture, random: np.random.Generator, grey_share: float) -> Picture:
     pixels = crop.astype(np.float32) / 255
     if random.random() < 0.8:
         pixels = pixels ** random.uniform(0.7, 1.4)
@@ -66,7 +66,7 @@ def _colour(crop: Picture, random: np.random.Generator) -> Picture:
         pixels = pixels * random.uniform(0.88, 1.12, 3).astype(np.float32)  # white balance
         grey = pixels.mean(axis=2, keepdims=True)
         pixels = grey + (pixels - grey) * random.uniform(0.5, 1.5)
-    if random.random() < 0.1:
+    if random.random() < grey_share:
         pixels = np.repeat(pixels @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
     return _u8(pixels * 255)
 

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -60,6 +61,7 @@ class TrainingCrops(Dataset[Item]):
         seed: int,
         service_view_share: float,
         augmentation: Augmentation = "full",
+        grey_share: float = 0.1,
         teacher: Teacher | None = None,
     ) -> None:
         self._crops = crops
@@ -69,7 +71,7 @@ class TrainingCrops(Dataset[Item]):
         self._seed = seed
         self._service_view_share = service_view_share
         self._change: Callable[[Picture, np.random.Generator], Picture] = {
-            "full": augment,
+            "full": partial(augment, grey_share=grey_share),
             "flip": _flip,
             "none": _leave,
         }[augmentation]
