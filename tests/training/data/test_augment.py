@@ -69,3 +69,15 @@ def test_colours_and_grey_both_come_about():
     half = np.ascontiguousarray(FACE[::2, ::2])
     grey = [np.ptp(drawn(half, seed).astype(int), axis=2).mean() < 2 for seed in range(200)]
     assert 0.02 < np.mean(grey) < 0.2  # the tenth that loses its colours, less those that noise colours again
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.0), (1.0, 1.0)])
+def test_share_of_grey_pictures_is_held(share, expected):
+    half = np.ascontiguousarray(FACE[::2, ::2])
+    grey = []
+    for seed in range(60):
+        result = augment(half, np.random.default_rng(seed), share)
+        grey.append(
+            np.ptp(cv2.GaussianBlur(result, (0, 0), 5).astype(int), axis=2).mean() < 3
+        )  # but for coloured noise
+    assert np.mean(grey) == expected

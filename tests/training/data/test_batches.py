@@ -199,6 +199,17 @@ def test_all_frames_of_a_clip_are_changed_alike():
     assert not torch.equal(seen[0], seen[1])
 
 
+def test_share_of_grey_pictures_reaches_the_augmentation():
+    def means(share):
+        """Of each channel; noise averages out."""
+        crops = images(CropSet(UNEVEN.samples[:1], (), red), grey_share=share)
+        return [crops[(0,), draw, ""][0].mean((1, 2)) for draw in range(8)]
+
+    red = np.broadcast_to(np.uint8([180, 60, 40]), (1, 1, 32, 32, 3))
+    assert all(mean.max() - mean.min() < 0.1 for mean in means(1.0))
+    assert all(mean.max() - mean.min() > 0.2 for mean in means(0.0))
+
+
 @pytest.mark.parametrize("kind", ["none", "flip"])
 def test_less_augmentation_leaves_the_pixels(kind):
     crops = images(noise(), augmentation=kind)
