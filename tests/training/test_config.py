@@ -107,6 +107,11 @@ def test_names_that_only_begin_like_numbers_stay_names():
     assert load_config(None, ["hold_out=[3e, 2e4x, '1e5']"]).hold_out == ("3e", "2e4x", "1e5")
 
 
+def test_a_frozen_classifier_is_not_changed_for_grey_pictures():
+    with pytest.raises(ConfigError, match="frozen: grey_weight changes the classifier"):
+        load_config(None, ["frozen=true", "lstm=true", "grey_weight=0.2"])
+
+
 def test_whole_numbers_do_for_fractions():
     assert load_config(None, ["learning_rate=1"]).learning_rate == 1.0
 
