@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from liveness_training.data.crops import CropSet, prepare_all
-from liveness_training.data.datasets import parse_source
+from liveness_training.data.crops import CropSet
 from liveness_training.evaluation.metrics import auc, eer
 from liveness_training.evaluation.report import scored_rows
 from liveness_training.evaluation.scoring import embed, score_frames
@@ -83,13 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     for path in options.runs:
         run = RunFolder.read(path)
-        crops = prepare_all(
-            [parse_source(each) for each in run.data],
-            run.cache,
-            preprocess=run.preprocess,
-            detector=run.detector,
-            clip=run.clip,
-        )
+        crops = run.crops()
         if options.keep is None:
             print(table(run, crops), flush=True)
         else:

@@ -9,8 +9,6 @@ colour. `benchmarks/grey_pictures.py` does the same with photos, through the ser
 import argparse
 from pathlib import Path
 
-from liveness_training.data.crops import prepare_all
-from liveness_training.data.datasets import parse_source
 from liveness_training.evaluation.metrics import Scored, auc, eer
 from liveness_training.evaluation.scoring import embed, score_clips
 from liveness_training.run_folder import RunFolder
@@ -22,13 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     run = RunFolder.read(parser.parse_args().run)
-    crops = prepare_all(
-        [parse_source(each) for each in run.data],
-        run.cache,
-        preprocess=run.preprocess,
-        detector=run.detector,
-        clip=run.clip,
-    )
+    crops = run.crops()
     protocol, network, head = run.protocol(crops), run.network(), run.temporal()
     if head is None:
         raise SystemExit(f"{run.path} has no temporal head")

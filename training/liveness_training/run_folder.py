@@ -14,7 +14,8 @@ from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
 from liveness_training.data.clips import Clip, clips_of
-from liveness_training.data.crops import CropSet
+from liveness_training.data.crops import CropSet, prepare_all
+from liveness_training.data.datasets import parse_source
 from liveness_training.errors import TrainingError
 from liveness_training.evaluation.report import Report
 from liveness_training.models.network import ImageNetwork, create_encoder
@@ -116,6 +117,15 @@ class RunFolder:
         head = TemporalHead(encoder.embedding_dim, self.config.lstm_hidden)
         head.load_state_dict(self._weights()["temporal"])
         return head.eval()
+
+    def crops(self) -> CropSet:
+        """What it was trained and reported on, cut again where the cache no longer has it.
+
+        Raises:
+            DataError: the data are not where they were.
+        """
+        sources = [parse_source(each) for each in self.data]
+        return prepare_all(sources, self.cache, preprocess=self.preprocess, detector=self.detector, clip=self.clip)
 
     def protocol(self, crops: CropSet) -> Protocol:
         """Who it was trained on, and who it is reported on."""
