@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from liveness_service.access.gate import Gate
 from liveness_service.access.keys import Permission
 from liveness_service.access.policy import admit
-from liveness_service.inference.service import LivenessService
+from liveness_service.service import LivenessService
 
 
 def _service(request: Request) -> LivenessService:

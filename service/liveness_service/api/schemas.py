@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from liveness_core.types import Box, Quality
 from liveness_service.inference.model import Model
 from liveness_service.inference.pipeline import ScoreOptions
-from liveness_service.inference.results import (
+from liveness_service.results import (
     ClipResult,
     FacePolicy,
     FaceResult,

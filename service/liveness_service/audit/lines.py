@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from liveness_core.bundle import Manifest
-from liveness_service.inference.results import ClipResult, ImageResult
+from liveness_service.results import ClipResult, ImageResult
 
 BEGIN = b'{"time"'
 """How every line begins."""

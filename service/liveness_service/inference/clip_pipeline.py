@@ -30,7 +30,9 @@ from liveness_service.inference.continuity import Appearance, appearance, is_sam
 from liveness_service.inference.explain import heatmap_png
 from liveness_service.inference.model import Model
 from liveness_service.inference.pipeline import ScoreOptions, choose_point
-from liveness_service.inference.results import (
+from liveness_service.inference.rules import verdict_of_score
+from liveness_service.observability.tracing import stage
+from liveness_service.results import (
     CLIP_TOO_SHORT,
     FACE_CHANGED,
     FRAME_UNREADABLE,
@@ -44,8 +46,6 @@ from liveness_service.inference.results import (
     Timings,
     Verdict,
 )
-from liveness_service.inference.rules import verdict_of_score
-from liveness_service.observability.tracing import stage
 
 log = structlog.get_logger(__name__)
 

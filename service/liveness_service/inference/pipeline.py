@@ -19,9 +19,9 @@ from liveness_service.errors import InvalidParameterError
 from liveness_service.inference.batcher import MicroBatcher, Scored
 from liveness_service.inference.explain import heatmap_png
 from liveness_service.inference.model import Model
-from liveness_service.inference.results import FacePolicy, FaceResult, ImageResult, Timings, Verdict
 from liveness_service.inference.rules import combine, refusal_of_count, verdict_of_score
 from liveness_service.observability.tracing import stage
+from liveness_service.results import FacePolicy, FaceResult, ImageResult, Timings, Verdict
 
 _T = TypeVar("_T")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from liveness_service.inference.results import MULTIPLE_FACES, NO_FACE, TOO_MANY_FACES, FacePolicy, FaceResult, Verdict
+from liveness_service.results import MULTIPLE_FACES, NO_FACE, TOO_MANY_FACES, FacePolicy, FaceResult, Verdict
 
 
 def verdict_of_score(score: float, threshold: float) -> Verdict:

@@ -15,8 +15,8 @@ from prometheus_client import (
 
 from liveness_core.bundle import Manifest
 from liveness_core.bundle.reference import SCORE_EDGES
-from liveness_service.inference.results import ClipResult, ImageResult
 from liveness_service.observability.gpu import GpuMemory
+from liveness_service.results import ClipResult, ImageResult
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
 # Clips take longer, by what has to be decoded.

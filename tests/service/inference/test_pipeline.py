@@ -13,7 +13,7 @@ from liveness_service.errors import InvalidParameterError, UnreadableMediaError
 from liveness_service.inference.batcher import MicroBatcher
 from liveness_service.inference.model import Model
 from liveness_service.inference.pipeline import ImagePipeline, ScoreOptions
-from liveness_service.inference.results import FacePolicy, Verdict
+from liveness_service.results import FacePolicy, Verdict
 from support.pictures import astronaut, encoded
 
 pytestmark = pytest.mark.anyio
