@@ -22,9 +22,9 @@ from silent_face import SilentFace
 
 from liveness_core.bundle import Manifest
 from liveness_service.decoding.image import ImageLimits, decode_image
-from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.observability.metrics import Metrics
 from liveness_service.results import FacePolicy, ImageResult
+from liveness_service.scoring.photo import ScoreOptions
 from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
 from liveness_training.data.samples import Sample, read_index

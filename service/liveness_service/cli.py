@@ -22,10 +22,10 @@ from liveness_service.cli_keys import keys
 from liveness_service.cli_models import models
 from liveness_service.decoding.kinds import clip_kind
 from liveness_service.errors import InvalidParameterError, ServiceError
-from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.observability.logs import configure_logging
 from liveness_service.observability.metrics import Metrics
 from liveness_service.results import FacePolicy
+from liveness_service.scoring.photo import ScoreOptions
 from liveness_service.service import LivenessService
 from liveness_service.settings import SECRET, Settings, settings_table, unknown_variables
 

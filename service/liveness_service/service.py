@@ -11,8 +11,6 @@ import structlog
 from liveness_core.bundle import BundleError
 from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
 from liveness_service.inference.engine import Engine, Threads
-from liveness_service.inference.model import Model, ModelFault, load_model
-from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.inference.role_keeper import RoleKeeper
 from liveness_service.inference.role_state import Assignment, RoleStateError, read_roles, write_roles
 from liveness_service.inference.roles import Roles
@@ -21,6 +19,8 @@ from liveness_service.inference.store import BundleStore
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.reference import publish_reference
 from liveness_service.results import ClipResult, ImageResult
+from liveness_service.scoring.model import Model, ModelFault, load_model
+from liveness_service.scoring.photo import ScoreOptions
 from liveness_service.settings import Settings
 
 log = structlog.get_logger(__name__)

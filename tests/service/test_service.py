@@ -3,9 +3,9 @@ import asyncio
 import pytest
 
 from liveness_service.errors import DeadlineExceededError, InvalidParameterError, ModelUnavailableError, OverloadedError
-from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.observability.metrics import Metrics
 from liveness_service.results import Verdict
+from liveness_service.scoring.photo import ScoreOptions
 from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
 from support.pictures import astronaut, encoded

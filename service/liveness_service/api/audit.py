@@ -7,9 +7,9 @@ from fastapi import Request
 
 from liveness_service.audit.lines import verdict_line
 from liveness_service.audit.log import AuditLog
-from liveness_service.inference.model import Model
 from liveness_service.observability.tracing import stage
 from liveness_service.results import ClipResult, ImageResult
+from liveness_service.scoring.model import Model
 
 
 def audit_log(request: Request) -> AuditLog | None:

@@ -12,7 +12,7 @@ from liveness_core.quality import QualityGates
 from liveness_service.access.keys import Permission
 from liveness_service.api.access import Service, requires
 from liveness_service.api.examples import REFUSED, UNAVAILABLE
-from liveness_service.inference.model import Model
+from liveness_service.scoring.model import Model
 
 router = APIRouter(prefix="/v1", tags=["models"])
 

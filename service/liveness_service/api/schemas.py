@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from liveness_core.types import Box, Quality
-from liveness_service.inference.model import Model
-from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.results import (
     ClipResult,
     FacePolicy,
@@ -17,6 +15,8 @@ from liveness_service.results import (
     Timings,
     Verdict,
 )
+from liveness_service.scoring.model import Model
+from liveness_service.scoring.photo import ScoreOptions
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 BoxOut = Annotated[

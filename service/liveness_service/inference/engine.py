@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from liveness_core.bundle import Manifest
 from liveness_core.video import VideoLimits
 from liveness_service.decoding.image import ImageLimits
-from liveness_service.inference.batcher import MicroBatcher
-from liveness_service.inference.clip_pipeline import ClipPipeline
-from liveness_service.inference.model import Model
-from liveness_service.inference.pipeline import ImagePipeline
+from liveness_service.scoring.batcher import MicroBatcher
+from liveness_service.scoring.clip import ClipPipeline
+from liveness_service.scoring.model import Model
+from liveness_service.scoring.photo import ImagePipeline
 from liveness_service.settings import Settings
 
 

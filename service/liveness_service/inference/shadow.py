@@ -10,9 +10,9 @@ import structlog
 
 from liveness_service.errors import ClipsUnsupportedError, InvalidParameterError
 from liveness_service.inference.engine import Engine, Threads
-from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.observability.metrics import Metrics
 from liveness_service.results import ClipResult, ImageResult
+from liveness_service.scoring.photo import ScoreOptions
 
 log = structlog.get_logger(__name__)
 

@@ -2,8 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from liveness_service.api.schemas import LivenessQuery
-from liveness_service.inference.pipeline import ScoreOptions
 from liveness_service.results import FacePolicy
+from liveness_service.scoring.photo import ScoreOptions
 
 
 def test_without_parameters_the_defaults_are_asked_for():

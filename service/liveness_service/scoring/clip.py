@@ -25,12 +25,6 @@ from liveness_core.types import DetectedFace, Picture, Quality
 from liveness_core.video import VideoFrame, VideoLimits, VideoReader
 from liveness_service.decoding.clip import opened_clip
 from liveness_service.errors import ClipsUnsupportedError, ScoringFailedError
-from liveness_service.inference.batcher import MicroBatcher, Scored
-from liveness_service.inference.continuity import Appearance, appearance, is_same_face
-from liveness_service.inference.explain import heatmap_png
-from liveness_service.inference.model import Model
-from liveness_service.inference.pipeline import ScoreOptions, choose_point
-from liveness_service.inference.rules import verdict_of_score
 from liveness_service.observability.tracing import stage
 from liveness_service.results import (
     CLIP_TOO_SHORT,
@@ -46,6 +40,12 @@ from liveness_service.results import (
     Timings,
     Verdict,
 )
+from liveness_service.scoring.batcher import MicroBatcher, Scored
+from liveness_service.scoring.continuity import Appearance, appearance, is_same_face
+from liveness_service.scoring.heatmap import heatmap_png
+from liveness_service.scoring.model import Model
+from liveness_service.scoring.photo import ScoreOptions, choose_point
+from liveness_service.scoring.verdict import verdict_of_score
 
 log = structlog.get_logger(__name__)
 

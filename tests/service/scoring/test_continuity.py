@@ -6,7 +6,7 @@ import pytest
 
 from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.types import Box
-from liveness_service.inference.continuity import Appearance, appearance, is_same_face, likeness
+from liveness_service.scoring.continuity import Appearance, appearance, is_same_face, likeness
 from support.clips import person, somebody_else
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from liveness_core.scoring import CropScore, Score
 from liveness_service.errors import OverloadedError, ScoringFailedError
-from liveness_service.inference.batcher import MicroBatcher
+from liveness_service.scoring.batcher import MicroBatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 

@@ -10,10 +10,10 @@ from liveness_core.scoring import CropScore, Score
 from liveness_core.types import Box, DetectedFace
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.errors import InvalidParameterError, UnreadableMediaError
-from liveness_service.inference.batcher import MicroBatcher
-from liveness_service.inference.model import Model
-from liveness_service.inference.pipeline import ImagePipeline, ScoreOptions
 from liveness_service.results import FacePolicy, Verdict
+from liveness_service.scoring.batcher import MicroBatcher
+from liveness_service.scoring.model import Model
+from liveness_service.scoring.photo import ImagePipeline, ScoreOptions
 from support.pictures import astronaut, encoded
 
 pytestmark = pytest.mark.anyio

@@ -16,12 +16,12 @@ from liveness_core.quality import measure, refusals
 from liveness_core.types import DetectedFace, Picture, Quality
 from liveness_service.decoding.image import ImageLimits, decode_image
 from liveness_service.errors import InvalidParameterError
-from liveness_service.inference.batcher import MicroBatcher, Scored
-from liveness_service.inference.explain import heatmap_png
-from liveness_service.inference.model import Model
-from liveness_service.inference.rules import combine, refusal_of_count, verdict_of_score
 from liveness_service.observability.tracing import stage
 from liveness_service.results import FacePolicy, FaceResult, ImageResult, Timings, Verdict
+from liveness_service.scoring.batcher import MicroBatcher, Scored
+from liveness_service.scoring.heatmap import heatmap_png
+from liveness_service.scoring.model import Model
+from liveness_service.scoring.verdict import combine, refusal_of_count, verdict_of_score
 
 _T = TypeVar("_T")
 

@@ -1,7 +1,7 @@
 import onnxruntime as ort
 import pytest
 
-from liveness_service.inference.model import Model, ModelFault, load_model
+from liveness_service.scoring.model import Model, ModelFault, load_model
 from liveness_service.settings import Settings
 from support.pictures import astronaut
 

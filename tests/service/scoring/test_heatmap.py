@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from liveness_service.inference.explain import heatmap_png
+from liveness_service.scoring.heatmap import heatmap_png
 from support.pictures import astronaut
 
 CROP = np.ascontiguousarray(astronaut()[0:224, 100:324])
