@@ -10,14 +10,14 @@ import structlog
 
 from liveness_core.bundle import BundleError
 from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
-from liveness_service.inference.engine import Engine, Threads
-from liveness_service.inference.role_keeper import RoleKeeper
-from liveness_service.inference.role_state import Assignment, RoleStateError, read_roles, write_roles
-from liveness_service.inference.roles import Roles
-from liveness_service.inference.shadow import ShadowRunner
-from liveness_service.inference.store import BundleStore
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.reference import publish_reference
+from liveness_service.registry.assignment import Assignment, RoleStateError, read_roles, write_roles
+from liveness_service.registry.engine import Engine, Threads
+from liveness_service.registry.registry import RoleKeeper
+from liveness_service.registry.roles import Roles
+from liveness_service.registry.shadow import ShadowRunner
+from liveness_service.registry.store import BundleStore
 from liveness_service.results import ClipResult, ImageResult
 from liveness_service.scoring.model import Model, ModelFault, load_model
 from liveness_service.scoring.photo import ScoreOptions

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from liveness_service.access.keys import Permission
 from liveness_service.api.access import GuardedRoute, Service, requires
 from liveness_service.api.examples import REFUSED, ROLE_REFUSED
-from liveness_service.inference.engine import Engine
-from liveness_service.inference.roles import Share
-from liveness_service.inference.store import Available
+from liveness_service.registry.engine import Engine
+from liveness_service.registry.roles import Share
+from liveness_service.registry.store import Available
 from liveness_service.service import LivenessService
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ import pytest
 
 from liveness_core.scoring import ClipScorer
 from liveness_service.api.schemas import ClipResponse
-from liveness_service.inference import clip_pipeline
+from liveness_service.scoring.clip import ClipPipeline
 from support.clips import (
     clip,
     nobody,
@@ -276,7 +276,7 @@ def test_the_wrong_field_of_a_form(clips, problem_of):
 
 def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monkeypatch):
     ended = threading.Event()
-    original = clip_pipeline.ClipPipeline._prepare
+    original = ClipPipeline._prepare
 
     def watched(*arguments):
         try:
@@ -284,7 +284,7 @@ def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monke
         finally:
             ended.set()
 
-    monkeypatch.setattr(clip_pipeline.ClipPipeline, "_prepare", watched)
+    monkeypatch.setattr(ClipPipeline, "_prepare", watched)
     with serve(bundle_path=clips_bundle, clip_deadline_ms=10) as client:
         problem_of(client.post(URL, content=clip(seconds=20)), 504, "deadline_exceeded")
         assert ended.wait(2)

@@ -13,10 +13,10 @@ import structlog
 
 from liveness_core.bundle import BundleError
 from liveness_service.errors import ModelRefusedError, ModelUnavailableError, NoPreviousModelError
-from liveness_service.inference.engine import Engine
-from liveness_service.inference.role_state import Assignment, RoleStateError
-from liveness_service.inference.roles import Roles, Share, falls_into
-from liveness_service.inference.store import Available, BundleStore
+from liveness_service.registry.assignment import Assignment, RoleStateError
+from liveness_service.registry.engine import Engine
+from liveness_service.registry.roles import Roles, Share, falls_into
+from liveness_service.registry.store import Available, BundleStore
 from liveness_service.scoring.model import Model, ModelFault
 
 log = structlog.get_logger(__name__)

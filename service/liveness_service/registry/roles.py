@@ -3,8 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 
-from liveness_service.inference.engine import Engine
-from liveness_service.inference.role_state import Assignment
+from liveness_service.registry.assignment import Assignment
+from liveness_service.registry.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)

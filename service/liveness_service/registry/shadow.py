@@ -9,8 +9,8 @@ from contextvars import Context
 import structlog
 
 from liveness_service.errors import ClipsUnsupportedError, InvalidParameterError
-from liveness_service.inference.engine import Engine, Threads
 from liveness_service.observability.metrics import Metrics
+from liveness_service.registry.engine import Engine, Threads
 from liveness_service.results import ClipResult, ImageResult
 from liveness_service.scoring.photo import ScoreOptions
 

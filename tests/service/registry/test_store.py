@@ -5,7 +5,7 @@ import fsspec
 import pytest
 
 from liveness_core.bundle import BundleError, Manifest, load_bundle
-from liveness_service.inference.store import BundleStore
+from liveness_service.registry.store import BundleStore
 from support.tiny_bundle import make_tiny_bundle
 
 
