@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from liveness_service.access.gate import Gate
-from liveness_service.access.keys import Permission
 from liveness_service.access.policy import admit
+from liveness_service.keys import Permission
 from liveness_service.service import LivenessService
 
 

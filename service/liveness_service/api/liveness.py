@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from liveness_service.access.keys import Permission
 from liveness_service.api.access import Service, requires
 from liveness_service.api.audit import record_verdict
 from liveness_service.api.context import CLIENT_CLOSED
@@ -22,6 +21,7 @@ from liveness_service.api.examples import (
 )
 from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery, LivenessResponse
 from liveness_service.api.upload import Expected, read_upload
+from liveness_service.keys import Permission
 from liveness_service.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["liveness"], dependencies=[Depends(requires(Permission.SCORE))])

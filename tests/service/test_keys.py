@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from liveness_service.access.keys import KeyEntry, KeyRing, Permission, new_key, parse_permissions
+from liveness_service.keys import KeyEntry, KeyRing, Permission, new_key, parse_permissions
 
 SCORE = frozenset({Permission.SCORE})
 BOTH = frozenset(Permission)
