@@ -5,6 +5,7 @@ import hashlib
 
 from fastapi import Request
 
+from liveness_service.api.state import request_state
 from liveness_service.audit.lines import verdict_line
 from liveness_service.audit.log import AuditLog
 from liveness_service.observability.tracing import stage
@@ -30,13 +31,13 @@ async def record_verdict(
     log = audit_log(request)
     if log is None:
         return
-    state = request.scope["state"]
+    state = request_state(request)
     with stage("audit"):
         digest = await asyncio.to_thread(hashlib.sha256, content)
         await log.record(
             verdict_line(
-                request_id=state["request_id"],
-                key=state["key"],
+                request_id=state.request_id,
+                key=state.caller_name,
                 endpoint=endpoint,
                 upload_sha256=digest.hexdigest(),
                 result=result,

@@ -20,6 +20,7 @@ from liveness_service.api.examples import (
     IMAGE_RESPONSES,
 )
 from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery, LivenessResponse
+from liveness_service.api.state import request_state
 from liveness_service.api.upload import Expected, read_upload
 from liveness_service.keys import Permission
 from liveness_service.settings import Settings
@@ -40,8 +41,8 @@ _T = TypeVar("_T")
 )
 async def score_image(request: Request, query: Annotated[LivenessQuery, Query()], service: Service) -> Response:
     """Score one photo."""
-    ident, options = request.scope["state"]["request_id"], query.options()
-    with service.admit(ident) as engine:
+    state, options = request_state(request), query.options()
+    with service.admit(state.request_id) as engine:
         engine.photos.operating_point(options.operating_point)  # an unknown one is refused before the file is read
         try:
             content = await read_upload(request, _image(service.settings))
@@ -49,8 +50,8 @@ async def score_image(request: Request, query: Annotated[LivenessQuery, Query()]
             await record_verdict(request, "/v1/liveness", content, result, engine.model)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED)
-        service.concluded(engine, "/v1/liveness", ident, content, options, result, request.scope["state"]["key"])
-        return _answer(request, LivenessResponse.of(ident, result, engine.model))
+        service.concluded(engine, "/v1/liveness", state.request_id, content, options, result, state.caller_name)
+        return _answer(request, LivenessResponse.of(state.request_id, result, engine.model))
 
 
 @router.post(
@@ -64,8 +65,8 @@ async def score_image(request: Request, query: Annotated[LivenessQuery, Query()]
 )
 async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], service: Service) -> Response:
     """Score one clip."""
-    ident, options = request.scope["state"]["request_id"], query.options()
-    with service.admit_clip(ident) as engine:
+    state, options = request_state(request), query.options()
+    with service.admit_clip(state.request_id) as engine:
         engine.clips.operating_point(options.operating_point)  # an unknown one is refused before the file is read
         try:
             content = await read_upload(request, _clip(service.settings))
@@ -73,8 +74,8 @@ async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], ser
             await record_verdict(request, "/v1/liveness/video", content, result, engine.model)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED)
-        service.concluded(engine, "/v1/liveness/video", ident, content, options, result, request.scope["state"]["key"])
-        return _answer(request, ClipResponse.of(ident, result, engine.model))
+        service.concluded(engine, "/v1/liveness/video", state.request_id, content, options, result, state.caller_name)
+        return _answer(request, ClipResponse.of(state.request_id, result, engine.model))
 
 
 def _image(settings: Settings) -> Expected:
@@ -100,7 +101,7 @@ def _clip(settings: Settings) -> Expected:
 
 
 def _answer(request: Request, answer: LivenessResponse | ClipResponse) -> Response:
-    request.scope["state"]["log"] = {
+    request_state(request).outcome = {
         "verdict": answer.verdict.value,
         "reasons": answer.reasons,
         "score": answer.score,

@@ -81,11 +81,12 @@ class Tracing:
         self.close = stop
 
     @contextmanager
-    def request(self, scope: Mapping[str, Any], *, record: bool = True) -> Iterator[RequestTrace]:
+    def request(self, scope: Mapping[str, Any], request_id: str, *, record: bool = True) -> Iterator[RequestTrace]:
         """Trace a request, to be left when it is answered.
 
         Args:
-            scope: of ASGI.
+            scope: the ASGI scope.
+            request_id: the id that the answer and the log have.
             record: whether to make spans of it, where spans are made at all.
         """
         parent = _incoming(scope["headers"])
@@ -93,7 +94,7 @@ class Tracing:
             yield _without_span(parent)
             return
         method = scope["method"] if scope["method"] in _METHODS else "HTTP"
-        span = self._tracer.start_span(method, parent, SpanKind.SERVER, _request_attributes(scope))
+        span = self._tracer.start_span(method, parent, SpanKind.SERVER, _request_attributes(scope, request_id))
         context = span.get_span_context()
         if not context.is_valid:  # OTEL_SDK_DISABLED
             yield _without_span(parent)
@@ -176,7 +177,7 @@ def _without_span(parent: Context) -> RequestTrace:
     return RequestTrace(trace_id, secrets.token_hex(8), sampled=False)
 
 
-def _request_attributes(scope: Mapping[str, Any]) -> dict[str, str | int]:
+def _request_attributes(scope: Mapping[str, Any], request_id: str) -> dict[str, str | int]:
     """By OpenTelemetry's conventions for HTTP servers, without what says who asked."""
     address, port = scope.get("server") or (None, None)
     return {
@@ -184,7 +185,7 @@ def _request_attributes(scope: Mapping[str, Any]) -> dict[str, str | int]:
         "url.scheme": scope.get("scheme", "http"),
         "url.path": scope["path"][:_MAX_PATH],
         "network.protocol.version": scope.get("http_version", "1.1"),
-        "liveness.request_id": scope["state"]["request_id"],
+        "liveness.request_id": request_id,
         **({"server.address": address} if address else {}),
         **({"server.port": port} if port else {}),
     }
