@@ -16,7 +16,8 @@ from liveness_service.api.problems import install_handlers
 from liveness_service.audit.log import AuditLog
 from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
-from liveness_service.observability.tracing import Tracing, start_tracing
+from liveness_service.observability.start import start_tracing
+from liveness_service.observability.tracing import Tracing
 from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
 

@@ -14,17 +14,6 @@ class Verdict(StrEnum):
     UNDETERMINED = "undetermined"
 
 
-class FacePolicy(StrEnum):
-    """Which faces of a picture count."""
-
-    SINGLE = "single"
-    """There must be exactly one."""
-    LARGEST = "largest"
-    """The largest one; the others are ignored."""
-    ALL = "all"
-    """Each one; the picture is live only if every face is."""
-
-
 NO_FACE = "no_face"
 MULTIPLE_FACES = "multiple_faces"
 TOO_MANY_FACES = "too_many_faces"
@@ -49,7 +38,7 @@ class FaceResult:
     """Class activation map over the crop that was scored; None unless asked for."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Where the time went, milliseconds; 0 for what was not needed."""
 
@@ -58,9 +47,9 @@ class Timings:
     align: float = 0.0
     """Crop and quality measures."""
     queue: float = 0.0
-    """From the crop being ready to its batch being started; the longest of the faces'."""
+    """From a crop being ready to the start of its batch; for a photo of several faces the longest wait."""
     infer: float = 0.0
-    """Run of the batch, the encoder and the classifier, and of a clip's temporal head; the longest of the faces'."""
+    """Encoder and classifier, and a clip's temporal head; for a photo of several faces the longest run."""
     total: float = 0.0
     """From the file having arrived to the answer."""
 
@@ -72,13 +61,13 @@ class ImageResult:
     verdict: Verdict
     reasons: tuple[str, ...]
     score: float | None
-    """Of the face that decides: the only one, or the least live of all. None where the verdict is undetermined."""
+    """The score of the face that decides: the only one, or the least live. None where the verdict is undetermined."""
     threshold: float
     """A score at or above it is live."""
     operating_point: str
     faces: tuple[FaceResult, ...]
     width: int
-    """Of the upright picture, pixels."""
+    """Width of the upright picture, pixels."""
     height: int
     timings_ms: Timings = field(default_factory=Timings)
 
@@ -88,15 +77,15 @@ class FrameResult:
     """One of the T frames of a clip."""
 
     index: int
-    """Its number in the clip, from 0."""
+    """The frame's number in the clip, from 0."""
     time_s: float
-    """When it is shown, after the first frame."""
+    """Seconds from the first frame to this one."""
     score: float | None = None
-    """As of a photo; None where the clip was not scored."""
+    """The frame's score as a photo; None where the clip was not scored."""
     box: Box | None = None
-    """Of the face, in pixels of the upright frame; None where there is none."""
+    """The face's box in pixels of the upright frame; None where no face was found."""
     reasons: tuple[str, ...] = ()
-    """Why this frame, and its neighbours, are of no use; empty where it is."""
+    """Why neither this frame nor its neighbours can be scored; empty where the frame can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +95,24 @@ class ClipResult:
     verdict: Verdict
     reasons: tuple[str, ...]
     score: float | None
-    """Of the clip as a whole, by the temporal head. None where the verdict is undetermined."""
+    """The temporal head's score of the whole clip. None where the verdict is undetermined."""
     frame_score: float | None
     """Mean of the frames' scores; None where the verdict is undetermined."""
     threshold: float
     """A score at or above it is live."""
     operating_point: str
     face: FaceResult | None
-    """In the middle of the frames that are of use; its score and verdict are the clip's. None where there is none."""
+    """The face in the middle one of the usable frames, with the clip's score and verdict. None without such a frame."""
     frames: tuple[FrameResult, ...]
-    """T, or none where the clip is too short."""
+    """The T frames that stand for the clip; empty where the clip is too short."""
     frames_used: int
-    """How many of them are of use."""
+    """How many of them can be scored."""
     duration_s: float
     fps: float
     width: int
-    """Of the upright frames, pixels; 0 where none could be decoded."""
+    """Width of the upright frames, pixels; 0 where none could be decoded."""
     height: int
     timings_ms: Timings = field(default_factory=Timings)
+
+
+Result = ImageResult | ClipResult

@@ -90,5 +90,5 @@ class Models(BaseModel):
 async def list_models(service: Service) -> Models:
     """Describe the loaded models."""
     service.model()  # an error that says why, where there is none
-    loaded = service.models.roles.by_role()
-    return Models(models=[ModelDetails.of(role, engine.model) for role, engine in loaded if engine is not None])
+    loaded = service.registry.roles.by_role()
+    return Models(models=[ModelDetails.of(role, engine.model) for role, engine in loaded])

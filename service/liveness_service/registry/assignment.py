@@ -13,7 +13,7 @@ from liveness_service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Roles by the references of bundles; None for a role that nobody has."""
+    """Roles by the references of bundles; None for a role that no bundle has."""
 
     active: str | None = None
     """None: the bundle of `LIVENESS_BUNDLE_PATH`, or the default one."""
@@ -24,7 +24,7 @@ class Assignment:
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Self:
-        """As the settings say."""
+        """The roles that the settings give."""
         return cls(
             settings.active_model,
             settings.canary_model,
@@ -37,7 +37,7 @@ class Assignment:
 @dataclass(frozen=True, slots=True)
 class _Kept:
     settings: Assignment
-    """What the settings said when the roles were kept: once they say something else, they are the newer will."""
+    """What the settings said when the roles were kept. Once they say something else, they are the newer decision."""
     roles: Assignment
 
 
@@ -48,38 +48,44 @@ class RoleStateError(Exception):
     """The file cannot be read or written; the message says what to check."""
 
 
-def read_roles(path: Path | None, settings: Assignment) -> Assignment:
-    """The roles to begin with.
+class AssignmentFile:
+    """Keeps the roles between two starts; without a path it keeps nothing, and the settings decide."""
 
-    Raises:
-        RoleStateError: the file is there and cannot be read.
-    """
-    if path is None:
-        return settings
-    try:
-        kept = _KEPT.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return settings
-    except (OSError, ValidationError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"{error.error_count()} fault(s) in its content"
-        raise RoleStateError(f"cannot be read ({why}): mend or remove it (LIVENESS_MODELS_STATE)") from error
-    return kept.roles if kept.settings == settings else settings
+    def __init__(self, path: Path | None, settings: Assignment) -> None:
+        self.path = path
+        self._settings = settings
 
+    def read(self) -> Assignment:
+        """The roles to begin with.
 
-def write_roles(path: Path | None, settings: Assignment, roles: Assignment) -> None:
-    """Keep the roles, whole or not at all.
+        Raises:
+            RoleStateError: the file is there and cannot be read.
+        """
+        if self.path is None:
+            return self._settings
+        try:
+            kept = _KEPT.validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return self._settings
+        except (OSError, ValidationError) as error:
+            why = error.strerror if isinstance(error, OSError) else f"{error.error_count()} fault(s) in its content"
+            raise RoleStateError(f"cannot be read ({why}): mend or remove it (LIVENESS_MODELS_STATE)") from error
+        return kept.roles if kept.settings == self._settings else self._settings
 
-    Raises:
-        RoleStateError: they cannot be kept.
-    """
-    if path is None:
-        return
-    staging = path.with_name(f".{path.name}.new")
-    try:
-        with staging.open("w", encoding="utf-8") as file:
-            json.dump(asdict(_Kept(settings, roles)), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    except OSError as error:
-        raise RoleStateError(f"cannot be written ({error}): check LIVENESS_MODELS_STATE and its folder") from error
+    def write(self, roles: Assignment) -> None:
+        """Keep the roles, whole or not at all.
+
+        Raises:
+            RoleStateError: the file cannot be written.
+        """
+        if self.path is None:
+            return
+        staging = self.path.with_name(f".{self.path.name}.new")
+        try:
+            with staging.open("w", encoding="utf-8") as file:
+                json.dump(asdict(_Kept(self._settings, roles)), file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            staging.replace(self.path)
+        except OSError as error:
+            raise RoleStateError(f"cannot be written ({error}): check LIVENESS_MODELS_STATE and its folder") from error

@@ -1,4 +1,4 @@
-"""One loaded bundle at work: its batcher and its pipelines, and how many requests use it."""
+"""One loaded bundle at work: its batcher, its pipelines, and how many requests use it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,13 +12,14 @@ from liveness_service.decoding.image import ImageLimits
 from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.clip import ClipPipeline
 from liveness_service.scoring.model import Model
-from liveness_service.scoring.photo import ImagePipeline
+from liveness_service.scoring.photo import PhotoPipeline
 from liveness_service.settings import Settings
+from liveness_service.submission import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Where decoding, detection and alignment run."""
+    """The threads in which uploads are decoded, searched for faces and aligned."""
 
     photos: ThreadPoolExecutor
     clips: ThreadPoolExecutor
@@ -30,7 +31,7 @@ class Threads:
 
 
 class Engine:
-    """Scores with one model from `start` until it is retired. A request uses one engine from beginning to end."""
+    """Scores with one model until it is retired. A request uses one engine from beginning to end."""
 
     def __init__(
         self,
@@ -40,46 +41,56 @@ class Engine:
         threads: Threads,
         on_batch: Callable[[int], None] = lambda _size: None,
     ) -> None:
-        """Begin; needs a running event loop.
+        """Begin; an event loop must be running.
 
         Args:
-            reference: what the bundle was asked for by; None for that of `LIVENESS_BUNDLE_PATH`.
-            model: verified.
+            reference: what the bundle was asked for by; None for the one of `LIVENESS_BUNDLE_PATH`.
+            model: a verified model.
             settings: limits.
             threads: may be shared by several engines.
             on_batch: told the size of each batch.
         """
         self.reference = reference
         self.model = model
-        self.batcher = MicroBatcher(
+        self._batcher = MicroBatcher(
             model.bundle.scorer,
             max_batch_size=settings.max_batch_size,
             max_queue_delay_ms=settings.max_queue_delay_ms,
             on_batch=on_batch,
         )
-        self.batcher.start()
-        self.photos = ImagePipeline(
-            model, self.batcher, threads.photos, ImageLimits(settings.max_pixels), settings.max_faces
-        )
-        limits = VideoLimits(
+        self._batcher.start()
+        photo_limits = ImageLimits(settings.max_pixels)
+        clip_limits = VideoLimits(
             max_seconds=settings.max_clip_seconds,
             max_frames=settings.max_clip_frames,
             max_pixels=settings.max_clip_pixels,
             max_streams=settings.max_clip_streams,
         )
-        self.clips = ClipPipeline(model, self.batcher, threads.clips, limits, settings.min_clip_seconds)
+        self._pipelines: dict[Endpoint, PhotoPipeline | ClipPipeline] = {
+            Endpoint.PHOTO: PhotoPipeline(model, self._batcher, threads.photos, photo_limits, settings.max_faces),
+            Endpoint.CLIP: ClipPipeline(model, self._batcher, threads.clips, clip_limits, settings.min_clip_seconds),
+        }
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
 
     @property
     def manifest(self) -> Manifest:
-        """Of its bundle."""
+        """The manifest of its bundle."""
         return self.model.bundle.manifest
+
+    @property
+    def queue_depth(self) -> int:
+        """How many crops wait for a batch."""
+        return self._batcher.depth
+
+    def pipeline(self, endpoint: Endpoint) -> PhotoPipeline | ClipPipeline:
+        """The way of uploads to this endpoint."""
+        return self._pipelines[endpoint]
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """While a request has it, it is not retired."""
+        """Hold the engine: it is not retired meanwhile."""
         self._users += 1
         self._unused.clear()
         try:
@@ -92,4 +103,4 @@ class Engine:
     async def retire(self) -> None:
         """Wait until nobody uses it, then stop."""
         await self._unused.wait()
-        await self.batcher.close()
+        await self._batcher.close()

@@ -3,13 +3,15 @@
 import hashlib
 from dataclasses import dataclass
 
+from liveness_service.observability.metrics import Metrics
+from liveness_service.observability.reference import publish_reference
 from liveness_service.registry.assignment import Assignment
 from liveness_service.registry.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """An engine and the share of requests that it gets, in [0, 1]."""
+    """An engine and the share of the requests that it gets, in [0, 1]."""
 
     engine: Engine
     share: float
@@ -17,7 +19,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Who does what."""
+    """The engines by role."""
 
     active: Engine | None = None
     previous: Engine | None = None
@@ -25,21 +27,22 @@ class Roles:
     canary: Share | None = None
     shadow: Share | None = None
 
-    def by_role(self) -> list[tuple[str, Engine | None]]:
-        """Each role with who has it."""
-        return [
+    def by_role(self) -> list[tuple[str, Engine]]:
+        """The roles that are filled, the active one first, with their engines."""
+        roles = [
             ("active", self.active),
             ("canary", None if self.canary is None else self.canary.engine),
             ("shadow", None if self.shadow is None else self.shadow.engine),
             ("previous", self.previous),
         ]
+        return [(role, engine) for role, engine in roles if engine is not None]
 
     def engines(self) -> set[Engine]:
-        """All that are loaded."""
-        return {engine for _, engine in self.by_role() if engine is not None}
+        """All loaded engines."""
+        return {engine for _, engine in self.by_role()}
 
     def assignment(self) -> Assignment:
-        """By reference."""
+        """The roles by the references of their bundles."""
         canary, shadow = self.canary, self.shadow
         return Assignment(
             None if self.active is None else self.active.reference,
@@ -51,6 +54,20 @@ class Roles:
 
 
 def falls_into(share: float, request_id: str, purpose: str) -> bool:
-    """Whether a request belongs to a share: the same for the same id, and independent between purposes."""
+    """Whether a request belongs to a share: always the same for the same id, and independent between purposes."""
     digest = hashlib.sha256(f"{purpose}:{request_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def publish_roles(metrics: Metrics, roles: Roles) -> None:
+    """Report in the metrics which bundle has which role, the scores to expect of it, and how many crops wait."""
+    filled = roles.by_role()
+    metrics.watch_queue(lambda: sum(engine.queue_depth for role, engine in filled if role != "shadow"))
+    metrics.model_info.clear()
+    metrics.model_reference_score.clear()
+    for role, engine in filled:
+        manifest, bundle = engine.manifest, engine.model.bundle
+        metrics.model_info.labels(
+            manifest.name, manifest.version, bundle.variant.precision, bundle.scorer.provider, role
+        ).set(1)
+        publish_reference(metrics, manifest)

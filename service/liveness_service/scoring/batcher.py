@@ -1,8 +1,8 @@
 """Micro-batching: crops of requests that run at the same time share a run of the encoder.
 
 There is no timer by default. While a batch runs, crops queue; the next batch takes what is there. A lone request is
-never made to wait, and the busier the service, the fuller its batches. The crops of one submission, a clip's, stay in
-one batch.
+never made to wait, and the busier the service, the fuller its batches. Crops that are submitted together, a clip's,
+stay in one batch.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ import structlog
 from liveness_core.scoring import CropScore
 from liveness_core.types import Picture
 from liveness_service.errors import OverloadedError, ScoringFailedError
-from liveness_service.observability.tracing import record, stage
+from liveness_service.observability.stages import record, stage
 
 log = structlog.get_logger(__name__)
 
 
 class CropScorer(Protocol):
-    """What a batch is run by; `liveness_core.scoring.Scorer` is one."""
+    """Runs a batch; `liveness_core.scoring.Scorer` is the real one."""
 
     def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
         """Score crops as one batch, in order."""
@@ -33,14 +33,16 @@ class CropScorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The scores of one submission and how long they took."""
+    """The scores of crops that were submitted together, and how long they took."""
 
     results: tuple[CropScore, ...]
-    """Of its crops, in order."""
+    """One score a crop, in order."""
     queue_s: float
+    """From the submission to the start of the batch."""
     infer_s: float
+    """How long the batch ran."""
     batch_size: int
-    """Crops that were run together, those of other requests included."""
+    """Crops that ran together, those of other requests included."""
 
 
 @dataclass(slots=True)
@@ -66,8 +68,8 @@ class MicroBatcher:
         """Prepare; `start` begins.
 
         Args:
-            scorer: runs a batch, in a thread of its own.
-            max_batch_size: most crops in a run; a submission of more is run in pieces.
+            scorer: runs a batch; called in a thread that only the batcher uses.
+            max_batch_size: most crops in one run; more crops submitted together are run in pieces.
             max_queue_delay_ms: how long a batch that is not full waits for more.
             on_batch: told the size of each batch.
         """
@@ -76,7 +78,7 @@ class MicroBatcher:
         self._max_delay_s = max_queue_delay_ms / 1000
         self._on_batch = on_batch
         self._queue: asyncio.Queue[_Item] = asyncio.Queue()
-        self._held: _Item | None = None  # taken from the queue, and too large for the batch that was made up then
+        self._held: _Item | None = None  # taken from the queue, and too large for the batch of that time
         self._waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._worker: asyncio.Task[None] | None = None
@@ -84,11 +86,11 @@ class MicroBatcher:
 
     @property
     def depth(self) -> int:
-        """Crops that wait."""
+        """How many crops wait."""
         return self._waiting
 
     def start(self) -> None:
-        """Begin to take crops; needs a running event loop."""
+        """Begin to take crops; an event loop must be running."""
         self._worker = asyncio.create_task(self._work(), name="micro-batcher")
 
     async def close(self) -> None:
@@ -113,7 +115,7 @@ class MicroBatcher:
         item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future(), request_id)
         self._waiting += len(item.crops)
         self._queue.put_nowait(item)
-        with stage("score"):  # whose end, unlike those of its parts, is seen even where nothing comes of it
+        with stage("score"):  # unlike its parts, it is seen in a trace even where no score comes of it
             queued_ns = time.time_ns()
             scored = await item.future
             started_ns = record("queue", queued_ns, scored.queue_s)
@@ -150,8 +152,8 @@ class MicroBatcher:
         return self._held is None and sum(len(item.crops) for item in batch) < self._max_batch_size
 
     def _add(self, batch: list[_Item], item: _Item) -> None:
-        """Put it into the batch, or by for the next one where it is too large for what is left of this one."""
-        if sum(len(each.crops) for each in batch) + len(item.crops) <= self._max_batch_size:
+        """Put an item into the batch or, where it does not fit any more, aside for the next one."""
+        if sum(len(other.crops) for other in batch) + len(item.crops) <= self._max_batch_size:
             batch.append(item)
         else:
             self._held = item
@@ -166,12 +168,12 @@ class MicroBatcher:
             for run in runs:
                 self._on_batch(len(run))
             results = await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: [each for run in runs for each in self._scorer.score(run, explain=explain)]
+                self._thread, lambda: [score for run in runs for score in self._scorer.score(run, explain=explain)]
             )
             took = time.perf_counter() - started
             if len(results) != len(crops):
                 raise RuntimeError(f"{len(crops)} crops got {len(results)} scores")
-        except Exception as error:  # whatever it is, these callers must hear of it and the worker must go on
+        except Exception as error:  # of any kind: these callers must hear of it, and the worker must go on
             log.exception("batch_failed", size=len(crops), request_ids=[item.request_id for item in batch])
             for item in batch:
                 if not item.future.done():

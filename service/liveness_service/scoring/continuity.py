@@ -1,8 +1,8 @@
-"""Is it one face in all frames of a clip? A cut or a swapped face must not borrow a live person's frames.
+"""Whether all frames of a clip show one face: a cut or a swapped face must not borrow a live person's frames.
 
-Two signs between frames that follow each other, neither of which needs a network: where the face is, and what it looks
-like. They refuse, they do not identify: benchmarks/face_changed.py says how many swaps they see and how many honest
-clips they refuse.
+Frames that follow each other are compared by two signs, neither of which needs a network: where the face is, and what
+it looks like. The signs refuse clips, they identify nobody. benchmarks/face_changed.py says how many swaps they see and
+how many honest clips they refuse.
 """
 
 import math
@@ -31,7 +31,7 @@ _DOUBTFUL_LIKENESS, _DOUBTFUL_TINT = 0.75, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What is remembered of a face for the comparison."""
+    """What two frames are compared by."""
 
     box: Box
     detail: NDArray[np.float32]
@@ -41,7 +41,7 @@ class Appearance:
 
 
 def appearance(picture: Picture, face: DetectedFace) -> Appearance:
-    """Of one face in a picture."""
+    """Describe one face of a picture for the comparison."""
     crop = align(picture, face, margin=_MARGIN, size=_SIDE).pixels
     colours = cv2.cvtColor(crop, cv2.COLOR_RGB2YCrCb).astype(np.float32)
     luma = colours[..., 0]
@@ -51,7 +51,7 @@ def appearance(picture: Picture, face: DetectedFace) -> Appearance:
 
 
 def is_same_face(before: Appearance, after: Appearance) -> bool:
-    """Whether two frames that follow each other show one face, as far as can be told."""
+    """Whether two frames that follow each other seem to show one face."""
     size = (face_size(before.box) + face_size(after.box)) / 2
     (x, y), (other_x, other_y) = before.box.centre, after.box.centre
     if math.hypot(x - other_x, y - other_y) > _MAX_MOVE * size:
@@ -67,7 +67,7 @@ def is_same_face(before: Appearance, after: Appearance) -> bool:
 
 
 def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Correlation of two details, -1 to 1, the best over small shifts."""
+    """The best correlation of two details over small shifts, -1 to 1."""
     inside = one[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
     found = cv2.matchTemplate(other, np.ascontiguousarray(inside), cv2.TM_CCOEFF_NORMED)
     return float(found.max())

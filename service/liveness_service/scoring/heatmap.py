@@ -12,11 +12,14 @@ _STRENGTH = 0.6
 
 
 def heatmap_png(crop: Picture, activation_hw: NDArray[np.float32]) -> bytes:
-    """PNG of the crop that was scored: blue where it speaks for live, red where for spoof, stronger means more.
+    """Colour the crop that was scored: blue speaks for live, red for spoof, and more strongly where it says more.
 
     Args:
         crop: shape (S, S, 3), RGB.
-        activation_hw: logit of live minus logit of spoof at each place of the last feature map.
+        activation_hw: logit of live minus logit of spoof at every position of the last feature map.
+
+    Returns:
+        A PNG of the crop's size.
     """
     size = crop.shape[0]
     strongest = float(np.abs(activation_hw).max()) or 1.0

@@ -1,16 +1,15 @@
 """The loaded model: a verified bundle and the detector that cuts its crops."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import structlog
 
-from liveness_core.bundle import Bundle, BundleError, default_bundle_path, load_bundle
+from liveness_core.bundle import Bundle, BundleError, load_bundle
 from liveness_core.detection import DetectorSpec, DetectorUnavailableError, FaceDetector, create_detector
 from liveness_core.runtime import ProviderError, RuntimeOptions
+from liveness_service.errors import ModelUnavailableError
 from liveness_service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -18,32 +17,25 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is needed to score; it exists only once verified."""
+    """A bundle and a detector that work together; there is none before it was verified."""
 
     bundle: Bundle
     detector: FaceDetector
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFault:
-    """Why there is no model."""
-
-    file: str
-    """What is at fault: a file of the bundle, the detector, or the execution provider."""
-    reason: str
-
-
-def load_model(settings: Settings, fetch: Callable[[], Path] | None = None) -> Model | ModelFault:
-    """Load, verify and warm up. Whatever goes wrong becomes a fault: the service then starts without a model.
+def load_model(path: Path, settings: Settings) -> Model:
+    """Load a bundle, verify it and warm it up.
 
     Args:
+        path: the bundle's folder.
         settings: how to run it.
-        fetch: gives the bundle's folder; that of `LIVENESS_BUNDLE_PATH`, or the default one, where it is None.
+
+    Raises:
+        ModelUnavailableError: it cannot be used; the error names the file at fault and the reason.
     """
-    cv2.setNumThreads(1)  # requests run side by side; OpenCV's own threads would fight them for the cores
     try:
         bundle = load_bundle(
-            fetch() if fetch else settings.bundle_path or default_bundle_path(),
+            path,
             precision=settings.precision,
             runtime=RuntimeOptions(settings.provider, settings.intra_op_threads, settings.device_id),
         )
@@ -51,14 +43,16 @@ def load_model(settings: Settings, fetch: Callable[[], Path] | None = None) -> M
         # The encoder has run in the bundle's self-test; the detector runs here, before the first user waits for it.
         model.detector.detect(np.zeros((480, 640, 3), np.uint8))
     except BundleError as error:
-        return _fault(error.file, error.reason)
+        raise ModelUnavailableError(error.file, error.reason) from error
     except ProviderError as error:
-        return _fault("execution provider", str(error))
+        raise ModelUnavailableError("execution provider", str(error)) from error
     except DetectorUnavailableError as error:
-        return _fault("face detector", str(error))
+        raise ModelUnavailableError("face detector", str(error)) from error
     except Exception as error:
         log.exception("model_load_failed")
-        return _fault("model", f"loading failed unexpectedly ({type(error).__name__}): see the service's log")
+        raise ModelUnavailableError(
+            "model", f"loading failed unexpectedly ({type(error).__name__}): see the service's log"
+        ) from error
     log.info(
         "model_loaded",
         name=bundle.manifest.name,
@@ -69,11 +63,6 @@ def load_model(settings: Settings, fetch: Callable[[], Path] | None = None) -> M
         path=str(bundle.path),
     )
     return model
-
-
-def _fault(file: str, reason: str) -> ModelFault:
-    log.error("model_unavailable", file=file, reason=reason)
-    return ModelFault(file, reason)
 
 
 def _detector(bundle: Bundle, settings: Settings) -> FaceDetector:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from liveness_service.results import MULTIPLE_FACES, NO_FACE, TOO_MANY_FACES, FacePolicy, FaceResult, Verdict
+from liveness_service.results import MULTIPLE_FACES, NO_FACE, TOO_MANY_FACES, FaceResult, Verdict
+from liveness_service.submission import FacePolicy
 
 
 def verdict_of_score(score: float, threshold: float) -> Verdict:

@@ -8,6 +8,7 @@ import pytest
 from liveness_core.scoring import ClipScorer
 from liveness_service.api.schemas import ClipResponse
 from liveness_service.scoring.clip import ClipPipeline
+from liveness_service.submission import Endpoint
 from support.clips import (
     clip,
     nobody,
@@ -304,7 +305,7 @@ def test_a_head_that_fails_gives_no_score(serve, clips_bundle, problem_of, monke
 async def test_more_clips_than_are_taken(running, clips_bundle):
     async with running(bundle_path=clips_bundle, max_inflight_clips=1) as client:
         service = client._transport.app.state.service
-        with service.admit_clip():
+        with service.admit(Endpoint.CLIP):
             refused = await client.post(URL, content=person_clip())
             photo = await client.post("/v1/liveness", content=encoded(astronaut(), "PNG"))
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")

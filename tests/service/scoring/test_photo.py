@@ -10,10 +10,11 @@ from liveness_core.scoring import CropScore, Score
 from liveness_core.types import Box, DetectedFace
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.errors import InvalidParameterError, UnreadableMediaError
-from liveness_service.results import FacePolicy, Verdict
+from liveness_service.results import Verdict
 from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.model import Model
-from liveness_service.scoring.photo import ImagePipeline, ScoreOptions
+from liveness_service.scoring.photo import PhotoPipeline
+from liveness_service.submission import FacePolicy, ScoreOptions
 from support.pictures import astronaut, encoded
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +72,7 @@ def answer(live_bundle):
         batcher.start()
         with ThreadPoolExecutor(1) as threads:
             model = Model(load_bundle(live_bundle), run.detector)
-            pipeline = ImagePipeline(model, batcher, threads, ImageLimits(1_000_000), max_faces)
+            pipeline = PhotoPipeline(model, batcher, threads, ImageLimits(1_000_000), max_faces)
             try:
                 return await pipeline.score(content or encoded(astronaut(), "PNG"), ScoreOptions(**options))
             finally:

@@ -4,8 +4,9 @@ import math
 import pytest
 
 from liveness_core.types import Box, DetectedFace, Quality
-from liveness_service.results import FacePolicy, FaceResult, Verdict
+from liveness_service.results import FaceResult, Verdict
 from liveness_service.scoring.verdict import combine, refusal_of_count, verdict_of_score
+from liveness_service.submission import FacePolicy
 
 FACE = DetectedFace(Box(0, 0, 10, 10), ((2, 3), (8, 3), (5, 5), (3, 8), (7, 8)), 1.0)
 QUALITY = Quality(100, 1, 0.5, 0, 0, 0, 0)
