@@ -1,9 +1,9 @@
 """What a run's temporal head makes of clips in colour, and of the same clips made grey.
 
-    python benchmarks/training/grey_clips.py RUN
+    python recipes/default/grey_clips.py RUN
 
 Test people, each domain that has clips; the threshold is where error rates are equal on development people's clips in
-colour. `benchmarks/grey_pictures.py` does the same with photos, through the service.
+colour. `recipes/default/grey_pictures.py` does the same with photos, through the service.
 """
 
 import argparse

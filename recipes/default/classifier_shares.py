@@ -1,6 +1,6 @@
 """What the share of the teacher's classifier in the score does to the AUC of a run, without training again.
 
-    python benchmarks/training/classifier_shares.py RUN… [--keep SHARE [--grey WEIGHT]]
+    python recipes/default/classifier_shares.py RUN… [--keep SHARE [--grey WEIGHT]]
 
 RUN: a run with `distillation_share`. Labels and marks have a linear classifier each on one embedding, and the share has
 no part in training, so every share is a run that could have been trained. Percent, by frames, as a Markdown table for

@@ -1,6 +1,6 @@
 """Gives a bundle from before `reference_scores` the scores of its development people; nothing else of it changes.
 
-    python benchmarks/add_reference_scores.py models/default ../shared/pad-data ../public-faces
+    python recipes/default/add_reference_scores.py models/default ../shared/pad-data ../public-faces
 
 The data are those that it was trained on, as `liveness-train train` took them; `liveness-train export` writes the field
 itself since then.

@@ -1,6 +1,7 @@
 """Scores labelled pictures through the service's own pipeline, file in, verdict out, and gives the error rates.
 
-    python benchmarks/evaluate.py DATA --out OUT [--bundle models/default] [--held-out DOMAIN=BUNDLE …] [--peer PEERS]
+    python recipes/default/evaluate.py DATA --out OUT [--bundle models/default] [--held-out DOMAIN=BUNDLE …]
+        [--peer PEERS]
 
 DATA: a folder with an index.csv (docs/training.md). The bundle is measured on the people of each domain that it was not
 trained on; each held-out bundle, of the same recipe without a domain, on the whole of that domain. Thresholds are the

@@ -1,6 +1,6 @@
 """How many live people a bundle refuses and how many attacks pass, in colour and with the same pictures made grey.
 
-    python benchmarks/grey_pictures.py DATA [--bundle models/default] [--people 15] [--peer PEERS]
+    python recipes/default/grey_pictures.py DATA [--bundle models/default] [--people 15] [--peer PEERS]
 
 One live picture and one attack each of some people of each domain that has attacks, test people only, at the operating
 point `eer`; with --peer also the reference of `evaluate.py`, at its 0.5.

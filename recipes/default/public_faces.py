@@ -1,7 +1,7 @@
 """More real faces to train on, from public repositories: picks them out of clones and writes an `index.csv`.
 
     git clone https://github.com/OWNER/NAME CLONES/OWNER/NAME      # for each of REPOSITORIES, bare or not
-    python benchmarks/training/public_faces.py CLONES OUT --beside PAD_DATA
+    python recipes/default/public_faces.py CLONES OUT --beside PAD_DATA
     liveness-train train PAD_DATA OUT …
 
 Three domains come of it. `public`: phones and prints in hands, live pictures from web cameras, cars and the web;

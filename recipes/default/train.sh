@@ -2,9 +2,9 @@
 # Trains, measures and exports models/default: the run on all domains, the same recipe without each of the four attack
 # domains, a temporal head on the first one's frozen encoder, and a bundle of each.
 #
-#   benchmarks/train_default.sh DATA PUBLIC INIT PEERS RUNS BUNDLE VERSION
+#   recipes/default/train.sh DATA PUBLIC INIT PEERS RUNS BUNDLE VERSION
 #
-# DATA: a folder like ../shared/pad-data; PUBLIC: what benchmarks/training/public_faces.py makes; INIT: ImageNet weights
+# DATA: a folder like ../shared/pad-data; PUBLIC: what recipes/default/public_faces.py makes; INIT: ImageNet weights
 # of MobileNetV2; PEERS: folder of the two networks of Silent-Face-Anti-Spoofing, which are learned from. Two lanes of
 # one core each: about two hours on two cores without AVX-512 that do nothing else. What is done is kept in RUNS; the
 # same command goes on. Afterwards `make evaluate HELD_OUT=RUNS` measures all five bundles through the service.
@@ -25,7 +25,7 @@ licences=(
   --licence 'celeba_spoof=subsets of CelebA-Spoof, non-commercial research'
   --licence 'lfw_gray=Labeled Faces in the Wild, grey, live only, research'
   --licence 'lfw_colour=Labeled Faces in the Wild, live only, research'
-  --licence 'public=pictures from public repositories, terms not stated (benchmarks/training/public_faces.py names them)'
+  --licence 'public=pictures from public repositories, terms not stated (recipes/default/public_faces.py names them)'
 )
 
 run() { # NAME INIT OPTIONS…: unless it has ended

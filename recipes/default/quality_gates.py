@@ -1,6 +1,6 @@
 """Where the error rises: what the quality gates of a bundle are set by, with the plot.
 
-    python benchmarks/quality_gates.py DATA --out OUT [--bundle models/default] [--held-out DOMAIN=BUNDLE …]
+    python recipes/default/quality_gates.py DATA --out OUT [--bundle models/default] [--held-out DOMAIN=BUNDLE …]
 
 The pictures are scored through the service's pipeline with its gates open: development people by the bundle, and whole
 domains by bundles of the same recipe that were not trained on them. For each measure the share of wrong verdicts at the

@@ -2,7 +2,7 @@
 # The paper's components on public data: leave-one-domain-out over the four attack domains of a folder like
 # ../shared/pad-data (see docs/training.md for its format), with the paper's settings but for what is set below.
 #
-#   benchmarks/leave_one_domain_out.sh DATA INIT RUNS
+#   recipes/paper/leave_one_domain_out.sh DATA INIT RUNS
 #
 # INIT: ImageNet weights of MobileNetV2. Three to four hours on two cores that do nothing else. What is done is kept in
 # RUNS; the same command goes on. The tables of RESULTS.md are what it prints in the end.
