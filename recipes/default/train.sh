@@ -69,3 +69,13 @@ done
 "$train" export "$runs/head" "$bundle" --version "$version" --precision int8 --precision fp16 \
   --failures "$(dirname "$0")/evaluation/failures.md" \
   "${held_out[@]}" "${licences[@]}"
+
+# Settings and figures of all runs in one file: recipes/default/runs.json is that of the bundle in models/default.
+"${PYTHON:-python3}" - "$runs" all head "${domains[@]/#/without-}" <<'END'
+import json, pathlib, sys
+
+folder, names = pathlib.Path(sys.argv[1]), sys.argv[2:]
+files = {"settings": "run.json", "metrics": "metrics.json"}
+runs = {name: {key: json.loads((folder / name / file).read_text()) for key, file in files.items()} for name in names}
+(folder / "runs.json").write_text(json.dumps(runs, indent=1) + "\n")
+END
