@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from liveness_service.api.access import Service, requires
 from liveness_service.api.audit import audit_log
-from liveness_service.api.examples import REFUSED
+from liveness_service.api.openapi import REFUSED
 from liveness_service.api.problems import MEDIA_TYPE, Problem
 from liveness_service.keys import Permission
 

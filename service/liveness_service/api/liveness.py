@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from liveness_service.api.access import Service, requires
 from liveness_service.api.audit import record_verdict
 from liveness_service.api.context import CLIENT_CLOSED
-from liveness_service.api.examples import (
+from liveness_service.api.openapi import (
     CLIP_BODY,
     CLIP_DESCRIPTION,
     CLIP_RESPONSES,

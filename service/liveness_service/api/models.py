@@ -10,7 +10,7 @@ from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_service.api.access import Service, requires
-from liveness_service.api.examples import REFUSED, UNAVAILABLE
+from liveness_service.api.openapi import REFUSED, UNAVAILABLE
 from liveness_service.keys import Permission
 from liveness_service.scoring.model import Model
 

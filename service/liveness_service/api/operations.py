@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from liveness_service.api.access import GuardedRoute, Service, requires
-from liveness_service.api.examples import REFUSED, ROLE_REFUSED
+from liveness_service.api.openapi import REFUSED, ROLE_REFUSED
 from liveness_service.keys import Permission
 from liveness_service.registry.engine import Engine
 from liveness_service.registry.roles import Share
