@@ -7,7 +7,6 @@ from PIL import Image
 
 from liveness_core.bundle import load_bundle
 from liveness_core.scoring import CropScore, Score
-from liveness_core.types import Box, DetectedFace
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.errors import InvalidParameterError, UnreadableMediaError
 from liveness_service.results import Verdict
@@ -15,37 +14,10 @@ from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.model import Model
 from liveness_service.scoring.photo import PhotoPipeline
 from liveness_service.submission import FacePolicy, ScoreOptions
+from support.fakes import FakeDetector, face
 from support.pictures import astronaut, encoded
 
 pytestmark = pytest.mark.anyio
-
-# Where the astronaut's face is, for a detector that is told.
-BOX = (178.0, 59.0, 268.0, 173.0)
-POINTS = np.array([[204.0, 101.0], [247.0, 104.0], [225.0, 129.0], [202.0, 140.0], [245.0, 142.0]])
-
-
-def face(*, dx=0.0, dy=0.0, scale=1.0, turn_deg=0.0, confidence=0.99):
-    x1, y1, x2, y2 = BOX
-    centre = np.array([(x1 + x2) / 2, (y1 + y2) / 2])
-    angle = np.radians(turn_deg)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shift = np.array([dx, dy])
-    points = (POINTS - centre) @ turn.T * scale + centre + shift
-    corner = (np.array([x1, y1]) - centre) * scale + centre + shift
-    opposite = (np.array([x2, y2]) - centre) * scale + centre + shift
-    return DetectedFace(Box(*corner, *opposite), tuple(map(tuple, points.tolist())), confidence)
-
-
-class FakeDetector:
-    name = "fake"
-
-    def __init__(self, faces):
-        self.faces = faces
-        self.pictures = []
-
-    def detect(self, picture, *, least_share=0.0):
-        self.pictures.append(picture)
-        return list(self.faces)
 
 
 class FakeScorer:
