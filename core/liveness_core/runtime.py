@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 Provider = Literal["auto", "cpu", "cuda"]
 
@@ -35,27 +36,28 @@ class RuntimeOptions:
     """Which GPU, counted from 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output of a network."""
+class TensorSpec(BaseModel):
+    """One input or output of a network: as the network has it, or as a bundle's manifest declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     dtype: str
     """NumPy's name, e.g. `float32`."""
     shape: tuple[int | None, ...]
-    """None where the dimension is free."""
+    """None (null in JSON) where the dimension is free."""
 
 
 class TensorSession(Protocol):
     """A loaded network. Implementations are safe to call from several threads at once."""
 
     @property
-    def inputs(self) -> Sequence[TensorInfo]:
+    def inputs(self) -> Sequence[TensorSpec]:
         """What it takes."""
         ...
 
     @property
-    def outputs(self) -> Sequence[TensorInfo]:
+    def outputs(self) -> Sequence[TensorSpec]:
         """What it gives."""
         ...
 
@@ -156,6 +158,6 @@ _DTYPES = {
 }
 
 
-def _info(node: Any) -> TensorInfo:  # onnxruntime ships no types
+def _info(node: Any) -> TensorSpec:  # onnxruntime ships no types
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return TensorInfo(node.name, _DTYPES.get(node.type, node.type), shape)
+    return TensorSpec(name=node.name, dtype=_DTYPES.get(node.type, node.type), shape=shape)

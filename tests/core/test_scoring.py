@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from liveness_core.clips import ClipSpec
 from liveness_core.preprocess import PreprocessSpec
-from liveness_core.runtime import OrtSession, TensorInfo
+from liveness_core.runtime import OrtSession, TensorSpec
 from liveness_core.scoring import LIVE, SPOOF, ClipScorer, ScoreError, Scorer, live_probability
 from support.pictures import astronaut
 from support.tiny_bundle import DEPTH, FRAMES, classifier_bytes, encoder_bytes, temporal_bytes
@@ -22,8 +22,10 @@ class FixedSession:
 
     def __init__(self, **outputs):
         self._rows = {name: np.asarray(row, np.float32) for name, row in outputs.items()}
-        self.inputs = (TensorInfo("x", "float32", (None,)),)
-        self.outputs = tuple(TensorInfo(name, "float32", (None, *row.shape)) for name, row in self._rows.items())
+        self.inputs = (TensorSpec(name="x", dtype="float32", shape=(None,)),)
+        self.outputs = tuple(
+            TensorSpec(name=name, dtype="float32", shape=(None, *row.shape)) for name, row in self._rows.items()
+        )
         self.asked = []
 
     def run(self, feeds, outputs):

@@ -11,10 +11,10 @@ from liveness_core.bundle.manifest import (
     Parity,
     Provenance,
     TemporalHead,
-    TensorSpec,
     Variant,
 )
 from liveness_core.bundle.save import save_bundle
+from liveness_core.runtime import TensorSpec
 
 __all__ = [
     "Bundle",

@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from liveness_core.bundle.errors import BundleError
-from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, TensorSpec, Variant
+from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, Variant
 from liveness_core.bundle.self_test import self_test
-from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
+from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions, TensorSpec
 from liveness_core.scoring import ClipScorer, Scorer
 
 MANIFEST_FILE = "bundle.json"
@@ -141,7 +141,7 @@ def _open(
         ("input", session.inputs, contract[0], network.inputs),
         ("output", session.outputs, contract[1], network.outputs),
     ):
-        held = {info.name: TensorSpec(name=info.name, dtype=info.dtype, shape=info.shape) for info in actual}
+        held = {spec.name: spec for spec in actual}
         for spec in (*required, *declared):
             found = held.get(spec.name)
             if found is None:

@@ -13,6 +13,7 @@ from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
+from liveness_core.runtime import TensorSpec
 
 SCHEMA_VERSION = 1
 
@@ -21,15 +22,6 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Precision = Literal["fp32", "fp16", "int8"]
-
-
-class TensorSpec(Part):
-    """One input or output of a network."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-    """null where the dimension is free."""
 
 
 class NetworkFile(Part):
