@@ -31,7 +31,10 @@ def photo_scores(bundle: Bundle, crops: CropSet, rows: Sequence[int]) -> Labelle
 
 
 def clip_scores(bundle: Bundle, crops: CropSet, clips: Sequence[Clip]) -> LabelledScores:
-    scores = [bundle.clip_scorer.score([list(service_images(crops, clip.rows))])[0].score for clip in clips]
+    scores = []
+    for clip in clips:
+        embedding_TD = bundle.scorer.embed(list(service_images(crops, clip.rows)))
+        scores += bundle.clip_scorer.score_embeddings(embedding_TD[None]).tolist()
     return labelled([clip.sample.live for clip in clips], scores)
 
 

@@ -33,16 +33,6 @@ class CropScore:
     """Class activation map of shape (h, w), logit of live minus logit of spoof at each place; None unless asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClipScore:
-    """What the networks say of one clip."""
-
-    score: Score
-    """The clip's, by the temporal head."""
-    frame_scores: tuple[Score, ...]
-    """T, each of one frame as of a photo, in order."""
-
-
 class Scorer:
     """Scores crops. Safe to call from several threads at once."""
 
@@ -110,46 +100,30 @@ class Scorer:
 
 
 class ClipScorer:
-    """Scores clips, on the embeddings of the encoder that scores photos. Safe to call from several threads at once."""
+    """Scores clips from the embeddings of their frames. Safe to call from several threads at once."""
 
-    def __init__(self, scorer: Scorer, temporal: TensorSession, clip: ClipSpec, temperature: float) -> None:
-        self._scorer = scorer
+    def __init__(self, temporal: TensorSession, clip: ClipSpec, temperature: float) -> None:
         self._temporal = temporal
         self._temperature = temperature
         self.clip = clip
         """Which frames of a clip it wants."""
 
-    def score(self, clips: Sequence[Sequence[Picture]]) -> list[ClipScore]:
-        """Score clips as one batch; the encoder runs once, on all their frames.
+    def score_embeddings(self, embeddings_BTD: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Score clips as one batch.
 
         Args:
-            clips: T RGB crops of shape (S, S, 3) each, in the order of time, cut by `alignment.align`.
+            embeddings_BTD: the encoder's embeddings of the T frames of each clip, in the order of time.
+
+        Returns:
+            Probability of live for each clip, shape (B,).
 
         Raises:
-            ValueError: a clip has another number of frames.
-            ScoreError: a logit, of a clip or of a frame, is not a finite number.
-            NetworkError: the runtime failed.
-        """
-        if not clips:
-            return []
-        frames = self.clip.frames
-        if wrong := [len(clip) for clip in clips if len(clip) != frames]:
-            raise ValueError(f"a clip has {wrong[0]} frames, expected {frames}")
-        embedding_ND = self._scorer.embed([crop for clip in clips for crop in clip])
-        frame_scores_BT = self._scorer.score_embeddings(embedding_ND).reshape(len(clips), frames)
-        scores_B = self.score_embeddings(embedding_ND.reshape(len(clips), frames, -1))
-        return [
-            ClipScore(Score(float(score)), tuple(Score(float(each)) for each in frame_scores))
-            for score, frame_scores in zip(scores_B, frame_scores_BT, strict=True)
-        ]
-
-    def score_embeddings(self, embeddings_BTD: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The scores, shape (B,), of clips whose frames are embedded already.
-
-        Raises:
+            ValueError: the clips do not have T frames.
             ScoreError: a logit is not a finite number.
             NetworkError: the runtime failed.
         """
+        if (given := embeddings_BTD.shape[1]) != self.clip.frames:
+            raise ValueError(f"a clip has {given} frames, expected {self.clip.frames}")
         return _finite_scores(self._temporal.run({"embeddings": embeddings_BTD}, ["logits"])[0], self._temperature)
 
 

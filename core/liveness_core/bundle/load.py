@@ -53,7 +53,7 @@ def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOpt
     clip_scorer = None
     if (head := manifest.temporal) is not None:
         temporal = _open(head.network, contents, runtime, _temporal_contract(head.clip.frames, depth))
-        clip_scorer = ClipScorer(scorer, temporal, head.clip, head.temperature)
+        clip_scorer = ClipScorer(temporal, head.clip, head.temperature)
     self_test(manifest, variant, contents[manifest.golden], scorer, clip_scorer)
     return Bundle(path, manifest, variant, scorer, clip_scorer)
 
