@@ -244,7 +244,7 @@ class _Look:
         marks = [time.perf_counter()]
         with stage("detect", frame=frame.position):
             # Where there must be no other face, the first frame and the last are searched whole.
-            faces = self._tracker.find(frame.pixels, frame.position, whole=frame.position in self._whole).faces
+            faces = self._tracker.find(frame.pixels, frame.position, whole=frame.position in self._whole)
         marks.append(time.perf_counter())
         with stage("align", frame=frame.position):
             usable = self._judge(frame, faces)
