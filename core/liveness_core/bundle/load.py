@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from liveness_core.bundle.errors import BundleError
+from liveness_core.bundle.errors import BundleError, BundleFolderError
 from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, Variant
 from liveness_core.bundle.self_test import self_test
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions, TensorSpec
@@ -36,7 +36,8 @@ def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOpt
         runtime: provider and threads.
 
     Raises:
-        BundleError: anything is missing, changed, of another shape, or scores differently than it did.
+        BundleFolderError: there is no such folder.
+        BundleError: a file is missing or changed, a tensor has another shape, or a golden case another score.
         ProviderError: the provider asked for does not run.
     """
     manifest = read_manifest(path)
@@ -62,10 +63,11 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check `bundle.json` alone, without the files that it names.
 
     Raises:
-        BundleError: it is missing, not a manifest of this schema version, or changed since it was written.
+        BundleFolderError: there is no such folder.
+        BundleError: the manifest is missing, not of this schema version, or changed since it was written.
     """
     if not path.is_dir():
-        raise BundleError(str(path), "there is no such folder: check LIVENESS_BUNDLE_PATH")
+        raise BundleFolderError(str(path), "there is no such folder")
     try:
         text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
     except FileNotFoundError as error:

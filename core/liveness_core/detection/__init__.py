@@ -5,13 +5,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from liveness_core.detection import mtcnn, scrfd, yunet
-from liveness_core.detection.base import DetectorUnavailableError, FaceDetector
+from liveness_core.detection.base import DetectorModelError, DetectorUnavailableError, FaceDetector
 from liveness_core.detection.mtcnn import MtcnnDetector
 from liveness_core.detection.scrfd import ScrfdDetector
 from liveness_core.detection.yunet import YunetDetector
 from liveness_core.runtime import RuntimeOptions
 
-__all__ = ["DetectorName", "DetectorSpec", "DetectorUnavailableError", "FaceDetector", "create_detector"]
+__all__ = [
+    "DetectorModelError",
+    "DetectorName",
+    "DetectorSpec",
+    "DetectorUnavailableError",
+    "FaceDetector",
+    "create_detector",
+]
 
 DetectorName = Literal["mtcnn", "scrfd", "yunet"]
 
@@ -52,12 +59,13 @@ def create_detector(
         runtime: provider and threads.
 
     Raises:
-        DetectorUnavailableError: its package or weights are missing.
+        DetectorModelError: it needs a model file, and none was given or there is none.
+        DetectorUnavailableError: its package or weights are missing or unusable.
     """
     if spec.name == "mtcnn":
         return MtcnnDetector(runtime, min_confidence=spec.min_confidence)
     if model is None:
-        raise DetectorUnavailableError(f"{spec.name} needs a model file: set LIVENESS_DETECTOR_MODEL")
+        raise DetectorModelError(f"{spec.name} needs a model file")
     if spec.name == "scrfd":
         return ScrfdDetector(model, runtime, min_confidence=spec.min_confidence)
     return YunetDetector(model, min_confidence=spec.min_confidence)

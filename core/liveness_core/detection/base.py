@@ -25,7 +25,11 @@ class FaceDetector(Protocol):
 
 
 class DetectorUnavailableError(RuntimeError):
-    """A detector's package or weights are missing; the message says what to install or set."""
+    """A detector's package or weights are missing or unusable; the message says what to check."""
+
+
+class DetectorModelError(DetectorUnavailableError):
+    """No model file was given, or there is none at the path given. Whoever gave it knows which setting to check."""
 
 
 def largest_first(faces: list[DetectedFace]) -> list[DetectedFace]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import cv2
 
-from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection.base import DetectorModelError, DetectorUnavailableError, largest_first
 from liveness_core.detection.scaling import enlarge_face, shrink_to
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
 from liveness_core.types import Box, DetectedFace, Picture
@@ -40,7 +40,8 @@ class ScrfdDetector:
             packs_root: where insightface keeps model packs.
 
         Raises:
-            DetectorUnavailableError: insightface or the model is missing, or the model has no landmarks.
+            DetectorModelError: the model is missing.
+            DetectorUnavailableError: insightface is missing, or the model cannot be run or has no landmarks.
         """
         path = _find(model, packs_root.expanduser())
         try:
@@ -94,8 +95,7 @@ def _find(model: str | Path, packs_root: Path) -> Path:
     pack = packs_root / str(model)
     found = sorted([*pack.glob("det_*.onnx"), *pack.glob("scrfd*.onnx")])
     if not found:
-        raise DetectorUnavailableError(
-            f"scrfd: {model} is neither a model file nor a model pack with a detector under {packs_root}: "
-            "check LIVENESS_DETECTOR_MODEL"
+        raise DetectorModelError(
+            f"scrfd: {model} is neither a model file nor a model pack with a detector under {packs_root}"
         )
     return found[0]

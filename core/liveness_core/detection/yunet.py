@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection.base import DetectorModelError, DetectorUnavailableError, largest_first
 from liveness_core.detection.scaling import enlarge_face, shrink_to
 from liveness_core.types import Box, DetectedFace, Picture
 
@@ -28,10 +28,11 @@ class YunetDetector:
             max_side_px: larger pictures are reduced to this before the search.
 
         Raises:
-            DetectorUnavailableError: the file is missing or OpenCV cannot run it.
+            DetectorModelError: the file is missing.
+            DetectorUnavailableError: OpenCV cannot run it.
         """
         if not Path(model).is_file():
-            raise DetectorUnavailableError(f"yunet: {model} is not a file: check LIVENESS_DETECTOR_MODEL")
+            raise DetectorModelError(f"yunet: {model} is not a file")
         try:
             self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_confidence, 0.3, 1000)
             # OpenCV loads any network; that it is no YuNet shows only when it runs.

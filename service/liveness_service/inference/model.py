@@ -8,8 +8,14 @@ import cv2
 import numpy as np
 import structlog
 
-from liveness_core.bundle import Bundle, BundleError, default_bundle_path, load_bundle
-from liveness_core.detection import DetectorSpec, DetectorUnavailableError, FaceDetector, create_detector
+from liveness_core.bundle import Bundle, BundleError, BundleFolderError, default_bundle_path, load_bundle
+from liveness_core.detection import (
+    DetectorModelError,
+    DetectorSpec,
+    DetectorUnavailableError,
+    FaceDetector,
+    create_detector,
+)
 from liveness_core.runtime import ProviderError, RuntimeOptions
 from liveness_service.settings import Settings
 
@@ -50,10 +56,14 @@ def load_model(settings: Settings, fetch: Callable[[], Path] | None = None) -> M
         model = Model(bundle, _detector(bundle, settings))
         # The encoder has run in the bundle's self-test; the detector runs here, before the first user waits for it.
         model.detector.detect(np.zeros((480, 640, 3), np.uint8))
+    except BundleFolderError as error:
+        return _fault(error.file, f"{error.reason}: check LIVENESS_BUNDLE_PATH")
     except BundleError as error:
         return _fault(error.file, error.reason)
     except ProviderError as error:
         return _fault("execution provider", str(error))
+    except DetectorModelError as error:
+        return _fault("face detector", f"{error}: check LIVENESS_DETECTOR_MODEL")
     except DetectorUnavailableError as error:
         return _fault("face detector", str(error))
     except Exception as error:
