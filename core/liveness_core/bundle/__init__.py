@@ -1,4 +1,4 @@
-"""The model bundle: the folder in which training and the service meet. See docs/bundle.md for its format."""
+"""The model bundle: the folder that training writes and the service loads. docs/bundle.md describes its format."""
 
 from liveness_core.bundle.errors import BundleError, BundleFolderError
 from liveness_core.bundle.golden import GoldenCases

@@ -1,4 +1,4 @@
-"""Reading a bundle. It is verified file by file, tensor by tensor and score by score before it may be used."""
+"""Reading a bundle. Its files, the tensors of its networks and its golden scores are verified before it can be used."""
 
 import hashlib
 from dataclasses import dataclass
@@ -24,28 +24,28 @@ class Bundle:
     variant: Variant
     scorer: Scorer
     clip_scorer: ClipScorer | None = None
-    """None where the bundle has no temporal head: it scores photos only."""
+    """None if the bundle has no temporal head: it then scores photos only."""
 
 
 def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOptions | None = None) -> Bundle:
     """Read and verify a bundle.
 
     Args:
-        path: its folder.
-        precision: which variant to run; None takes the manifest's first.
+        path: folder of the bundle.
+        precision: the variant to run; None takes the first one of the manifest.
         runtime: provider and threads.
 
     Raises:
         BundleFolderError: there is no such folder.
         BundleError: a file is missing or changed, a tensor has another shape, or a golden case another score.
-        ProviderError: the provider asked for does not run.
+        ProviderError: the provider that was asked for does not work.
     """
     manifest = read_manifest(path)
     contents = {name: _read(path, name, digest) for name, digest in manifest.files.items()}
     variant = manifest.variant(precision)
     if variant is None:
-        held = ", ".join(each.precision for each in manifest.variants)
-        raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {held}")
+        precisions = ", ".join(variant.precision for variant in manifest.variants)
+        raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {precisions}")
     size = manifest.preprocess.size
     encoder = _open(variant.encoder, contents, runtime, _encoder_contract(size))
     depth = next(output.shape[1] for output in encoder.outputs if output.name == "embedding")
@@ -134,7 +134,7 @@ def _open(
     runtime: RuntimeOptions | None,
     contract: tuple[list[TensorSpec], list[TensorSpec]],
 ) -> OrtSession:
-    """Load a network and hold its tensors against the contract and against the manifest."""
+    """Load a network and check its tensors against the contract of all bundles and against the manifest."""
     try:
         session = OrtSession(contents[network.file], runtime)
     except NetworkError as error:
@@ -159,7 +159,7 @@ def _open(
 
 
 def _fits(actual: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
-    """Same rank, and the same size wherever the expectation names one; the batch must stay free."""
+    """Whether the ranks agree, and the sizes wherever one is expected. The first dimension, the batch, must be free."""
     return (
         len(actual) == len(expected)
         and actual[0] is None

@@ -1,4 +1,4 @@
-"""Face detectors, each behind the Protocol `FaceDetector`, and the one place that chooses among them."""
+"""Face detectors, all used through the Protocol `FaceDetector`, and the function that makes the chosen one."""
 
 from typing import Any, Literal
 
@@ -31,13 +31,13 @@ _MIN_CONFIDENCE = {
 
 
 class DetectorSpec(BaseModel):
-    """Which detector cuts the crops, and how; a bundle names the one that its training used."""
+    """Which detector finds the faces, and with which threshold. A bundle names the one that its training used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: DetectorName = "mtcnn"
     min_confidence: float = Field(default=mtcnn.MIN_CONFIDENCE, ge=0.1, le=0.999)
-    """Least confidence for a face, on this detector's own scale; by default the detector's own limit."""
+    """Least confidence of a face, on this detector's own scale; by default the detector's own limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -55,7 +55,7 @@ def create_detector(
 
     Args:
         spec: name and threshold.
-        model: model file (scrfd, yunet) or model pack (scrfd); mtcnn brings its own.
+        model: model file (scrfd, yunet) or model pack (scrfd). mtcnn has its own and ignores this.
         runtime: provider and threads.
 
     Raises:

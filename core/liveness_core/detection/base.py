@@ -1,4 +1,4 @@
-"""What every face detector offers."""
+"""The interface of every face detector, and its errors."""
 
 from typing import Protocol
 
@@ -10,16 +10,16 @@ class FaceDetector(Protocol):
 
     @property
     def name(self) -> str:
-        """The name by which settings and bundles choose it."""
+        """The name that settings and bundles choose it by."""
         ...
 
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
-        """Find the faces of an upright RGB picture, largest first; an empty list where there is none.
+        """Find the faces of an upright RGB picture, largest first; an empty list if there is none.
 
         Args:
             picture: shape (H, W, 3).
-            least_share: faces below this share of the picture's shorter side need not be found, which saves time in
-                some detectors.
+            least_share: faces smaller than this share of the picture's shorter side need not be found. Some detectors
+                are faster for it.
         """
         ...
 
@@ -33,5 +33,5 @@ class DetectorModelError(DetectorUnavailableError):
 
 
 def largest_first(faces: list[DetectedFace]) -> list[DetectedFace]:
-    """The order in which detectors report faces."""
+    """Sort faces as detectors report them: the largest box first."""
     return sorted(faces, key=lambda face: face.box.area, reverse=True)

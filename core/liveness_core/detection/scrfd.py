@@ -1,4 +1,4 @@
-"""SCRFD (Guo et al., 2021) through insightface's model zoo, from a model file or an installed model pack."""
+"""SCRFD (Guo et al., 2021), run by insightface's model zoo from a model file or an installed model pack."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,14 +12,14 @@ from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
 from liveness_core.types import Box, DetectedFace, Picture
 
 MIN_CONFIDENCE = 0.5
-"""Confidence from which SCRFD's find is taken for a face."""
+"""Least confidence of SCRFD at which a box counts as a face."""
 
 _INPUT_SIZE = (640, 640)
 _MAX_ASPECT = 64
 
 
 class ScrfdDetector:
-    """SCRFD with five landmarks."""
+    """The detector SCRFD, with five landmarks."""
 
     name = "scrfd"
 
@@ -36,7 +36,7 @@ class ScrfdDetector:
         Args:
             model: an ONNX file, or the name of a model pack under `packs_root`, e.g. `buffalo_l`.
             runtime: provider and threads.
-            min_confidence: least confidence for a face, 0 to 1.
+            min_confidence: least confidence of a face, 0 to 1.
             packs_root: where insightface keeps model packs.
 
         Raises:
@@ -53,7 +53,7 @@ class ScrfdDetector:
             ) from error
         try:
             session = OrtSession(path.read_bytes(), runtime, fixed_shapes=False)
-            # Our session and not insightface's own, so that provider and threads are those of the whole process.
+            # insightface gets our session, so that it runs on the provider and threads that were asked for.
             self._scrfd: Any = zoo.SCRFD(str(path), session=session.native, static_shape_sessions=False)
         except (NetworkError, OSError) as error:
             raise DetectorUnavailableError(f"scrfd: {path} cannot be loaded: {error}") from error
@@ -64,17 +64,17 @@ class ScrfdDetector:
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:  # noqa: ARG002 (searches all sizes at once)
         """See `FaceDetector.detect`."""
         reduced, factor = shrink_to(picture, 1280)
-        # insightface would shrink the short side of such a strip to nothing and fail; no face fits into it.
+        # insightface would shrink the short side of such a strip to zero and fail; no face fits into it anyway.
         if max(reduced.shape[:2]) > _MAX_ASPECT * min(reduced.shape[:2]):
             return []
         found = self._search(reduced, 0)
         if not found:
-            # A face that fills the picture is too large for the network's anchors: look again with black around it.
+            # A face that fills the picture is too large for the network's anchors: search again with a black border.
             found = self._search(reduced, max(reduced.shape[:2]))
         return largest_first([enlarge_face(face, factor) for face in found])
 
     def _search(self, picture: Picture, border: int) -> list[DetectedFace]:
-        """Faces of the picture after it got a black border this wide; in the picture's own coordinates."""
+        """Find faces after adding a black border of this many pixels; coordinates are those of the picture itself."""
         bgr = cv2.copyMakeBorder(picture[..., ::-1], border, border, border, border, cv2.BORDER_CONSTANT)
         rows, landmarks = self._scrfd.detect(bgr, input_size=_INPUT_SIZE, det_thresh=self._min_confidence)
         faces = []

@@ -183,10 +183,10 @@ def test_operating_points_of_clips_have_the_names_of_those_of_images(with_head):
     head = with_head.temporal.model_dump()
     points = dict(head["operating_points"])
     extra = OperatingPoint(threshold=0.5, chosen_on="nothing", apcer=0, bpcer=0).model_dump()
-    with pytest.raises(ValidationError, match="lax is among those of images or of clips only"):
+    with pytest.raises(ValidationError, match="lax is in one of the two only"):
         changed(with_head, temporal={**head, "operating_points": {**points, "lax": extra}})
     del points["strict"]
-    with pytest.raises(ValidationError, match="strict is among those of images or of clips only"):
+    with pytest.raises(ValidationError, match="strict is in one of the two only"):
         changed(with_head, temporal={**head, "operating_points": points})
 
 
