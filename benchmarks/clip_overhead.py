@@ -41,7 +41,7 @@ def bare(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
     spec = bundle.manifest.preprocess
     video, tracker, crops = VideoReader(io.BytesIO(content)), FaceTracker(detector), []
     for frame in video.read(SPEC.positions(video.frames)):
-        (face,) = tracker.find(frame.pixels, frame.position).faces
+        (face,) = tracker.find(frame.pixels, frame.position)
         crops.append(align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels)
     bundle.scorer.score(crops)
 

@@ -44,7 +44,7 @@ def main() -> None:
         tracker, seen = FaceTracker(detector), []
         for position, row in enumerate(rows):
             picture = cv2.cvtColor(cv2.imread(str(options.data / row["path"])), cv2.COLOR_BGR2RGB)
-            faces = tracker.find(picture, position).faces
+            faces = tracker.find(picture, position)
             if faces:
                 seen.append(appearance(picture, faces[0]))
         looks[name], subjects[name] = seen, rows[0]["subject"]

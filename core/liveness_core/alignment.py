@@ -1,13 +1,14 @@
 """The crop rule: from a detected face to a square picture of it with level eyes.
 
-The rule is part of the model: the same network scores a good deal worse on crops cut by another one. It is therefore
-written once, here, for training and for the service, and its only parameter, the margin, travels in the bundle.
+The rule is part of the model: the same network scores much worse on crops that another rule cut. So it is written once,
+here, for training and for the service, and its only parameter, the margin, is kept in the bundle.
 
-1. Size of the face: the geometric mean of its box's sides. Centre: the box's centre.
-2. The crop is a square of `margin` x size about the centre, turned so that the eyes are level.
-3. Where that square does not fit into the picture its side shrinks until it does, then it is shifted inside. No pixel
-   is ever invented: replicated or black borders are themselves something that a network learns to read.
-4. It is resized to `size` pixels; when that shrinks it, by area averaging, so that fine screen patterns do not alias.
+1. The size of the face is the geometric mean of the sides of its box, its centre is the centre of the box.
+2. The crop is a square with the side `margin` x size around that centre, turned so that the eyes are level.
+3. Where the square does not fit into the picture, it shrinks until it does and is then shifted inside. No pixel is ever
+   invented, since a network would learn to recognise replicated or black borders.
+4. The square is resized to `size` pixels. Where that shrinks it, areas are averaged, so that fine screen patterns do
+   not turn into moire.
 """
 
 import math
@@ -21,7 +22,7 @@ from liveness_core.types import AlignedFace, Box, DetectedFace, Picture, Point
 
 @dataclass(frozen=True, slots=True)
 class CropSquare:
-    """Where a crop lies in the picture: a square about `centre`, turned by `angle_deg` (clockwise on the screen)."""
+    """Where a crop lies in the picture: a square around `centre`, turned clockwise on the screen by `angle_deg`."""
 
     centre: Point
     side_px: float
@@ -29,12 +30,12 @@ class CropSquare:
 
 
 def face_size(box: Box) -> float:
-    """Size of a face in pixels: geometric mean of the box's sides, which varies least between detectors."""
+    """Size of a face in pixels: the geometric mean of the box's sides, which differs least between detectors."""
     return math.sqrt(max(box.width, 1.0) * max(box.height, 1.0))
 
 
 def eye_angle_deg(face: DetectedFace) -> float:
-    """Angle of the line through the eyes in degrees; 0 is level, positive is clockwise on the screen."""
+    """Angle of the line through the eyes, in degrees: 0 is level, positive is clockwise on the screen."""
     (left_x, left_y), (right_x, right_y) = face.landmarks[0], face.landmarks[1]
     return math.degrees(math.atan2(right_y - left_y, right_x - left_x))
 
@@ -42,7 +43,7 @@ def eye_angle_deg(face: DetectedFace) -> float:
 def crop_square(face: DetectedFace, width: int, height: int, margin: float) -> CropSquare:
     """Place the crop by steps 1 to 3 of the rule in a picture of `width` x `height` pixels."""
     angle = eye_angle_deg(face)
-    # A turned square of side 1 needs this much width, and as much height.
+    # Width, and height, that a turned square of side 1 takes up.
     spread = abs(math.cos(math.radians(angle))) + abs(math.sin(math.radians(angle)))
     side = min(margin * face_size(face.box), min(width, height) / spread)
     reach = side * spread / 2
@@ -56,7 +57,7 @@ def cut(picture: Picture, square: CropSquare, size: int) -> Picture:
     height, width = picture.shape[:2]
     angle = math.radians(square.angle_deg)
     reach = square.side_px * (abs(math.cos(angle)) + abs(math.sin(angle))) / 2
-    # Work on the square's surroundings alone: a 50-megapixel picture is never resampled whole.
+    # Only the surroundings of the square are resampled, never a whole 50-megapixel picture.
     x1 = max(math.floor(square.centre[0] - reach), 0)
     y1 = max(math.floor(square.centre[1] - reach), 0)
     x2 = min(math.ceil(square.centre[0] + reach), width)
@@ -68,7 +69,8 @@ def cut(picture: Picture, square: CropSquare, size: int) -> Picture:
         new_height = max(round(region.shape[0] * size / square.side_px), 1)
         scale_x, scale_y = new_width / region.shape[1], new_height / region.shape[0]
         region = cv2.resize(region, (new_width, new_height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    # Maps crop coordinates to region coordinates; OpenCV counts from pixel centres, hence the halves.
+    # The matrix maps coordinates in the crop to coordinates in the region. OpenCV's origin is the centre of the first
+    # pixel and ours its corner, hence the halves.
     step = square.side_px / size
     cos, sin = math.cos(angle) * step, math.sin(angle) * step
     centre_x, centre_y = (square.centre[0] - x1) * scale_x, (square.centre[1] - y1) * scale_y
@@ -79,7 +81,7 @@ def cut(picture: Picture, square: CropSquare, size: int) -> Picture:
             [sin * scale_y, cos * scale_y, centre_y - 0.5 - (sin + cos) * scale_y * half],
         ]
     )
-    # Replication here serves the outermost half pixel of interpolation only: the square lies inside the picture.
+    # The square lies inside the picture: replication only serves the outermost half pixel of interpolation.
     crop = cv2.warpAffine(
         region,
         matrix,
@@ -96,8 +98,8 @@ def align(picture: Picture, face: DetectedFace, *, margin: float, size: int) -> 
     Args:
         picture: upright RGB picture, shape (H, W, 3).
         face: a face found in it.
-        margin: side of the crop over the size of the face, e.g. 2.7.
-        size: side of the result in pixels.
+        margin: side of the crop divided by the size of the face, e.g. 2.7.
+        size: side of the resulting crop in pixels.
     """
     height, width = picture.shape[:2]
     square = crop_square(face, width, height, margin)

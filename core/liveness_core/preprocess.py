@@ -1,4 +1,4 @@
-"""From aligned crops to the encoder's input tensor, by the specification that the bundle carries."""
+"""From aligned crops to the encoder's input tensor, as the bundle's specification says."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,28 +13,28 @@ from liveness_core.types import Picture
 
 
 class PreprocessSpec(BaseModel):
-    """How a face becomes the encoder's input; written by training, read by the service."""
+    """How a face becomes the encoder's input. Training writes it into the bundle, the service reads it there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     margin: float = Field(default=2.7, ge=1.0, le=6.0)
-    """Side of the crop over the size of the face (see `alignment`)."""
+    """Side of the crop divided by the size of the face (see `alignment`)."""
     size: int = Field(default=224, ge=32, le=1024)
     """Side of the crop in pixels."""
     colour_order: Literal["RGB", "BGR"] = "RGB"
-    """Order of the channels that the encoder was trained on."""
+    """Order of the colour channels in the encoder's input."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Subtracted from values scaled to [0, 1], in `colour_order`."""
+    """Per channel, in `colour_order`: subtracted from values that were scaled to [0, 1]."""
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Divides what the subtraction leaves, in `colour_order`; each above 0."""
+    """Per channel, in `colour_order`: divides the result of the subtraction. Above 0."""
 
     def model_post_init(self, _context: object) -> None:
-        """Refuse a zero divisor."""
+        """Refuse a `std` that cannot be divided by."""
         if min(self.std) <= 0:
             raise ValueError("std: each value must be above 0")
 
     def to_tensor(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
-        """Stack RGB crops, each (S, S, 3) `uint8`, into x_N3SS `float32`.
+        """Stack RGB crops, each of shape (S, S, 3) and type `uint8`, into a `float32` tensor of shape (N, 3, S, S).
 
         Raises:
             ValueError: a crop's shape is not (S, S, 3).

@@ -1,6 +1,6 @@
-"""What can be measured of a face before any model scores it, and when a picture is refused instead of scored.
+"""Measurements of a face's picture, and the limits beyond which it is refused instead of scored.
 
-A refusal with a reason that the user can act on is worth more than a score from a picture that no model can judge.
+A refusal whose reason the user can act on is worth more than the score of a picture that no model can judge.
 """
 
 import math
@@ -19,45 +19,46 @@ TOO_DARK = "too_dark"
 TOO_BRIGHT = "too_bright"
 EXTREME_POSE = "extreme_pose"
 
-# Five points of an adult's mean head, in units of the eye distance: x to the picture's right, y down, z away from the
-# camera, about the midpoint of the eyes. Same order as `DetectedFace.landmarks`. Only the nose is out of the plane.
+# Five points of an average adult head, in the order of `DetectedFace.landmarks`. The origin is the midpoint of the
+# eyes, the unit their distance; x points to the picture's right, y down, z away from the camera. Only the nose lies
+# well outside the plane of the others.
 _HEAD_53 = np.array(
     [[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.62, -0.42], [-0.39, 1.10, 0.02], [0.39, 1.10, 0.02]], dtype=np.float64
 )
 _HEAD_PINV_45 = np.linalg.pinv(np.hstack([_HEAD_53, np.ones((5, 1))]))
 
-_FACE_VIEW = 128  # sharpness is measured at one size, so that it says something about detail and not about pixels
-_SHARP = 100.0  # variance of the Laplacian at that size which counts as half sharp
+_FACE_VIEW = 128  # side in pixels at which sharpness is measured: one size, so that it does not depend on resolution
+_HALF_SHARP = 100.0  # variance of the Laplacian, at that size, whose sharpness is 0.5
 
 
 class QualityGates(BaseModel):
-    """Below or beyond these a face is refused, not scored. A bundle carries the gates that its figures hold for."""
+    """Limits beyond which a face is refused instead of scored. A bundle carries those that its metrics hold for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_face_px: float = Field(default=40.0, ge=0)
-    """Shorter side of the face's box, pixels."""
+    """Least length of the shorter side of the face's box, in pixels."""
     max_cut_off: float = Field(default=0.15, ge=0, le=1)
-    """Share of the face's box outside the picture."""
+    """Largest share of the face's box that may lie outside the picture."""
     min_sharpness: float = Field(default=0.05, ge=0, le=1)
-    """On `Quality.sharpness`'s scale."""
+    """Least sharpness, on the scale of `Quality.sharpness`."""
     min_brightness: float = Field(default=0.08, ge=0, le=1)
-    """Mean luma."""
+    """Least mean luma of the face."""
     max_brightness: float = Field(default=0.95, ge=0, le=1)
-    """Mean luma."""
+    """Largest mean luma of the face."""
     max_yaw_deg: float = Field(default=45.0, ge=0, le=90)
-    """Either way."""
+    """Largest turn of the head to either side, in degrees."""
     max_pitch_deg: float = Field(default=40.0, ge=0, le=90)
-    """Either way."""
+    """Largest nod of the head up or down, in degrees."""
     max_roll_deg: float = Field(default=40.0, ge=0, le=180)
-    """Either way."""
+    """Largest tilt of the head to either side, in degrees."""
 
 
 def measure(picture: Picture, face: DetectedFace) -> Quality:
     """Measure one face.
 
-    Sharpness is v / (v + 100) for v the variance of the Laplacian of the face's luma at 128x128 pixels (Pech-Pacheco
-    et al., 2000): a face with fewer pixels than that cannot be sharper than it is large.
+    Sharpness is v / (v + 100), where v is the variance of the Laplacian of the face's luma after resizing to 128x128
+    pixels (Pech-Pacheco et al., 2000). A smaller face is enlarged to that size, which adds no detail, so it scores low.
     """
     height, width = picture.shape[:2]
     inside = face.box.clipped(width, height)
@@ -79,7 +80,7 @@ def measure(picture: Picture, face: DetectedFace) -> Quality:
 
 
 def refusals(quality: Quality, gates: QualityGates) -> tuple[str, ...]:
-    """The reasons to refuse a face, most fundamental first; empty where it can be scored."""
+    """The reasons to refuse a face, the most fundamental first; empty if it can be scored."""
     checks = {
         FACE_TOO_SMALL: quality.face_px < gates.min_face_px,
         FACE_CUT_OFF: quality.cut_off > gates.max_cut_off,
@@ -96,8 +97,8 @@ def refusals(quality: Quality, gates: QualityGates) -> tuple[str, ...]:
 def head_pose_deg(face: DetectedFace) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees from the five landmarks.
 
-    Fits a scaled orthographic camera to a mean head by least squares and takes the nearest rotation, which needs no
-    focal length. Five points on a mean head give a gate, not a measurement: expect errors of about 10 degrees.
+    A scaled orthographic camera is fitted to an average head by least squares, and the nearest rotation is taken; this
+    needs no focal length. Expect errors of about 10 degrees: enough to refuse extreme poses, not to measure poses.
     """
     points_52 = np.asarray(face.landmarks, dtype=np.float64)
     camera_23 = (_HEAD_PINV_45 @ points_52)[:3].T
@@ -119,9 +120,9 @@ def _nearest_rotation(camera_23: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _sharpness_and_brightness(view: Picture) -> tuple[float, float]:
     shrinks = min(view.shape[:2]) > _FACE_VIEW
-    # In float: rounding to 8 bits is noise that makes a face blurred beyond recognition look as sharp as a soft one.
+    # In float: rounding to 8 bits adds noise, which makes a heavily blurred face look as sharp as a slightly soft one.
     size = (_FACE_VIEW, _FACE_VIEW)
     pixels = cv2.resize(view.astype(np.float32), size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     variance = float(cv2.Laplacian(luma, cv2.CV_32F).var())
-    return variance / (variance + _SHARP), float(luma.mean()) / 255
+    return variance / (variance + _HALF_SHARP), float(luma.mean()) / 255

@@ -1,4 +1,4 @@
-"""Running ONNX networks: the one place that chooses execution providers and thread counts."""
+"""Running ONNX networks. Execution providers and thread counts are chosen here and nowhere else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 Provider = Literal["auto", "cpu", "cuda"]
 
@@ -16,7 +17,7 @@ _CUDA = "CUDAExecutionProvider"
 
 
 class ProviderError(RuntimeError):
-    """The execution provider that was asked for is not the one that would run."""
+    """The execution provider that was asked for cannot be used."""
 
 
 class NetworkError(RuntimeError):
@@ -25,47 +26,48 @@ class NetworkError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """How networks are run in this process."""
+    """Where networks run, and on how many threads."""
 
     provider: Provider = "auto"
-    """`auto` takes CUDA where it works and the CPU elsewhere; `cuda` refuses to start without it."""
+    """`auto` uses CUDA where it works and else the CPU; `cuda` is an error where CUDA does not work."""
     intra_op_threads: int = 1
-    """Threads that share one network's work; set explicitly, since ONNX Runtime's default fails in some containers."""
+    """Threads that share the work of one network. ONNX Runtime's own default fails in some containers."""
     device_id: int = 0
-    """Which GPU, counted from 0."""
+    """Number of the GPU, from 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output of a network."""
+class TensorSpec(BaseModel):
+    """One input or output of a network: as the network has it, or as a bundle's manifest declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     dtype: str
     """NumPy's name, e.g. `float32`."""
     shape: tuple[int | None, ...]
-    """None where the dimension is free."""
+    """None (null in JSON) where the dimension is free."""
 
 
 class TensorSession(Protocol):
     """A loaded network. Implementations are safe to call from several threads at once."""
 
     @property
-    def inputs(self) -> Sequence[TensorInfo]:
-        """What it takes."""
+    def inputs(self) -> Sequence[TensorSpec]:
+        """The tensors that it takes."""
         ...
 
     @property
-    def outputs(self) -> Sequence[TensorInfo]:
-        """What it gives."""
+    def outputs(self) -> Sequence[TensorSpec]:
+        """The tensors that it can compute."""
         ...
 
     @property
     def provider(self) -> str:
-        """Where it runs: `cpu` or `cuda`."""
+        """The device it runs on: `cpu` or `cuda`."""
         ...
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """Compute the named outputs.
+        """Compute the outputs of these names, in that order.
 
         Raises:
             NetworkError: the runtime refused the input or failed.
@@ -80,19 +82,19 @@ class OrtSession:
         """Load a network from the bytes of its ONNX file.
 
         Args:
-            model: content of the file; bytes and not a path, so that what was hashed is what is loaded.
+            model: content of the file. Not its path: what was hashed must be what is loaded.
             options: provider and threads.
-            fixed_shapes: False for networks whose input size changes from call to call. Their memory arena is
-                switched off, since it would keep a block for every size it ever saw.
+            fixed_shapes: False for networks whose input size changes from call to call. ONNX Runtime's memory arena
+                is then switched off, since it would keep a block for every size that it ever saw.
 
         Raises:
-            ProviderError: `cuda` was asked for and does not run.
+            ProviderError: `cuda` was asked for and does not work.
             NetworkError: the bytes are not a network that this runtime can load.
         """
         options = options or RuntimeOptions()
         self._session = _create(model, options, fixed_shapes)
         actual = self._session.get_providers()[0]
-        # `get_available_providers()` lists CUDA even where a session then falls back to the CPU: ask the session.
+        # `get_available_providers()` lists CUDA even where the session falls back to the CPU, so the session is asked.
         if options.provider == "cuda" and actual != _CUDA:
             raise ProviderError(
                 "CUDA was asked for but ONNX Runtime runs on the CPU: check that the extra `gpu` is installed "
@@ -104,7 +106,7 @@ class OrtSession:
 
     @property
     def native(self) -> ort.InferenceSession:
-        """The runtime's own session, for libraries that ask for one."""
+        """ONNX Runtime's own session, for libraries that need one."""
         return self._session
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
@@ -120,7 +122,7 @@ def _create(model: bytes, options: RuntimeOptions, fixed_shapes: bool) -> ort.In
     session_options.intra_op_num_threads = options.intra_op_threads
     session_options.inter_op_num_threads = 1
     session_options.log_severity_level = 3
-    # Idle threads that spin take the cores that decode and detect the next picture.
+    # Waiting threads must not spin: the cores are needed to decode the next picture and find its faces.
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not fixed_shapes:
         session_options.enable_cpu_mem_arena = False
@@ -131,13 +133,13 @@ def _create(model: bytes, options: RuntimeOptions, fixed_shapes: bool) -> ort.In
         providers.insert(0, (_CUDA, {"device_id": options.device_id}))
     try:
         return ort.InferenceSession(model, session_options, providers=providers)
-    except Exception as error:  # as above
+    except Exception as error:  # as in `run`
         raise NetworkError(f"not a network that ONNX Runtime can load: {_first_line(error)}") from error
 
 
 @cache
 def _load_cuda_libraries() -> None:
-    """Load CUDA and cuDNN from the packages that the extra `gpu` brings; the system's loader does not look there."""
+    """Load CUDA and cuDNN from the packages that the extra `gpu` installs, where the system's loader does not look."""
     ort.preload_dlls(directory="")
 
 
@@ -156,6 +158,6 @@ _DTYPES = {
 }
 
 
-def _info(node: Any) -> TensorInfo:  # onnxruntime ships no types
+def _info(node: Any) -> TensorSpec:  # onnxruntime ships no types
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return TensorInfo(node.name, _DTYPES.get(node.type, node.type), shape)
+    return TensorSpec(name=node.name, dtype=_DTYPES.get(node.type, node.type), shape=shape)

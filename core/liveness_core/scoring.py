@@ -1,4 +1,8 @@
-"""From aligned crops to scores of photos and of clips: encoder, classifier or temporal head, temperature, softmax."""
+"""From aligned crops to scores of photos and clips.
+
+The encoder turns crops into embeddings, the classifier (photos) or the temporal head (clips) turns those into logits,
+and a softmax with a temperature turns logits into the probability of live.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,28 +23,19 @@ LIVE, SPOOF = 0, 1
 
 
 class ScoreError(RuntimeError):
-    """A network gave something that is not a score; nothing is concluded from it."""
+    """A network's output is not a number, so that there is no score."""
 
 
 @dataclass(frozen=True, slots=True)
 class CropScore:
-    """What the networks say of one crop."""
+    """What the networks compute for one crop."""
 
     score: Score
     embedding: NDArray[np.float32]
-    """Shape (D,), of which a temporal head makes a clip's score."""
+    """Embedding of shape (D,). A temporal head scores a clip from those of its frames."""
     activation: NDArray[np.float32] | None
-    """Class activation map of shape (h, w), logit of live minus logit of spoof at each place; None unless asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipScore:
-    """What the networks say of one clip."""
-
-    score: Score
-    """The clip's, by the temporal head."""
-    frame_scores: tuple[Score, ...]
-    """T, each of one frame as of a photo, in order."""
+    """Class activation map of shape (h, w): logit of live minus logit of spoof at each position in the feature map.
+    None unless it was asked for."""
 
 
 class Scorer:
@@ -56,7 +51,7 @@ class Scorer:
 
     @property
     def provider(self) -> str:
-        """Where the encoder runs: `cpu` or `cuda`."""
+        """The device that the encoder runs on: `cpu` or `cuda`."""
         return self._encoder.provider
 
     def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
@@ -65,7 +60,7 @@ class Scorer:
         Args:
             crops: RGB crops of shape (S, S, 3), cut by `alignment.align`.
             explain: also compute class activation maps (Zhou et al., 2016). The embedding is the mean of the feature
-                map, so the classifier applied to the features at one place gives that place's share of the logits.
+                map, so the classifier applied to the features at one position gives its share of the logits.
 
         Raises:
             ScoreError: a logit is not a finite number.
@@ -83,7 +78,7 @@ class Scorer:
         ]
 
     def embed(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
-        """The encoder's embeddings of crops, at least one, as one batch: shape (N, D).
+        """The encoder's embeddings of at least one crop, computed as one batch: shape (N, D).
 
         Raises:
             NetworkError: the runtime failed.
@@ -91,7 +86,7 @@ class Scorer:
         return self._encoder.run({"image": self._preprocess.to_tensor(crops)}, ["embedding"])[0]
 
     def score_embeddings(self, embedding_ND: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The scores, shape (N,), of crops that are embedded already.
+        """The scores, shape (N,), of crops whose embeddings are known.
 
         Raises:
             ScoreError: a logit is not a finite number.
@@ -104,63 +99,47 @@ class Scorer:
 
     def _activation_maps(self, features_NDhw: NDArray[Any]) -> list[NDArray[np.float32] | None]:
         count, depth, height, width = features_NDhw.shape
-        places = np.ascontiguousarray(features_NDhw.transpose(0, 2, 3, 1)).reshape(-1, depth)
-        logits = self._logits(places)
+        positions = np.ascontiguousarray(features_NDhw.transpose(0, 2, 3, 1)).reshape(-1, depth)
+        logits = self._logits(positions)
         return list((logits[:, LIVE] - logits[:, SPOOF]).reshape(count, height, width))
 
 
 class ClipScorer:
-    """Scores clips, on the embeddings of the encoder that scores photos. Safe to call from several threads at once."""
+    """Scores clips from the embeddings of their frames. Safe to call from several threads at once."""
 
-    def __init__(self, scorer: Scorer, temporal: TensorSession, clip: ClipSpec, temperature: float) -> None:
-        self._scorer = scorer
+    def __init__(self, temporal: TensorSession, clip: ClipSpec, temperature: float) -> None:
         self._temporal = temporal
         self._temperature = temperature
         self.clip = clip
-        """Which frames of a clip it wants."""
-
-    def score(self, clips: Sequence[Sequence[Picture]]) -> list[ClipScore]:
-        """Score clips as one batch; the encoder runs once, on all their frames.
-
-        Args:
-            clips: T RGB crops of shape (S, S, 3) each, in the order of time, cut by `alignment.align`.
-
-        Raises:
-            ValueError: a clip has another number of frames.
-            ScoreError: a logit, of a clip or of a frame, is not a finite number.
-            NetworkError: the runtime failed.
-        """
-        if not clips:
-            return []
-        frames = self.clip.frames
-        if wrong := [len(clip) for clip in clips if len(clip) != frames]:
-            raise ValueError(f"a clip has {wrong[0]} frames, expected {frames}")
-        embedding_ND = self._scorer.embed([crop for clip in clips for crop in clip])
-        frame_scores_BT = self._scorer.score_embeddings(embedding_ND).reshape(len(clips), frames)
-        scores_B = self.score_embeddings(embedding_ND.reshape(len(clips), frames, -1))
-        return [
-            ClipScore(Score(float(score)), tuple(Score(float(each)) for each in frame_scores))
-            for score, frame_scores in zip(scores_B, frame_scores_BT, strict=True)
-        ]
+        """Which frames of a clip the embeddings have to come from."""
 
     def score_embeddings(self, embeddings_BTD: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The scores, shape (B,), of clips whose frames are embedded already.
+        """Score clips as one batch.
+
+        Args:
+            embeddings_BTD: the encoder's embeddings of the T frames of each clip, in the order of time.
+
+        Returns:
+            Probability of live for each clip, shape (B,).
 
         Raises:
+            ValueError: the clips do not have T frames.
             ScoreError: a logit is not a finite number.
             NetworkError: the runtime failed.
         """
+        if (given := embeddings_BTD.shape[1]) != self.clip.frames:
+            raise ValueError(f"a clip has {given} frames, expected {self.clip.frames}")
         return _finite_scores(self._temporal.run({"embeddings": embeddings_BTD}, ["logits"])[0], self._temperature)
 
 
 def live_probability(logits_N2: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Softmax of the temperature-scaled logits, probability of live, shape (N,)."""
+    """Probability of live, shape (N,): the softmax of the logits divided by the temperature."""
     difference = (logits_N2[:, SPOOF].astype(np.float64) - logits_N2[:, LIVE]) / temperature
     return 1.0 / (1.0 + np.exp(np.clip(difference, -700, 700)))
 
 
 def _finite_scores(logits_N2: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    # Asked of the logits: an overflow to infinity would become a score of exactly 0 or 1.
+    # The logits are checked, not the scores: an infinite logit would become a score of exactly 0 or 1.
     if not np.isfinite(logits_N2).all():
         raise ScoreError("the network's output is not a finite number")
     return live_probability(logits_N2, temperature)

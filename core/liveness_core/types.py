@@ -1,4 +1,4 @@
-"""The records that pass between detection, alignment, scoring and the two halves built on them.
+"""The records that pass between detection, alignment, scoring, and the service and training built on them.
 
 Coordinates are pixels of the upright picture; (0, 0) is the top-left corner of the top-left pixel, so a picture of
 width W covers x from 0 to W. Pictures are `uint8` arrays of shape (H, W, 3), RGB.
@@ -50,7 +50,7 @@ class Box:
         return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
 
     def clipped(self, width: float, height: float) -> "Box":
-        """The part of the box inside a picture of this size (an empty box where none is)."""
+        """The part of the box inside a picture of this size; a box without area if it lies wholly outside."""
         x1, x2 = (min(max(x, 0.0), width) for x in (self.x1, self.x2))
         y1, y2 = (min(max(y, 0.0), height) for y in (self.y1, self.y2))
         return Box(x1, y1, x2, y2)
@@ -58,19 +58,19 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class DetectedFace:
-    """One face, as every detector reports it."""
+    """One face, in the form in which every detector reports it."""
 
     box: Box
-    """Forehead to chin, ear to ear."""
+    """From forehead to chin and from ear to ear."""
     landmarks: tuple[Point, Point, Point, Point, Point]
-    """Eye at the picture's left, eye at its right, nose tip, mouth corner at its left, mouth corner at its right."""
+    """Left eye, right eye, nose tip, left mouth corner, right mouth corner; left and right as seen in the picture."""
     confidence: float
     """The detector's own confidence in [0, 1]; not comparable between detectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlignedFace:
-    """A square crop about a face, eyes level, every pixel taken from the picture."""
+    """A square crop around a face, turned until the eyes are level. Every pixel is taken from the picture."""
 
     pixels: Picture
     """Shape (S, S, 3), RGB."""
@@ -79,21 +79,21 @@ class AlignedFace:
     side_px: float
     """Side of the crop in the picture, before it was resized to S."""
     margin: float
-    """`side_px` over the face's size; below the requested margin where the picture was too small for it."""
+    """`side_px` over the size of the face; less than the requested margin where the picture was too small for that."""
     angle_deg: float
-    """By how much the crop is turned against the picture; positive is clockwise on the screen."""
+    """Angle by which the crop is turned against the picture; positive is clockwise on the screen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What can be said of a face's picture before any model scores it."""
+    """Measurements of a face's picture, taken before any model scores it."""
 
     face_px: float
     """The shorter side of the face's box, in pixels."""
     sharpness: float
-    """0 (no detail) to 1 (crisp); see `quality.measure`."""
+    """From 0 (no detail) to 1 (crisp); see `quality.measure`."""
     brightness: float
-    """Mean luma of the face, 0 (black) to 1 (white)."""
+    """Mean luma of the face, from 0 (black) to 1 (white)."""
     yaw_deg: float
     """Turn of the head; positive when the nose points to the picture's right."""
     pitch_deg: float

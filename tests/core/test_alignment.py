@@ -146,9 +146,12 @@ def test_marks_at_the_eyes_land_level_and_where_they_belong(angle, margin, x, y)
     size = 128  # so that margins to 1.6 enlarge and the others shrink
     middles = []
     for eye in face.landmarks[:2]:
-        ys, xs = np.mgrid[:600, :600] + 0.5
+        # 16 pixels from its middle the spot has long been black.
+        left, top = (int(value) - 16 for value in eye)
+        ys, xs = np.mgrid[top : top + 33, left : left + 33] + 0.5
         spot = 255 * np.exp(-((xs - eye[0]) ** 2 + (ys - eye[1]) ** 2) / (2 * 3.0**2))
-        picture = np.repeat(np.rint(spot).astype(np.uint8)[..., None], 3, axis=2)
+        picture = np.zeros((600, 600, 3), np.uint8)
+        picture[top : top + 33, left : left + 33] = np.rint(spot)[..., None]
         middles.append(brightest(align(picture, face, margin=margin, size=size).pixels))
     half_distance = 0.2 * 80 * size / (margin * 80)
     (left_x, left_y), (right_x, right_y) = middles

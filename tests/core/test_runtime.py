@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from liveness_core.runtime import NetworkError, OrtSession, ProviderError, RuntimeOptions, TensorInfo
+from liveness_core.runtime import NetworkError, OrtSession, ProviderError, RuntimeOptions, TensorSpec
 from support.tiny_bundle import DEPTH, SIZE, classifier_bytes, encoder_bytes
 
 has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
@@ -20,10 +20,10 @@ def image(*values):
 
 
 def test_session_knows_its_tensors(encoder):
-    assert encoder.inputs == (TensorInfo("image", "float32", (None, 3, SIZE, SIZE)),)
+    assert encoder.inputs == (TensorSpec(name="image", dtype="float32", shape=(None, 3, SIZE, SIZE)),)
     assert encoder.outputs == (
-        TensorInfo("embedding", "float32", (None, DEPTH)),
-        TensorInfo("features", "float32", (None, DEPTH, 7, 7)),
+        TensorSpec(name="embedding", dtype="float32", shape=(None, DEPTH)),
+        TensorSpec(name="features", dtype="float32", shape=(None, DEPTH, 7, 7)),
     )
 
 

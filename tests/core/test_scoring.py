@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from liveness_core.clips import ClipSpec
 from liveness_core.preprocess import PreprocessSpec
-from liveness_core.runtime import OrtSession, TensorInfo
+from liveness_core.runtime import OrtSession, TensorSpec
 from liveness_core.scoring import LIVE, SPOOF, ClipScorer, ScoreError, Scorer, live_probability
+from support.clip_scores import score_clips
 from support.pictures import astronaut
 from support.tiny_bundle import DEPTH, FRAMES, classifier_bytes, encoder_bytes, temporal_bytes
 
@@ -22,8 +23,10 @@ class FixedSession:
 
     def __init__(self, **outputs):
         self._rows = {name: np.asarray(row, np.float32) for name, row in outputs.items()}
-        self.inputs = (TensorInfo("x", "float32", (None,)),)
-        self.outputs = tuple(TensorInfo(name, "float32", (None, *row.shape)) for name, row in self._rows.items())
+        self.inputs = (TensorSpec(name="x", dtype="float32", shape=(None,)),)
+        self.outputs = tuple(
+            TensorSpec(name=name, dtype="float32", shape=(None, *row.shape)) for name, row in self._rows.items()
+        )
         self.asked = []
 
     def run(self, feeds, outputs):
@@ -145,12 +148,13 @@ def clip_of(*values):
 
 
 def test_clips_of_a_batch_keep_their_frames_and_their_order():
-    scorer = ClipScorer(tiny(), OrtSession(temporal_bytes(0.0, 4.0)), ClipSpec(), 1.0)
     clips = [clip_of(*range(0, 240, 30)), clip_of(*range(210, -30, -30)), clip_of(*[128] * FRAMES)]
-    together = scorer.score(clips)
+    scorers = tiny(), ClipScorer(OrtSession(temporal_bytes(0.0, 4.0)), ClipSpec(), 1.0)
+    together = score_clips(*scorers, clips)
     for clip, result in zip(clips, together, strict=True):
-        assert result.score == pytest.approx(scorer.score([clip])[0].score, abs=1e-6)
-        assert result.frame_scores == pytest.approx([each.score for each in tiny().score(clip)], abs=1e-6)
+        [alone] = score_clips(*scorers, [clip])
+        assert result.score == pytest.approx(alone.score, abs=1e-6)
+        assert result.frame_scores == pytest.approx([frame.score for frame in tiny().score(clip)], abs=1e-6)
     brightening, darkening, _ = together
     assert brightening.score > darkening.score + 0.1
     assert sorted(brightening.frame_scores) == pytest.approx(sorted(darkening.frame_scores))
@@ -159,26 +163,25 @@ def test_clips_of_a_batch_keep_their_frames_and_their_order():
 def test_encoder_runs_once_for_all_frames_of_all_clips():
     encoder = FixedSession(embedding=np.ones(DEPTH))
     scorer = Scorer(encoder, FixedSession(logits=(1, 0)), SPEC, 1.0)
-    clips = ClipScorer(scorer, FixedSession(logits=(2, 0)), ClipSpec(frames=2), 1.0)
-    results = clips.score([clip_of(1, 2), clip_of(3, 4), clip_of(5, 6)])
+    clips = ClipScorer(FixedSession(logits=(2, 0)), ClipSpec(frames=2), 1.0)
+    results = score_clips(scorer, clips, [clip_of(1, 2), clip_of(3, 4), clip_of(5, 6)])
     assert encoder.asked == [["embedding"]]
     assert [result.score for result in results] == pytest.approx([1 / (1 + math.exp(-2))] * 3)
     assert results[0].frame_scores == pytest.approx([1 / (1 + math.exp(-1))] * 2)
-    assert clips.score([]) == []
-    assert len(encoder.asked) == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_clip_of_another_length_is_refused(count):
-    scorer = ClipScorer(scorer_with_logits(0, 0), FixedSession(logits=(0, 0)), ClipSpec(frames=2), 1.0)
+    head = FixedSession(logits=(0, 0))
     with pytest.raises(ValueError, match=f"{count} frames, expected 2"):
-        scorer.score([clip_of(1, 2), clip_of(*[1] * count)])
+        ClipScorer(head, ClipSpec(frames=2), 1.0).score_embeddings(np.ones((2, count, DEPTH), np.float32))
+    assert head.asked == []
 
 
 @pytest.mark.parametrize("broken", ["frame", "clip"])
 @pytest.mark.parametrize("outputs", [(math.nan, 0), (0, math.inf), (-math.inf, 0)])
 def test_output_that_is_not_finite_is_never_a_clips_score(broken, outputs):
     frame, clip = (outputs, (0, 0)) if broken == "frame" else ((0, 0), outputs)
-    scorer = ClipScorer(scorer_with_logits(*frame), FixedSession(logits=clip), ClipSpec(frames=2), 1.0)
+    scorer = ClipScorer(FixedSession(logits=clip), ClipSpec(frames=2), 1.0)
     with pytest.raises(ScoreError, match="finite"):
-        scorer.score([clip_of(1, 2)])
+        score_clips(scorer_with_logits(*frame), scorer, [clip_of(1, 2)])

@@ -163,14 +163,16 @@ def fault(request, live_bundle, tmp_path) -> Fault:
             resave(path, {"encoder.onnx": encoder_bytes("pixels")})
             return Fault(settings, "encoder.onnx", "'image'")
         case "missing folder":
-            return Fault({"bundle_path": tmp_path / "nowhere"}, str(tmp_path / "nowhere"), "no such folder")
+            reason = "no such folder: check LIVENESS_BUNDLE_PATH"
+            return Fault({"bundle_path": tmp_path / "nowhere"}, str(tmp_path / "nowhere"), reason)
         case "no such precision":
             return Fault(settings | {"precision": "int8"}, "bundle.json", "int8")
         case "detector without weights":
             return Fault(settings | {"detector": "scrfd"}, "face detector", "LIVENESS_DETECTOR_MODEL")
         case "detector's weights missing":
             model = str(tmp_path / "nowhere.onnx")
-            return Fault(settings | {"detector": "yunet", "detector_model": model}, "face detector", "nowhere.onnx")
+            reason = "nowhere.onnx is not a file: check LIVENESS_DETECTOR_MODEL"
+            return Fault(settings | {"detector": "yunet", "detector_model": model}, "face detector", reason)
     raise AssertionError(request.param)
 
 

@@ -53,7 +53,7 @@ def make_tiny_bundle(
     head_files = {}
     if temporal:
         head_files["temporal.onnx"] = temporal_bytes(bias, gain)
-        golden = _with_clips(golden, ClipScorer(scorer, OrtSession(head_files["temporal.onnx"]), ClipSpec(), 1.0))
+        golden = _with_clips(golden, scorer, ClipScorer(OrtSession(head_files["temporal.onnx"]), ClipSpec(), 1.0))
     operating_points = {
         "eer": OperatingPoint(threshold=0.5, chosen_on="nothing, a test", apcer=0.1, bpcer=0.1),
         "strict": OperatingPoint(threshold=0.9999, chosen_on="nothing, a test", apcer=0.01, bpcer=0.5),
@@ -167,10 +167,11 @@ def _head(operating_points: dict[str, OperatingPoint]) -> TemporalHead:
     return TemporalHead(network=network, clip=ClipSpec(), temperature=1.0, operating_points=operating_points)
 
 
-def _with_clips(golden: GoldenCases, clip_scorer: ClipScorer) -> GoldenCases:
+def _with_clips(golden: GoldenCases, scorer: Scorer, clip_scorer: ClipScorer) -> GoldenCases:
     clips_JT = np.random.default_rng(1).integers(0, len(golden.crops_KSS3), (4, FRAMES))
-    scores = [result.score for result in clip_scorer.score([list(golden.crops_KSS3[clip]) for clip in clips_JT])]
-    return GoldenCases(golden.crops_KSS3, golden.scores_K, clips_JT, {"fp32": np.array(scores)})
+    embedding_KD = scorer.embed(list(golden.crops_KSS3))
+    scores_J = clip_scorer.score_embeddings(embedding_KD[clips_JT])
+    return GoldenCases(golden.crops_KSS3, golden.scores_K, clips_JT, {"fp32": scores_J})
 
 
 def _serialised(graph: onnx.GraphProto) -> bytes:

@@ -20,6 +20,7 @@ from liveness_training.export import export_bundle
 from liveness_training.onnx_export import ExportError
 from liveness_training.run import train
 from liveness_training.run_folder import RunError, RunFolder
+from support.clip_scores import score_clips
 
 SPEC = PreprocessSpec(size=32)
 FRAMES = 8
@@ -104,7 +105,8 @@ def test_fp32_bundle_scores_photos_as_torch_does(crops, runs, exported):
 def test_fp32_bundle_scores_clips_as_torch_does(crops, runs, exported):
     folder, manifest = exported
     pictures, frame_logits, clip_logits = clips_of(crops, runs[0])
-    results = load_bundle(folder, precision="fp32").clip_scorer.score(pictures)
+    bundle = load_bundle(folder, precision="fp32")
+    results = score_clips(bundle.scorer, bundle.clip_scorer, pictures)
     expected = live_probability(clip_logits, manifest.temporal.temperature)
     assert [result.score for result in results] == pytest.approx(expected, abs=1e-4)
     frames = live_probability(frame_logits[1], manifest.temperature)
@@ -184,7 +186,7 @@ def test_reference_scores_are_those_that_the_thresholds_were_chosen_on(crops, ru
         ),
         (
             manifest.reference_scores.clip,
-            [each.score for each in bundle.clip_scorer.score(clip_pictures)],
+            [each.score for each in score_clips(bundle.scorer, bundle.clip_scorer, clip_pictures)],
             [clip.sample.live for clip in clips],
         ),
     ):

@@ -9,12 +9,13 @@ from liveness_core.runtime import OrtSession
 from liveness_core.scoring import ClipScorer, Scorer
 from liveness_training.golden import golden_cases, golden_clips
 from liveness_training.onnx_export import ExportError
+from support.clip_scores import score_clips
 from support.tiny_bundle import FRAMES, classifier_bytes, encoder_bytes, temporal_bytes
 
 
 def cases(image_bias, clip_bias):
     scorer = Scorer(OrtSession(encoder_bytes()), OrtSession(classifier_bytes(image_bias, 4)), PreprocessSpec(), 1.0)
-    clips = ClipScorer(scorer, OrtSession(temporal_bytes(clip_bias, 4)), ClipSpec(), 1.0)
+    clips = ClipScorer(OrtSession(temporal_bytes(clip_bias, 4)), ClipSpec(), 1.0)
     return golden_cases(PreprocessSpec(), {"fp32": scorer}, {"fp32": clips})
 
 
@@ -26,8 +27,8 @@ def test_chosen_clips_are_those_that_the_head_is_least_sure_of():
     assert ((scores > 0.05) & (scores < 0.95)).sum() >= 3
     # As the clip is scored when it comes as pictures.
     scorer = Scorer(OrtSession(encoder_bytes()), OrtSession(classifier_bytes(0, 4)), PreprocessSpec(), 1.0)
-    clip_scorer = ClipScorer(scorer, OrtSession(temporal_bytes(0, 4)), ClipSpec(), 1.0)
-    again = clip_scorer.score([list(golden.crops_KSS3[clip]) for clip in golden.clips_JT])
+    clip_scorer = ClipScorer(OrtSession(temporal_bytes(0, 4)), ClipSpec(), 1.0)
+    again = score_clips(scorer, clip_scorer, [list(golden.crops_KSS3[clip]) for clip in golden.clips_JT])
     assert [each.score for each in again] == pytest.approx(scores, abs=1e-6)
 
 

@@ -263,7 +263,7 @@ def _golden(
         precision: Scorer(OrtSession(encoder, cpu), OrtSession(classifier, cpu), preprocess, temperature)
         for precision, encoder in encoders.items()
     }
-    clip_scorers = {} if head is None else {precision: head.scorer(scorer) for precision, scorer in scorers.items()}
+    clip_scorers = {} if head is None else {precision: head.scorer() for precision in scorers}
     return golden_cases(preprocess, scorers, clip_scorers)
 
 

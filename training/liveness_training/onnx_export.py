@@ -19,7 +19,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from liveness_core.bundle import NetworkFile, TensorSpec
+from liveness_core.bundle import NetworkFile
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_training.errors import TrainingError
 
@@ -146,11 +146,7 @@ def to_fp16(encoder: bytes) -> bytes:
 def network_file(name: str, content: bytes) -> NetworkFile:
     """The manifest's description of a network, read from the network itself."""
     session = OrtSession(content, RuntimeOptions("cpu"))
-    inputs, outputs = (
-        tuple(TensorSpec(name=info.name, dtype=info.dtype, shape=info.shape) for info in infos)
-        for infos in (session.inputs, session.outputs)
-    )
-    return NetworkFile(file=name, inputs=inputs, outputs=outputs)
+    return NetworkFile(file=name, inputs=session.inputs, outputs=session.outputs)
 
 
 class _Reader(CalibrationDataReader):

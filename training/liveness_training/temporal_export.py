@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from liveness_core.bundle import TemporalHead
 from liveness_core.bundle.reference import LabelledScores
 from liveness_core.runtime import OrtSession, RuntimeOptions
-from liveness_core.scoring import LIVE, SPOOF, ClipScorer, Scorer, live_probability
+from liveness_core.scoring import LIVE, SPOOF, ClipScorer, live_probability
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
 from liveness_training.evaluation.calibration import fit_temperature, operating_points, reference_scores
@@ -40,11 +40,9 @@ class ExportedHead:
     clip_scores: dict[Clip, float]
     """Scores of the clips of development people and of those that are reported on."""
 
-    def scorer(self, frames: Scorer) -> ClipScorer:
-        """Of clips, on the embeddings of this scorer of frames."""
-        return ClipScorer(
-            frames, OrtSession(self.content, RuntimeOptions("cpu")), self.entry.clip, self.entry.temperature
-        )
+    def scorer(self) -> ClipScorer:
+        """The exported head, ready to score clips from the embeddings of their frames."""
+        return ClipScorer(OrtSession(self.content, RuntimeOptions("cpu")), self.entry.clip, self.entry.temperature)
 
 
 def export_head(

@@ -1,6 +1,6 @@
-"""The model bundle: the folder in which training and the service meet. See docs/bundle.md for its format."""
+"""The model bundle: the folder that training writes and the service loads. docs/bundle.md describes its format."""
 
-from liveness_core.bundle.errors import BundleError
+from liveness_core.bundle.errors import BundleError, BundleFolderError
 from liveness_core.bundle.golden import GoldenCases
 from liveness_core.bundle.load import Bundle, load_bundle
 from liveness_core.bundle.locate import default_bundle_path
@@ -11,14 +11,15 @@ from liveness_core.bundle.manifest import (
     Parity,
     Provenance,
     TemporalHead,
-    TensorSpec,
     Variant,
 )
 from liveness_core.bundle.save import save_bundle
+from liveness_core.runtime import TensorSpec
 
 __all__ = [
     "Bundle",
     "BundleError",
+    "BundleFolderError",
     "GoldenCases",
     "Manifest",
     "NetworkFile",

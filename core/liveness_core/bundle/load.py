@@ -1,4 +1,4 @@
-"""Reading a bundle. It is verified file by file, tensor by tensor and score by score before it may be used."""
+"""Reading a bundle. Its files, the tensors of its networks and its golden scores are verified before it can be used."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from liveness_core.bundle.errors import BundleError
-from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, TensorSpec, Variant
+from liveness_core.bundle.errors import BundleError, BundleFolderError
+from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, Variant
 from liveness_core.bundle.self_test import self_test
-from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
+from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions, TensorSpec
 from liveness_core.scoring import ClipScorer, Scorer
 
 MANIFEST_FILE = "bundle.json"
@@ -24,27 +24,28 @@ class Bundle:
     variant: Variant
     scorer: Scorer
     clip_scorer: ClipScorer | None = None
-    """None where the bundle has no temporal head: it scores photos only."""
+    """None if the bundle has no temporal head: it then scores photos only."""
 
 
 def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOptions | None = None) -> Bundle:
     """Read and verify a bundle.
 
     Args:
-        path: its folder.
-        precision: which variant to run; None takes the manifest's first.
+        path: folder of the bundle.
+        precision: the variant to run; None takes the first one of the manifest.
         runtime: provider and threads.
 
     Raises:
-        BundleError: anything is missing, changed, of another shape, or scores differently than it did.
-        ProviderError: the provider asked for does not run.
+        BundleFolderError: there is no such folder.
+        BundleError: a file is missing or changed, a tensor has another shape, or a golden case another score.
+        ProviderError: the provider that was asked for does not work.
     """
     manifest = read_manifest(path)
     contents = {name: _read(path, name, digest) for name, digest in manifest.files.items()}
     variant = manifest.variant(precision)
     if variant is None:
-        held = ", ".join(each.precision for each in manifest.variants)
-        raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {held}")
+        precisions = ", ".join(variant.precision for variant in manifest.variants)
+        raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {precisions}")
     size = manifest.preprocess.size
     encoder = _open(variant.encoder, contents, runtime, _encoder_contract(size))
     depth = next(output.shape[1] for output in encoder.outputs if output.name == "embedding")
@@ -53,7 +54,7 @@ def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOpt
     clip_scorer = None
     if (head := manifest.temporal) is not None:
         temporal = _open(head.network, contents, runtime, _temporal_contract(head.clip.frames, depth))
-        clip_scorer = ClipScorer(scorer, temporal, head.clip, head.temperature)
+        clip_scorer = ClipScorer(temporal, head.clip, head.temperature)
     self_test(manifest, variant, contents[manifest.golden], scorer, clip_scorer)
     return Bundle(path, manifest, variant, scorer, clip_scorer)
 
@@ -62,10 +63,11 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check `bundle.json` alone, without the files that it names.
 
     Raises:
-        BundleError: it is missing, not a manifest of this schema version, or changed since it was written.
+        BundleFolderError: there is no such folder.
+        BundleError: the manifest is missing, not of this schema version, or changed since it was written.
     """
     if not path.is_dir():
-        raise BundleError(str(path), "there is no such folder: check LIVENESS_BUNDLE_PATH")
+        raise BundleFolderError(str(path), "there is no such folder")
     try:
         text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -132,7 +134,7 @@ def _open(
     runtime: RuntimeOptions | None,
     contract: tuple[list[TensorSpec], list[TensorSpec]],
 ) -> OrtSession:
-    """Load a network and hold its tensors against the contract and against the manifest."""
+    """Load a network and check its tensors against the contract of all bundles and against the manifest."""
     try:
         session = OrtSession(contents[network.file], runtime)
     except NetworkError as error:
@@ -141,7 +143,7 @@ def _open(
         ("input", session.inputs, contract[0], network.inputs),
         ("output", session.outputs, contract[1], network.outputs),
     ):
-        held = {info.name: TensorSpec(name=info.name, dtype=info.dtype, shape=info.shape) for info in actual}
+        held = {spec.name: spec for spec in actual}
         for spec in (*required, *declared):
             found = held.get(spec.name)
             if found is None:
@@ -157,7 +159,7 @@ def _open(
 
 
 def _fits(actual: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
-    """Same rank, and the same size wherever the expectation names one; the batch must stay free."""
+    """Whether the ranks agree, and the sizes wherever one is expected. The first dimension, the batch, must be free."""
     return (
         len(actual) == len(expected)
         and actual[0] is None

@@ -1,4 +1,4 @@
-"""Where the default bundle lies: inside an installed wheel, or in the checkout of an editable install."""
+"""Where the default bundle is: inside an installed wheel, or in the checkout of an editable install."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import liveness_core
 
 
 def default_bundle_path() -> Path:
-    """Folder of the default bundle; it need not exist, which loading then reports."""
+    """Folder of the default bundle. It may be missing; loading the bundle then says so."""
     package = Path(liveness_core.__file__).parent
     packaged = package / "default_bundle"
     return packaged if packaged.is_dir() else package.parents[1] / "models" / "default"

@@ -1,4 +1,4 @@
-"""`bundle.json`: what a bundle says of itself. Training writes it, everyone reads it, both through these models."""
+"""`bundle.json`, the description of a bundle. Training writes it and everyone reads it through these models."""
 
 import hashlib
 import json
@@ -13,23 +13,15 @@ from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
+from liveness_core.runtime import TensorSpec
 
 SCHEMA_VERSION = 1
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
-"""A plain file name: a manifest cannot reach outside its folder."""
+"""A file name without folders, so that a manifest cannot name a file outside its bundle."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Precision = Literal["fp32", "fp16", "int8"]
-
-
-class TensorSpec(Part):
-    """One input or output of a network."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-    """null where the dimension is free."""
 
 
 class NetworkFile(Part):
@@ -41,12 +33,12 @@ class NetworkFile(Part):
 
 
 class Parity(Part):
-    """How far a variant is from the fp32 network that was trained, measured on real crops."""
+    """How far the scores of a variant are from those of the trained fp32 network, measured on real crops."""
 
     measured_on: str
     images: int = Field(ge=1)
     mean_score_drift: float = Field(ge=0)
-    """Mean absolute difference of scores."""
+    """Mean absolute difference of the scores."""
     max_score_drift: float = Field(ge=0)
     auc_fp32: float = Field(ge=0, le=1)
     auc: float = Field(ge=0, le=1)
@@ -58,9 +50,9 @@ class Variant(Part):
     precision: Precision
     encoder: NetworkFile
     parity: Parity | None = None
-    """None for fp32, which is the reference."""
+    """None for fp32, which the others are compared with."""
     golden_tolerance: float = Field(gt=0, le=0.1)
-    """Largest difference of a golden score at which the variant still counts as the one that was measured."""
+    """Largest difference of a golden score from its recorded value that is accepted at loading."""
 
 
 class OperatingPoint(Part):
@@ -68,23 +60,23 @@ class OperatingPoint(Part):
 
     threshold: float = Field(ge=0, le=1)
     chosen_on: str
-    """The data on which it was chosen, never those on which it is reported."""
+    """The data on which it was chosen. Metrics are never reported on the same data."""
     apcer: float = Field(ge=0, le=1)
-    """Of the worst PAI species there (ISO/IEC 30107-3)."""
+    """APCER on that data, of the worst PAI species (ISO/IEC 30107-3)."""
     bpcer: float = Field(ge=0, le=1)
-    """There."""
+    """BPCER on that data."""
 
 
 class TemporalHead(Part):
-    """The network that scores clips, on the embeddings that the encoder gives of their frames."""
+    """The network that scores clips, from the encoder's embeddings of their frames."""
 
     network: NetworkFile
     clip: ClipSpec
     """Which frames of a clip it was trained on."""
     temperature: float = Field(gt=0)
-    """Divides its logits before the softmax; its own, since it is another network than the classifier."""
+    """Divides this network's logits before the softmax; independent of the classifier's temperature."""
     operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
-    """Thresholds of clip scores, by the names that the image's operating points have."""
+    """Thresholds of clip scores. They have the same names as the operating points of photos."""
 
 
 class Provenance(Part):
@@ -97,7 +89,7 @@ class Provenance(Part):
     config: dict[str, JsonValue]
     libraries: dict[str, str]
     data: tuple[str, ...]
-    """Data sets, each with its licence."""
+    """Names of the data sets with their licences."""
 
 
 class Manifest(Part):
@@ -111,24 +103,25 @@ class Manifest(Part):
     """The detector whose crops the encoder was trained on."""
     quality_gates: QualityGates
     variants: tuple[Variant, ...] = Field(min_length=1)
-    """The first is the one that runs where nothing else is asked for."""
+    """The first one runs unless another is asked for."""
     classifier: NetworkFile
     temperature: float = Field(gt=0)
-    """Divides the logits before the softmax."""
+    """Divides the classifier's logits before the softmax."""
     operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
     default_operating_point: Name
     temporal: TemporalHead | None = None
-    """None where the bundle scores photos only."""
+    """None if the bundle scores photos only."""
     reference_scores: ReferenceScores | None = None
-    """How the scores are distributed on the data that the operating points were chosen on; None in older bundles."""
+    """Distribution of the scores on the data that the operating points were chosen on; None in older bundles."""
     golden: FileName = "golden.npz"
     files: dict[FileName, Sha256]
-    """Every other file of the bundle."""
+    """SHA-256 of every other file of the bundle, by its name."""
     provenance: Provenance
     metrics: dict[str, dict[str, float]]
-    """Protocol -> metric -> value; rates in [0, 1]."""
+    """Values of the metrics, by protocol and metric; rates are in [0, 1]."""
     manifest_sha256: str = ""
-    """Of this manifest's canonical JSON without this field: a changed threshold is as wrong as a changed network."""
+    """SHA-256 of this manifest without this field (see `digest`), so that a changed threshold is noticed like a changed
+    network."""
 
     @model_validator(mode="after")
     def _refers_to_what_it_holds(self) -> Self:
@@ -139,7 +132,8 @@ class Manifest(Part):
             named.add(self.temporal.network.file)
             if differing := sorted(self.temporal.operating_points.keys() ^ self.operating_points.keys()):
                 raise ValueError(
-                    f"temporal.operating_points: {', '.join(differing)} is among those of images or of clips only"
+                    "temporal.operating_points: must have the same names as operating_points, but "
+                    f"{', '.join(differing)} is in one of the two only"
                 )
         if self.reference_scores is not None and (self.reference_scores.clip is None) != (self.temporal is None):
             raise ValueError("reference_scores.clip: must be there with a temporal head, and only then")
@@ -153,19 +147,19 @@ class Manifest(Part):
     def digest(self) -> str:
         """SHA-256 of the manifest without its own digest.
 
-        Of the fields that were given, as they are in the file: a manifest written before an optional field existed
-        keeps its digest, and one to which the field was added, or from which it was taken, has another.
+        It covers the fields that are written in the file, in canonical JSON. A manifest from before an optional field
+        existed therefore keeps its digest, and adding or removing the field changes it.
         """
         content = self.model_dump(mode="json", exclude={"manifest_sha256"}, exclude_unset=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def sealed(self) -> Self:
-        """A copy with every field given, so that the digest it carries covers them all."""
+        """A copy in which every field is written out, with the digest that covers them all."""
         whole = type(self).model_validate(self.model_dump())
         return whole.model_copy(update={"manifest_sha256": whole.digest()})
 
     def variant(self, precision: str | None) -> Variant | None:
-        """The variant of this precision, or the first one for None; None where there is no such variant."""
+        """The variant of this precision (for None the first one), or None if there is no such variant."""
         if precision is None:
             return self.variants[0]
         return next((variant for variant in self.variants if variant.precision == precision), None)

@@ -1,10 +1,10 @@
-"""The base of what a manifest is made of."""
+"""The base class of everything in a manifest."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """Frozen, without fields that nobody knows, and without numbers that JSON cannot hold."""
+    """An immutable record that refuses unknown fields and numbers that JSON cannot hold."""
 
-    # JSON would get null for a NaN, and a bundle that was written could not be read.
+    # A NaN would be written to JSON as null, and the bundle could not be read again.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

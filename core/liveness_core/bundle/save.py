@@ -1,4 +1,4 @@
-"""Writing a bundle: whole or not at all."""
+"""Writing a bundle, either completely or not at all."""
 
 import hashlib
 import os
@@ -14,19 +14,19 @@ from liveness_core.bundle.manifest import Manifest
 def save_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
     """Write a bundle to `path`, replacing one that is there.
 
-    The files are written and flushed to a folder beside it, which then takes its place by renaming: a reader sees the
-    old bundle, for an instant none, or the new one, never a mixture.
+    The files are first written and flushed to a folder beside it, which is then renamed. A reader sees the old bundle,
+    for an instant none, or the new one, but never a mixture.
 
     Args:
         path: folder of the bundle.
-        manifest: its hashes are replaced by those of `files`.
-        files: every file of the bundle but `bundle.json`, by name.
+        manifest: the manifest; its hashes are replaced by those of `files`.
+        files: content of every file of the bundle except `bundle.json`, by name.
 
     Returns:
-        The manifest as written.
+        The manifest as it was written.
     """
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
-    # Validated again, since `model_copy` alone would not check that every file named is there.
+    # Validated again, since `model_copy` would not check that every file that the manifest names is there.
     sealed = Manifest.model_validate({**manifest.model_dump(), "files": hashes}).sealed()
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A bundle's self-test: its golden cases, scored again, must give the scores that they were exported with."""
+"""The self-test of a bundle: its golden cases are scored and must get the scores that they had at the export."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,17 @@ from liveness_core.scoring import ClipScorer, ScoreError, Scorer
 def self_test(
     manifest: Manifest, variant: Variant, content: bytes, scorer: Scorer, clip_scorer: ClipScorer | None
 ) -> None:
-    """Score the golden crops, and with a temporal head the golden clips.
+    """Score the golden crops and, if there is a temporal head, the golden clips.
 
     Args:
-        manifest: of the bundle.
-        variant: the one that runs.
-        content: of `golden.npz`.
-        scorer: of this variant.
-        clip_scorer: of this variant; None without a temporal head.
+        manifest: the manifest of the bundle.
+        variant: the variant that is tested.
+        content: the content of `golden.npz`.
+        scorer: scores crops with this variant.
+        clip_scorer: scores clips with this variant; None without a temporal head.
 
     Raises:
-        BundleError: there are no golden scores for the variant, or one is no longer what it was.
+        BundleError: there are no golden scores for the variant, or one of them is not reproduced.
     """
     try:
         golden = GoldenCases.from_bytes(content)
@@ -58,7 +58,7 @@ def _test_clips(
             file, f"its clips have {clips_JT.shape[1]} frames, expected {head.clip.frames}: export the bundle again"
         )
     try:
-        # Each crop is encoded once, though clips share them: a start is not the time to encode dozens.
+        # Clips share crops, and each crop is encoded only once, so that loading stays fast.
         embedding_KD = scorer.embed(list(golden.crops_KSS3))
         actual_J = clip_scorer.score_embeddings(embedding_KD[clips_JT])
     except (NetworkError, ScoreError, ValueError) as error:

@@ -1,17 +1,24 @@
-"""Face detectors, each behind the Protocol `FaceDetector`, and the one place that chooses among them."""
+"""Face detectors, all used through the Protocol `FaceDetector`, and the function that makes the chosen one."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from liveness_core.detection import mtcnn, scrfd, yunet
-from liveness_core.detection.base import DetectorUnavailableError, FaceDetector
+from liveness_core.detection.base import DetectorModelError, DetectorUnavailableError, FaceDetector
 from liveness_core.detection.mtcnn import MtcnnDetector
 from liveness_core.detection.scrfd import ScrfdDetector
 from liveness_core.detection.yunet import YunetDetector
 from liveness_core.runtime import RuntimeOptions
 
-__all__ = ["DetectorName", "DetectorSpec", "DetectorUnavailableError", "FaceDetector", "create_detector"]
+__all__ = [
+    "DetectorModelError",
+    "DetectorName",
+    "DetectorSpec",
+    "DetectorUnavailableError",
+    "FaceDetector",
+    "create_detector",
+]
 
 DetectorName = Literal["mtcnn", "scrfd", "yunet"]
 
@@ -24,13 +31,13 @@ _MIN_CONFIDENCE = {
 
 
 class DetectorSpec(BaseModel):
-    """Which detector cuts the crops, and how; a bundle names the one that its training used."""
+    """Which detector finds the faces, and with which threshold. A bundle names the one that its training used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: DetectorName = "mtcnn"
     min_confidence: float = Field(default=mtcnn.MIN_CONFIDENCE, ge=0.1, le=0.999)
-    """Least confidence for a face, on this detector's own scale; by default the detector's own limit."""
+    """Least confidence of a face, on this detector's own scale; by default the detector's own limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -48,16 +55,17 @@ def create_detector(
 
     Args:
         spec: name and threshold.
-        model: model file (scrfd, yunet) or model pack (scrfd); mtcnn brings its own.
+        model: model file (scrfd, yunet) or model pack (scrfd). mtcnn has its own and ignores this.
         runtime: provider and threads.
 
     Raises:
-        DetectorUnavailableError: its package or weights are missing.
+        DetectorModelError: it needs a model file, and none was given or there is none.
+        DetectorUnavailableError: its package or weights are missing or unusable.
     """
     if spec.name == "mtcnn":
         return MtcnnDetector(runtime, min_confidence=spec.min_confidence)
     if model is None:
-        raise DetectorUnavailableError(f"{spec.name} needs a model file: set LIVENESS_DETECTOR_MODEL")
+        raise DetectorModelError(f"{spec.name} needs a model file")
     if spec.name == "scrfd":
         return ScrfdDetector(model, runtime, min_confidence=spec.min_confidence)
     return YunetDetector(model, min_confidence=spec.min_confidence)

@@ -1,4 +1,4 @@
-"""What every face detector offers."""
+"""The interface of every face detector, and its errors."""
 
 from typing import Protocol
 
@@ -10,24 +10,28 @@ class FaceDetector(Protocol):
 
     @property
     def name(self) -> str:
-        """The name by which settings and bundles choose it."""
+        """The name that settings and bundles choose it by."""
         ...
 
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
-        """Find the faces of an upright RGB picture, largest first; an empty list where there is none.
+        """Find the faces of an upright RGB picture, largest first; an empty list if there is none.
 
         Args:
             picture: shape (H, W, 3).
-            least_share: faces below this share of the picture's shorter side need not be found, which saves time in
-                some detectors.
+            least_share: faces smaller than this share of the picture's shorter side need not be found. Some detectors
+                are faster for it.
         """
         ...
 
 
 class DetectorUnavailableError(RuntimeError):
-    """A detector's package or weights are missing; the message says what to install or set."""
+    """A detector's package or weights are missing or unusable; the message says what to check."""
+
+
+class DetectorModelError(DetectorUnavailableError):
+    """No model file was given, or there is none at the path given. Whoever gave it knows which setting to check."""
 
 
 def largest_first(faces: list[DetectedFace]) -> list[DetectedFace]:
-    """The order in which detectors report faces."""
+    """Sort faces as detectors report them: the largest box first."""
     return sorted(faces, key=lambda face: face.box.area, reverse=True)

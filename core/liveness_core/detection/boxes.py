@@ -1,13 +1,16 @@
-"""Arithmetic on arrays of candidate boxes. Rows of boxes_N5 are x1, y1, x2, y2, confidence."""
+"""Arithmetic on arrays of candidate boxes. The rows of boxes_N5 are x1, y1, x2, y2, confidence."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def non_maximum(boxes_N5: NDArray[np.float32], max_overlap: float, *, of_smaller: bool = False) -> NDArray[np.intp]:
-    """Rows to keep, most confident first, when no two kept boxes overlap by more than `max_overlap`.
+    """Non-maximum suppression: the rows to keep, most confident first, so that no two of them overlap too much.
 
-    The overlap is intersection over union, or over the smaller box's area with `of_smaller`.
+    Args:
+        boxes_N5: the candidates.
+        max_overlap: largest overlap of two kept boxes, from 0 to 1.
+        of_smaller: measure overlap as intersection over the area of the smaller box, not over the union.
     """
     x1, y1, x2, y2, confidence = boxes_N5.T
     areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
@@ -25,7 +28,7 @@ def non_maximum(boxes_N5: NDArray[np.float32], max_overlap: float, *, of_smaller
 
 
 def refine(boxes_N5: NDArray[np.float32], offsets_N4: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Move each side by its offset, a share of the box's width or height."""
+    """Move each side of each box by its offset, which is a share of the box's width or height."""
     sides_N2 = boxes_N5[:, 2:4] - boxes_N5[:, 0:2]
     moved = boxes_N5.copy()
     moved[:, :4] += np.concatenate([sides_N2, sides_N2], axis=1) * offsets_N4
@@ -33,7 +36,7 @@ def refine(boxes_N5: NDArray[np.float32], offsets_N4: NDArray[np.float32]) -> ND
 
 
 def squares(boxes_N5: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each box grown to a square about its centre."""
+    """The boxes extended to squares around their centres."""
     centres_N2 = (boxes_N5[:, 0:2] + boxes_N5[:, 2:4]) / 2
     half_N1 = np.max(boxes_N5[:, 2:4] - boxes_N5[:, 0:2], axis=1, keepdims=True) / 2
     return np.concatenate([centres_N2 - half_N1, centres_N2 + half_N1, boxes_N5[:, 4:]], axis=1)

@@ -1,8 +1,8 @@
-"""The default detector: MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016), run by us.
+"""The default detector: MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016).
 
-Three networks in a row: P-Net proposes windows over an image pyramid, R-Net and O-Net refine them, O-Net adds five
-landmarks. The weights are those of the package `mtcnn-runtime` 1.0.0 (Apache-2.0), kept beside this file because that
-package depends on `opencv-python` and `onnxruntime`, which overwrite what we install; see mtcnn_weights/README.md.
+Three networks run in a row: P-Net proposes windows over an image pyramid, R-Net and O-Net refine them, O-Net adds five
+landmarks. The weights are those of the package `mtcnn-runtime` 1.0.0 (Apache-2.0). They are kept beside this file since
+that package depends on `opencv-python` and `onnxruntime`, which overwrite what we install; see mtcnn_weights/README.md.
 """
 
 import hashlib
@@ -27,20 +27,21 @@ _WEIGHTS = {
     "onet.onnx": "a42f0cbde62f8032ccc3299fd989a9909c8b185a72a360e247c6f953af366efd",
 }
 MIN_CONFIDENCE = 0.9
-"""O-Net's confidence from which a window is taken for a face."""
+"""Least confidence of O-Net at which a window counts as a face."""
 
 _WINDOW = 12  # P-Net's receptive field in pixels
 _STRIDE = 2
 _PYRAMID_FACTOR = 0.709  # halves the area from level to level
-_MAX_PROPOSALS = 400  # the most windows that R-Net sees, whatever the picture holds
+_MAX_PROPOSALS = 400  # the most windows that R-Net sees, even in a picture full of candidates
 _MAX_REFINED = 100  # the most windows that O-Net sees
 _WIDENED = 1.7
-"""Factor on the width for the second look. A photo that is held obliquely shows its face narrowed, down to half its
-width, which no window of the first look fits; 47 of the 54 attacks of `celeba_spoof` that it missed are found so."""
+"""Factor on the picture's width for the second search. A photo that is held obliquely shows its face narrowed, down to
+half its width, and no window of the first search fits it. The second one finds 47 of the 54 attacks of `celeba_spoof`
+that the first misses."""
 
 
 class MtcnnDetector:
-    """MTCNN in ONNX Runtime: one call per pyramid level for P-Net, one batch each for R-Net and O-Net."""
+    """MTCNN in ONNX Runtime: P-Net runs once per level of the pyramid, R-Net and O-Net each run on one batch."""
 
     name = "mtcnn"
 
@@ -57,17 +58,17 @@ class MtcnnDetector:
 
         Args:
             runtime: provider and threads.
-            min_confidence: O-Net's least confidence for a face, 0 to 1.
-            min_face_px: smallest face looked for, in pixels of the (reduced) picture; at least 12.
-            min_face_share: smallest face looked for as a share of the picture's shorter side. It bounds the pyramid:
-                without it, a large picture is searched for faces too small to be scored anyway.
+            min_confidence: least confidence of O-Net for a face, 0 to 1.
+            min_face_px: smallest face to look for, in pixels of the (reduced) picture; at least 12.
+            min_face_share: smallest face to look for, as a share of the picture's shorter side. It bounds the pyramid:
+                without it, a large picture would be searched for faces that are too small to be scored.
             max_side_px: larger pictures are reduced to this before the search.
 
         Raises:
-            DetectorUnavailableError: a weight file is missing or is not the one that was verified.
+            DetectorUnavailableError: a weight file is missing or is not the released one.
         """
         runtime = runtime or RuntimeOptions()
-        # P-Net's input changes with every picture; the others' batch does.
+        # The size of P-Net's input changes from picture to picture, as does the batch size of the others.
         self._pnet, self._rnet, self._onet = (
             OrtSession(_weights(name), runtime, fixed_shapes=False) for name in _WEIGHTS
         )
@@ -95,7 +96,7 @@ class MtcnnDetector:
         return self._locate(picture, boxes_N5)
 
     def _propose(self, picture: Picture, least_share: float) -> NDArray[np.float32]:
-        """P-Net over the pyramid: square candidate windows."""
+        """Run P-Net over the pyramid; returns square candidate windows."""
         height, width = picture.shape[:2]
         shorter = min(height, width)
         scale = _WINDOW / max(self._min_face_px, least_share * shorter)
@@ -128,7 +129,7 @@ class MtcnnDetector:
         return rows_N9[non_maximum(rows_N9[:, :5], 0.5)]
 
     def _refine(self, picture: Picture, boxes_N5: NDArray[np.float32]) -> NDArray[np.float32]:
-        """R-Net: fewer and better windows."""
+        """Run R-Net, which leaves fewer and better windows."""
         if not len(boxes_N5):
             return boxes_N5
         offsets_N4, probabilities_N2 = self._run(self._rnet, _windows(picture, boxes_N5, 24))
@@ -138,13 +139,13 @@ class MtcnnDetector:
         return squares(refine(boxes_N5[kept], offsets_N4[kept]))
 
     def _locate(self, picture: Picture, boxes_N5: NDArray[np.float32]) -> list[DetectedFace]:
-        """O-Net: the faces, with their landmarks."""
+        """Run O-Net; returns the faces with their landmarks."""
         if not len(boxes_N5):
             return []
         landmarks_N10, offsets_N4, probabilities_N2 = self._run(self._onet, _windows(picture, boxes_N5, 48))
         boxes_N5, kept = _confident(boxes_N5, probabilities_N2, self._thresholds[2])
         landmarks_N10, offsets_N4 = landmarks_N10[kept], offsets_N4[kept]
-        # Landmarks are shares of the window that O-Net saw, all five x before all five y.
+        # Landmarks are given as shares of the window that O-Net saw, all five x before all five y.
         sides_N2 = boxes_N5[:, 2:4] - boxes_N5[:, 0:2]
         points_N25 = landmarks_N10.reshape(-1, 2, 5) * sides_N2[:, :, None] + boxes_N5[:, 0:2, None]
         boxes_N5 = refine(boxes_N5, offsets_N4)
@@ -178,7 +179,7 @@ def _weights(name: str) -> bytes:
 def _confident(
     boxes_N5: NDArray[np.float32], probabilities_N2: NDArray[Any], threshold: float
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """The boxes above the threshold, with their new confidence, and which they were."""
+    """The boxes above the threshold with their new confidence, and the rows that they had."""
     kept = np.nonzero(probabilities_N2[:, 1] > threshold)[0]
     boxes_N5 = boxes_N5[kept]
     boxes_N5[:, 4] = probabilities_N2[kept, 1]
@@ -186,7 +187,7 @@ def _confident(
 
 
 def _windows(picture: Picture, boxes_N5: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """The windows resized to `size`; what lies outside the picture is black, as when the networks were trained."""
+    """Cut out windows and resize them to `size`. Outside the picture they are black, as in the networks' training."""
     height, width = picture.shape[:2]
     batch = np.zeros((len(boxes_N5), size, size, 3), np.uint8)
     corners_N4 = np.rint(boxes_N5[:, :4]).astype(int)
@@ -210,5 +211,5 @@ def _windows(picture: Picture, boxes_N5: NDArray[np.float32], size: int) -> NDAr
 
 
 def _normalised(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """(…, H, W, 3) `uint8` to (…, 3, H, W), each value (x - 127.5) / 128."""
+    """Turn pixels x of shape (…, H, W, 3) into (x - 127.5) / 128 of shape (…, 3, H, W)."""
     return np.ascontiguousarray(np.moveaxis((pixels.astype(np.float32) - 127.5) * 0.0078125, -1, -3))

@@ -1,4 +1,7 @@
-"""Detection looks at a reduced picture: a face to be scored is large, and cost must not grow with megapixels."""
+"""Faces are searched for in a reduced picture, so that the cost does not grow with megapixels.
+
+A face that is large enough to be scored is still large enough to be found there.
+"""
 
 import cv2
 import numpy as np
@@ -7,7 +10,7 @@ from liveness_core.types import Box, DetectedFace, Picture
 
 
 def shrink_to(picture: Picture, max_side_px: int) -> tuple[Picture, float]:
-    """The picture reduced until its longer side is at most `max_side_px`, and the factor back to full size."""
+    """Reduce a picture until its longer side is at most `max_side_px`; also returns the factor back to full size."""
     height, width = picture.shape[:2]
     factor = max(height, width) / max_side_px
     if factor <= 1:
@@ -17,7 +20,7 @@ def shrink_to(picture: Picture, max_side_px: int) -> tuple[Picture, float]:
 
 
 def enlarge_face(face: DetectedFace, factor: float) -> DetectedFace:
-    """A face found in a reduced picture, in pixels of the full one."""
+    """Convert a face that was found in a reduced picture to pixels of the full one."""
     if factor == 1.0:
         return face
     left, right, nose, mouth_left, mouth_right = ((x * factor, y * factor) for x, y in face.landmarks)
@@ -26,14 +29,17 @@ def enlarge_face(face: DetectedFace, factor: float) -> DetectedFace:
 
 
 def narrow_face(face: DetectedFace, factor: float) -> DetectedFace:
-    """A face found in a picture widened by a factor, in pixels of the picture as it was."""
+    """Convert a face that was found in a picture widened by `factor` to pixels of the original picture."""
     left, right, nose, mouth_left, mouth_right = ((x / factor, y) for x, y in face.landmarks)
     box = Box(face.box.x1 / factor, face.box.y1, face.box.x2 / factor, face.box.y2)
     return DetectedFace(box, (left, right, nose, mouth_left, mouth_right), face.confidence)
 
 
 def shift_face(face: DetectedFace, x: float, y: float) -> DetectedFace:
-    """A face found in a part of a picture, in pixels of the whole; (x, y) is the part's top-left corner in it."""
+    """Convert a face that was found in a part of a picture to pixels of the whole.
+
+    (x, y) is the top-left corner of the part in the whole picture.
+    """
     left, right, nose, mouth_left, mouth_right = ((px + x, py + y) for px, py in face.landmarks)
     box = Box(face.box.x1 + x, face.box.y1 + y, face.box.x2 + x, face.box.y2 + y)
     return DetectedFace(box, (left, right, nose, mouth_left, mouth_right), face.confidence)

@@ -1,4 +1,4 @@
-"""SCRFD (Guo et al., 2021) through insightface's model zoo, from a model file or an installed model pack."""
+"""SCRFD (Guo et al., 2021), run by insightface's model zoo from a model file or an installed model pack."""
 
 from importlib import import_module
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Any
 
 import cv2
 
-from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection.base import DetectorModelError, DetectorUnavailableError, largest_first
 from liveness_core.detection.scaling import enlarge_face, shrink_to
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions
 from liveness_core.types import Box, DetectedFace, Picture
 
 MIN_CONFIDENCE = 0.5
-"""Confidence from which SCRFD's find is taken for a face."""
+"""Least confidence of SCRFD at which a box counts as a face."""
 
 _INPUT_SIZE = (640, 640)
 _MAX_ASPECT = 64
 
 
 class ScrfdDetector:
-    """SCRFD with five landmarks."""
+    """The detector SCRFD, with five landmarks."""
 
     name = "scrfd"
 
@@ -36,11 +36,12 @@ class ScrfdDetector:
         Args:
             model: an ONNX file, or the name of a model pack under `packs_root`, e.g. `buffalo_l`.
             runtime: provider and threads.
-            min_confidence: least confidence for a face, 0 to 1.
+            min_confidence: least confidence of a face, 0 to 1.
             packs_root: where insightface keeps model packs.
 
         Raises:
-            DetectorUnavailableError: insightface or the model is missing, or the model has no landmarks.
+            DetectorModelError: the model is missing.
+            DetectorUnavailableError: insightface is missing, or the model cannot be run or has no landmarks.
         """
         path = _find(model, packs_root.expanduser())
         try:
@@ -52,7 +53,7 @@ class ScrfdDetector:
             ) from error
         try:
             session = OrtSession(path.read_bytes(), runtime, fixed_shapes=False)
-            # Our session and not insightface's own, so that provider and threads are those of the whole process.
+            # insightface gets our session, so that it runs on the provider and threads that were asked for.
             self._scrfd: Any = zoo.SCRFD(str(path), session=session.native, static_shape_sessions=False)
         except (NetworkError, OSError) as error:
             raise DetectorUnavailableError(f"scrfd: {path} cannot be loaded: {error}") from error
@@ -63,17 +64,17 @@ class ScrfdDetector:
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:  # noqa: ARG002 (searches all sizes at once)
         """See `FaceDetector.detect`."""
         reduced, factor = shrink_to(picture, 1280)
-        # insightface would shrink the short side of such a strip to nothing and fail; no face fits into it.
+        # insightface would shrink the short side of such a strip to zero and fail; no face fits into it anyway.
         if max(reduced.shape[:2]) > _MAX_ASPECT * min(reduced.shape[:2]):
             return []
         found = self._search(reduced, 0)
         if not found:
-            # A face that fills the picture is too large for the network's anchors: look again with black around it.
+            # A face that fills the picture is too large for the network's anchors: search again with a black border.
             found = self._search(reduced, max(reduced.shape[:2]))
         return largest_first([enlarge_face(face, factor) for face in found])
 
     def _search(self, picture: Picture, border: int) -> list[DetectedFace]:
-        """Faces of the picture after it got a black border this wide; in the picture's own coordinates."""
+        """Find faces after adding a black border of this many pixels; coordinates are those of the picture itself."""
         bgr = cv2.copyMakeBorder(picture[..., ::-1], border, border, border, border, cv2.BORDER_CONSTANT)
         rows, landmarks = self._scrfd.detect(bgr, input_size=_INPUT_SIZE, det_thresh=self._min_confidence)
         faces = []
@@ -94,8 +95,7 @@ def _find(model: str | Path, packs_root: Path) -> Path:
     pack = packs_root / str(model)
     found = sorted([*pack.glob("det_*.onnx"), *pack.glob("scrfd*.onnx")])
     if not found:
-        raise DetectorUnavailableError(
-            f"scrfd: {model} is neither a model file nor a model pack with a detector under {packs_root}: "
-            "check LIVENESS_DETECTOR_MODEL"
+        raise DetectorModelError(
+            f"scrfd: {model} is neither a model file nor a model pack with a detector under {packs_root}"
         )
     return found[0]

@@ -1,75 +1,72 @@
-"""Detection from frame to frame: where a face was, it is looked for first, at a fraction of a whole search's cost."""
+"""Detection from frame to frame of a video.
+
+The face is looked for first where it was in a neighbouring frame. That costs a fraction of a search of the whole frame.
+"""
 
 import math
-from dataclasses import dataclass
 
 from liveness_core.alignment import face_size
 from liveness_core.detection.base import FaceDetector
 from liveness_core.detection.scaling import enlarge_face, shift_face, shrink_to
 from liveness_core.types import Box, DetectedFace, Picture
 
-_REACH = 3.0  # side of the window that is searched, in sizes of the face that was in its middle
-_LEAST_SHARE = 0.2  # of the window: it held a face of a third
-_FACE_PX = 80  # size that the face is brought to in it: what detectors make of it changes no more above that
-
-
-@dataclass(frozen=True, slots=True)
-class Tracked:
-    """The faces found in one frame."""
-
-    faces: tuple[DetectedFace, ...]
-    """Largest first; the followed one alone where one was followed."""
-    followed: bool
-    """Whether it was found where it had been, and the rest of the frame not looked at."""
+_WINDOW_FACES = 3.0  # side of the window that is searched, in multiples of the known face's size
+_LEAST_SHARE = 0.2  # smallest face to look for, as a share of the window; the known face had a third
+_FACE_PX = 80  # the window is reduced until the face has this size: above it, detectors give the same result
 
 
 class FaceTracker:
-    """Finds the face of a video's frames, which may be asked for in any order."""
+    """Finds the face in the frames of one video. The frames may come in any order."""
 
     def __init__(self, detector: FaceDetector) -> None:
         self._detector = detector
         self._faces: dict[int, DetectedFace] = {}
 
-    def find(self, picture: Picture, position: int, *, whole: bool = False) -> Tracked:
-        """Find the faces of a frame: first where one was in the frame that is nearest in time.
+    def find(self, picture: Picture, position: int, *, whole: bool = False) -> tuple[DetectedFace, ...]:
+        """Find the faces of a frame, looking first where the face was in the frame nearest in time.
 
         Args:
-            picture: the frame, shape (H, W, 3); frames of one video are of one size.
-            position: its number in the video.
-            whole: search all of it in any case, to learn of other faces.
+            picture: the frame, shape (H, W, 3); all frames of a video have the same size.
+            position: number of the frame in the video.
+            whole: search the whole frame in any case, to learn of other faces.
+
+        Returns:
+            The one face that was found where it had been; after a search of the whole frame all faces, largest first.
         """
-        before = min(self._faces, key=lambda each: abs(each - position), default=None)
-        if before is not None and not whole:
-            face = _near(self._detector, picture, self._faces[before])
+        nearest = min(self._faces, key=lambda known: abs(known - position), default=None)
+        if nearest is not None and not whole:
+            face = _find_near(self._detector, picture, self._faces[nearest])
             if face is not None:
                 self._faces[position] = face
-                return Tracked((face,), followed=True)
+                return (face,)
         faces = self._detector.detect(picture)
         if faces:
-            # Measured as in the frames that follow: a face must not seem to jump from the first frame to the next.
-            faces[0] = _near(self._detector, picture, faces[0]) or faces[0]
+            # Measured again in a window, as in later frames: else the face would seem to jump from the first frame to
+            # the second.
+            faces[0] = _find_near(self._detector, picture, faces[0]) or faces[0]
             self._faces[position] = faces[0]
-        return Tracked(tuple(faces), followed=False)
+        return tuple(faces)
 
 
-def _near(detector: FaceDetector, picture: Picture, before: DetectedFace) -> DetectedFace | None:
-    """The face of the window that is nearest to where it was, if any."""
+def _find_near(detector: FaceDetector, picture: Picture, known: DetectedFace) -> DetectedFace | None:
+    """Search a window around a known face. Of several faces found there, the one nearest to the known one counts."""
     height, width = picture.shape[:2]
-    size = face_size(before.box)
-    half = _REACH * size / 2
-    x, y = before.box.centre
+    size = face_size(known.box)
+    half = _WINDOW_FACES * size / 2
+    x, y = known.box.centre
     x1, y1 = max(round(x - half), 0), max(round(y - half), 0)
     x2, y2 = min(round(x + half), width), min(round(y + half), height)
-    if x2 - x1 < size or y2 - y1 < size:  # it was at the edge: a strip shows no face
+    if x2 - x1 < size or y2 - y1 < size:  # at the edge of the picture only a strip is left, which shows no face
         return None
     window = picture[y1:y2, x1:x2]
     reduced, factor = shrink_to(window, round(max(window.shape[:2]) * min(_FACE_PX / size, 1.0)))
     found = [
         shift_face(enlarge_face(face, factor), x1, y1) for face in detector.detect(reduced, least_share=_LEAST_SHARE)
     ]
-    return min(found, key=lambda face: _distance(face.box, before.box), default=None)
+    return min(found, key=lambda face: _distance(face.box, known.box), default=None)
 
 
-def _distance(one: Box, other: Box) -> float:
-    (x, y), (other_x, other_y) = one.centre, other.centre
-    return math.hypot(x - other_x, y - other_y)
+def _distance(first: Box, second: Box) -> float:
+    """Distance between the centres of two boxes, in pixels."""
+    (x1, y1), (x2, y2) = first.centre, second.centre
+    return math.hypot(x1 - x2, y1 - y2)

@@ -1,4 +1,4 @@
-"""YuNet (Wu et al., 2023) through OpenCV's FaceDetectorYN, from a model file."""
+"""YuNet (Wu et al., 2023), run by OpenCV's FaceDetectorYN from a model file."""
 
 import threading
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection.base import DetectorModelError, DetectorUnavailableError, largest_first
 from liveness_core.detection.scaling import enlarge_face, shrink_to
 from liveness_core.types import Box, DetectedFace, Picture
 
 MIN_CONFIDENCE = 0.6
-"""Confidence from which YuNet's find is taken for a face."""
+"""Least confidence of YuNet at which a box counts as a face."""
 
 
 class YunetDetector:
-    """YuNet with five landmarks. It runs on the CPU, in OpenCV's own threads."""
+    """The detector YuNet, with five landmarks. It runs on the CPU, in OpenCV's own threads."""
 
     name = "yunet"
 
@@ -24,21 +24,22 @@ class YunetDetector:
 
         Args:
             model: an ONNX file from OpenCV's model zoo.
-            min_confidence: least confidence for a face, 0 to 1.
+            min_confidence: least confidence of a face, 0 to 1.
             max_side_px: larger pictures are reduced to this before the search.
 
         Raises:
-            DetectorUnavailableError: the file is missing or OpenCV cannot run it.
+            DetectorModelError: the file is missing.
+            DetectorUnavailableError: OpenCV cannot run it.
         """
         if not Path(model).is_file():
-            raise DetectorUnavailableError(f"yunet: {model} is not a file: check LIVENESS_DETECTOR_MODEL")
+            raise DetectorModelError(f"yunet: {model} is not a file")
         try:
             self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_confidence, 0.3, 1000)
-            # OpenCV loads any network; that it is no YuNet shows only when it runs.
+            # OpenCV loads any network; only running it shows whether it is a YuNet.
             self._network.detect(np.zeros((320, 320, 3), np.uint8))
         except cv2.error as error:
             raise DetectorUnavailableError(f"yunet: OpenCV cannot run {model}: {error}") from error
-        self._lock = threading.Lock()  # the input size is state of OpenCV's object
+        self._lock = threading.Lock()  # OpenCV's object keeps the input size as its state
         self._max_side_px = max_side_px
 
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:  # noqa: ARG002 (searches all sizes at once)

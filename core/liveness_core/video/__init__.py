@@ -1,13 +1,15 @@
-"""Frames out of a video: upright, RGB, at the positions asked for, and no more decoded than they need.
+"""Frames out of a video: upright, RGB, at the positions asked for, decoding no more than those need.
 
-One reader for training and for the service, so that both see the same frames. A video is demuxed once to learn which
-frames it has: containers state no number, or a wrong one, and a copy may have lost its end. Then only the stretches
-between a keyframe and a wanted frame are decoded, without those frames in them that no other one refers to.
+Training and the service share this reader, so that both see the same frames. A video is first read through without
+decoding, to learn which frames it has: containers state no number of frames, or a wrong one, and a copy may have lost
+its end. Then only the stretches from a keyframe to a wanted frame are decoded, leaving out frames in them that no other
+frame refers to.
 
-FFmpeg reads what it is given and nothing else: the demuxer is one of three, chosen by the content's first bytes, none
-of them reads playlists, and it gets an open file, not a name.
+FFmpeg reads the given file and nothing else: the demuxer is one of three, chosen by the content's first bytes; none of
+them reads playlists; and it gets an open file, not a name.
 """
 
+from liveness_core.video.kinds import VideoKind, video_kind
 from liveness_core.video.limits import (
     NoVideoStreamError,
     VideoError,
@@ -16,7 +18,7 @@ from liveness_core.video.limits import (
     VideoLimits,
     VideoUnreadableError,
 )
-from liveness_core.video.reader import VideoFrame, VideoKind, VideoReader, video_kind
+from liveness_core.video.reader import VideoFrame, VideoReader
 
 __all__ = [
     "NoVideoStreamError",

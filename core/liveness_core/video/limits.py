@@ -1,4 +1,4 @@
-"""What is read of a video at all, and how it is refused."""
+"""Which videos are read at all, and the errors that refuse the others."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,15 +13,15 @@ class VideoError(ValueError):
 
 
 class VideoUnreadableError(VideoError):
-    """It is damaged, or no video of the kinds that are read."""
+    """The file is damaged, or is no video of the kinds that are read."""
 
 
 class NoVideoStreamError(VideoUnreadableError):
-    """It holds no pictures, only sound or less."""
+    """The file holds no pictures, for example only sound."""
 
 
 class VideoLimitError(VideoError):
-    """It is beyond a limit."""
+    """The video is beyond one of the limits."""
 
     def __init__(self, limit: Limit, allowed: float) -> None:
         super().__init__(f"the video has more than {allowed:,.10g} {limit}")
@@ -30,12 +30,12 @@ class VideoLimitError(VideoError):
 
 
 class VideoInterruptedError(VideoError):
-    """Whoever asked for it wants it no more."""
+    """The caller's `interrupted` function ended the work."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """What is read at all; checked before decoding and while it goes on. By default there is no limit."""
+    """Limits of what is read, checked before decoding and during it. By default there are none."""
 
     max_seconds: float = float("inf")
     max_frames: int = UNLIMITED

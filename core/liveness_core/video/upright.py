@@ -1,4 +1,4 @@
-"""From a decoded frame to a picture to be looked at: square pixels, not larger than needed, the right way up."""
+"""From a decoded frame to an upright picture with square pixels, no larger than needed."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -10,21 +10,22 @@ from av.video.stream import VideoStream
 from liveness_core.types import Picture
 
 MAX_SIDE_PX = 1920
-"""Frames are reduced to this while they are converted: a face that can be scored is large, and 8K costs no more."""
+"""Longer side to which larger frames are reduced while they are converted, so that 8K costs no more than full HD. A
+face that is large enough to be scored stays so."""
 
-_MAX_PIXEL_ASPECT = 4  # what claims a longer pixel is damaged
+_MAX_PIXEL_ASPECT = 4  # a file that claims longer pixels is damaged
 
 
 @dataclass(frozen=True, slots=True)
 class _Orientation:
-    """From a stored frame to an upright one: rows and columns change places, then each runs on (1) or back (-1)."""
+    """How a stored frame becomes upright: rows and columns may be swapped, then each may be reversed (-1)."""
 
     is_transposed: bool
     down: Literal[1, -1]
     right: Literal[1, -1]
 
 
-# By how much the stored frame is turned clockwise.
+# By how many degrees the stored frame has to be turned clockwise.
 _TURNS = {
     0: _Orientation(False, 1, 1),
     90: _Orientation(True, 1, -1),
@@ -34,11 +35,11 @@ _TURNS = {
 
 
 class Upright:
-    """Makes pictures of one stream's frames.
+    """Makes upright pictures of the frames of one stream.
 
     Args:
-        stream: of the frames.
-        turn_deg: by how much they are to be turned clockwise where the container does not say: 0, 90, 180 or 270.
+        stream: the stream that the frames come from.
+        turn_deg: how far they have to be turned clockwise where the container does not say: 0, 90, 180 or 270.
     """
 
     def __init__(self, stream: VideoStream, turn_deg: int) -> None:
@@ -47,12 +48,12 @@ class Upright:
         self._orientation: _Orientation | None = None
 
     def picture(self, frame: av.VideoFrame) -> tuple[Picture, int, int]:
-        """The upright RGB picture, and width and height that it would have at full size.
+        """The upright RGB picture, and the width and height that it would have at full size.
 
         Raises:
             av.FFmpegError, ValueError: the frame cannot be converted.
         """
-        # Made square by enlarging: nothing is thrown away for it.
+        # Pixels are made square by enlarging their shorter side, so that no detail is lost.
         width = round(frame.width * max(self._aspect, 1.0))
         height = round(frame.height / min(self._aspect, 1.0))
         factor = min(1.0, MAX_SIDE_PX / max(width, height))
@@ -66,16 +67,16 @@ class Upright:
 
 
 def _pixel_aspect(stream: VideoStream) -> float:
-    """Width of a pixel over its height."""
+    """Width of a pixel over its height; 1 where the file says nothing credible."""
     aspect = float(stream.sample_aspect_ratio or 1)
     return aspect if 1 / _MAX_PIXEL_ASPECT <= aspect <= _MAX_PIXEL_ASPECT else 1.0
 
 
 def _orientation_of(frame: av.VideoFrame, turn_deg: int) -> _Orientation:
-    """What the container says of it, or else the caller.
+    """The orientation that the container states, else the one that the caller gave.
 
-    Asked once a video: in PyAV a frame whose side data were looked at refers to itself, and lives with all of its
-    decoder's frames, hundreds of megabytes in 4K, until the garbage collector comes by.
+    It is asked for once per video. In PyAV a frame whose side data were read refers to itself: it and all frames of its
+    decoder, hundreds of megabytes in 4K, stay in memory until the garbage collector runs.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

@@ -66,7 +66,7 @@ class FrameLook:
         self.count += 1
         with stage("detect", frame=frame.position):
             whole = frame.position in self._searched_whole
-            faces = self._tracker.find(frame.pixels, frame.position, whole=whole).faces
+            faces = self._tracker.find(frame.pixels, frame.position, whole=whole)
         with stage("align", frame=frame.position):
             seen = self._judge(frame, faces)
         if isinstance(seen, RefusedFrame):

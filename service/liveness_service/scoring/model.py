@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from liveness_core.bundle import Bundle, BundleError, load_bundle
-from liveness_core.detection import DetectorSpec, DetectorUnavailableError, FaceDetector, create_detector
+from liveness_core.bundle import Bundle, BundleError, BundleFolderError, load_bundle
+from liveness_core.detection import (
+    DetectorModelError,
+    DetectorSpec,
+    DetectorUnavailableError,
+    FaceDetector,
+    create_detector,
+)
 from liveness_core.runtime import ProviderError, RuntimeOptions
 from liveness_service.errors import ModelUnavailableError
 from liveness_service.settings import Settings
@@ -42,10 +48,14 @@ def load_model(path: Path, settings: Settings) -> Model:
         model = Model(bundle, _detector(bundle, settings))
         # The encoder has run in the bundle's self-test; the detector runs here, before the first user waits for it.
         model.detector.detect(np.zeros((480, 640, 3), np.uint8))
+    except BundleFolderError as error:
+        raise ModelUnavailableError(error.file, f"{error.reason}: check LIVENESS_BUNDLE_PATH") from error
     except BundleError as error:
         raise ModelUnavailableError(error.file, error.reason) from error
     except ProviderError as error:
         raise ModelUnavailableError("execution provider", str(error)) from error
+    except DetectorModelError as error:
+        raise ModelUnavailableError("face detector", f"{error}: check LIVENESS_DETECTOR_MODEL") from error
     except DetectorUnavailableError as error:
         raise ModelUnavailableError("face detector", str(error)) from error
     except Exception as error:

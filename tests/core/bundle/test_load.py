@@ -9,6 +9,7 @@ import pytest
 
 from liveness_core.bundle import (
     BundleError,
+    BundleFolderError,
     GoldenCases,
     Manifest,
     NetworkFile,
@@ -141,10 +142,12 @@ def test_empty_file_is_named(bundle, name):
     assert error_of(bundle).file == name
 
 
-def test_missing_folder_says_which_setting_to_check(tmp_path):
+def test_missing_folder_has_an_error_of_its_own(tmp_path):
+    """The service adds which of its settings to check."""
     error = error_of(tmp_path / "nowhere")
+    assert isinstance(error, BundleFolderError)
     assert error.file == str(tmp_path / "nowhere")
-    assert "LIVENESS_BUNDLE_PATH" in error.reason
+    assert error.reason == "there is no such folder"
 
 
 def test_changed_threshold_is_refused(bundle):

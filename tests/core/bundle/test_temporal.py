@@ -10,6 +10,7 @@ import pytest
 
 from liveness_core.bundle import BundleError, GoldenCases, Manifest, load_bundle, save_bundle
 from liveness_core.clips import ClipSpec
+from support.clip_scores import score_clips
 from support.tiny_bundle import DEPTH, FRAMES, classifier_bytes, make_tiny_bundle, temporal_bytes
 
 
@@ -50,7 +51,7 @@ def error_of(path):
 def test_clips_are_scored_by_the_head_and_frames_as_photos_are(original):
     bundle = load_bundle(original)
     # Seven black frames and a white one at the end, which weighs 8 of 36.
-    [clip] = bundle.clip_scorer.score([[grey(0)] * 7 + [grey(255)]])
+    [clip] = score_clips(bundle.scorer, bundle.clip_scorer, [[grey(0)] * 7 + [grey(255)]])
     assert clip.score == pytest.approx(1 / (1 + math.exp(-(0.5 + 2 * (-28 + 8) / 36))), abs=1e-5)
     alone = [result.score for result in bundle.scorer.score([grey(0), grey(255)])]
     assert clip.frame_scores == pytest.approx([alone[0]] * 7 + [alone[1]], abs=1e-6)
@@ -69,7 +70,7 @@ def test_heads_own_temperature_is_applied(bundle):
     changed = GoldenCases(golden.crops_KSS3, golden.scores_K, golden.clips_JT, {"fp32": cooler})
     resave(bundle, {"golden.npz": changed.to_bytes()}, temperature=2.0)
     loaded = load_bundle(bundle)
-    [clip] = loaded.clip_scorer.score([[grey(255)] * FRAMES])
+    [clip] = score_clips(loaded.scorer, loaded.clip_scorer, [[grey(255)] * FRAMES])
     assert clip.score == pytest.approx(1 / (1 + math.exp(-1.25)), abs=1e-5)
     assert clip.frame_scores[0] == pytest.approx(1 / (1 + math.exp(-2.5)), abs=1e-5)
 

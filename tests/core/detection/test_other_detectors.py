@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from liveness_core.detection import DetectorSpec, DetectorUnavailableError, create_detector
+from liveness_core.detection import DetectorModelError, DetectorSpec, DetectorUnavailableError, create_detector
 from liveness_core.detection.scrfd import ScrfdDetector
 from liveness_core.detection.yunet import YunetDetector
 from support.pictures import astronaut, no_face, two_faces
@@ -116,14 +116,15 @@ def test_threads_get_what_one_thread_gets(detector):
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_detector_without_a_model_says_what_to_set(name):
-    with pytest.raises(DetectorUnavailableError, match=rf"{name}.*LIVENESS_DETECTOR_MODEL"):
+def test_detector_without_a_model_says_what_it_needs(name):
+    """The service adds which of its settings to check."""
+    with pytest.raises(DetectorModelError, match=f"{name} needs a model file"):
         create_detector(DetectorSpec(name=name))
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_model_that_is_not_there_is_named(name, tmp_path):
-    with pytest.raises(DetectorUnavailableError, match=r"nowhere\.onnx.*LIVENESS_DETECTOR_MODEL"):
+    with pytest.raises(DetectorModelError, match=rf"{name}: .*nowhere\.onnx"):
         create_detector(DetectorSpec(name=name), model=str(tmp_path / "nowhere.onnx"))
 
 

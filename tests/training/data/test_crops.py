@@ -165,7 +165,7 @@ def test_videos_become_the_frames_that_the_clip_spec_names(tmp_path):
     tracker = FaceTracker(create_detector(DetectorSpec()))
     with (root / "v/clip.avi").open("rb") as file:
         for row, frame in enumerate(VideoReader(file).read(ClipSpec(frames=4).positions(11)), start=1):
-            [face] = tracker.find(frame.pixels, frame.position).faces
+            [face] = tracker.find(frame.pixels, frame.position)
             expected = align(frame.pixels, face, margin=SPEC.margin, size=SPEC.size).pixels
             np.testing.assert_array_equal(crops.crops_MVSS3[row, 0], expected)
 

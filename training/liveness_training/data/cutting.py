@@ -124,7 +124,7 @@ class Cutter:
         tracker = FaceTracker(self._detector)
 
         def look(frame: VideoFrame) -> NDArray[np.uint8] | None:
-            faces = tracker.find(frame.pixels, frame.position).faces
+            faces = tracker.find(frame.pixels, frame.position)
             return self._cut(sample, frame.pixels, faces[0]) if faces else None
 
         path = self._recipe.root / sample.path
