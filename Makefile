@@ -5,7 +5,7 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV ?= .venv
 SERVE_VENV ?= .venv-serve
-# Of `make evaluate`: labelled pictures, the reference's networks, the folder of recipes/default/train.sh, the result.
+# For `make evaluate`: labelled pictures, the reference's networks, the runs of recipes/default/train.sh, where figures go.
 DATA ?= ../shared/pad-data
 PEERS ?= ../shared/peers
 HELD_OUT ?= runs/default
