@@ -5,11 +5,11 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV ?= .venv
 SERVE_VENV ?= .venv-serve
-# Of `make evaluate`: labelled pictures, the reference's networks, the folder of benchmarks/train_default.sh, the result.
+# For `make evaluate`: labelled pictures, the reference's networks, the runs of recipes/default/train.sh, where figures go.
 DATA ?= ../shared/pad-data
 PEERS ?= ../shared/peers
 HELD_OUT ?= runs/default
-OUT ?= benchmarks/evaluation
+OUT ?= recipes/default/evaluation
 # Two environments, so that whoever only serves does not download PyTorch.
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -60,7 +60,7 @@ bench: $(VENV)/.installed  ## measure the service: throughput and latency as rat
 	$(BIN)/python benchmarks/memory.py
 
 evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, through the service (PEERS=, HELD_OUT= add to it)
-	$(BIN)/python benchmarks/evaluate.py $(DATA) --out $(OUT) \
+	$(BIN)/python recipes/default/evaluate.py $(DATA) --out $(OUT) \
 		$(if $(wildcard $(PEERS)),--peer $(PEERS)) \
 		$(foreach bundle,$(wildcard $(HELD_OUT)/bundles/without-*),--held-out $(patsubst without-%,%,$(notdir $(bundle)))=$(bundle))
 

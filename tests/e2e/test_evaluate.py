@@ -41,7 +41,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    command = [sys.executable, str(ROOT / "benchmarks" / "evaluate.py"), str(data), "--out", str(out)]
+    command = [sys.executable, str(ROOT / "recipes" / "default" / "evaluate.py"), str(data), "--out", str(out)]
     command += ["--held-out", f"office={ROOT / 'models' / 'default'}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return done.stdout, json.loads((out / "figures.json").read_text()), out

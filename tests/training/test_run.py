@@ -168,7 +168,7 @@ def test_broken_checkpoint_is_skipped_for_the_one_before(uninterrupted, tmp_path
 
 @pytest.mark.timeout(120)
 def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
-    """So that another one can be taken afterwards: benchmarks/training/classifier_shares.py."""
+    """So that another one can be taken afterwards: recipes/default/classifier_shares.py."""
     teacher = [network(tmp_path / "teacher.onnx", np.eye(3) / 50)]
     image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false", "distillation=1.0")
     stored = {}

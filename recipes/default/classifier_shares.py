@@ -1,0 +1,93 @@
+"""What the share of the teacher's classifier in the score does to the AUC of a run, without training again.
+
+    python recipes/default/classifier_shares.py RUN… [--keep SHARE [--grey WEIGHT]]
+
+RUN: a run with `distillation_share`. Labels and marks have a linear classifier each on one embedding, and the share has
+no part in training, so every share is a run that could have been trained. Percent, by frames, as a Markdown table for
+each, without regard to `grey_weight`. With --keep no table: each run becomes the one of that share, and with --grey of
+that `grey_weight`, as training with them would have left it, and `liveness-train evaluate RUN` gives its figures.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liveness_training.data.crops import CropSet
+from liveness_training.evaluation.metrics import auc, eer
+from liveness_training.evaluation.report import scored_rows
+from liveness_training.evaluation.scoring import embed, score_frames
+from liveness_training.models.network import LivenessClassifier
+from liveness_training.run_folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
+from liveness_training.tasks.grey import fitted_to_grey
+from liveness_training.tasks.method import mixed
+
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def _weights(run: RunFolder) -> dict[str, Any]:
+    weights: dict[str, Any] = torch.load(run.path / WEIGHTS, map_location="cpu", weights_only=True)
+    return weights
+
+
+def classifiers(weights: dict[str, Any], embedding_dim: int) -> dict[str, LivenessClassifier]:
+    """That of the labels and that of the marks."""
+    heads = {name: LivenessClassifier(embedding_dim) for name in ("labels", "marks")}
+    for name, head in heads.items():
+        head.load_state_dict(weights["classifiers"][name])
+    return heads
+
+
+def keep(run: RunFolder, crops: CropSet, share: float, grey_weight: float) -> None:
+    """Make it the run of that share and weight."""
+    weights, network = _weights(run), run.network()
+    heads = classifiers(weights, network.encoder.embedding_dim)
+    network.classifier = mixed(heads["labels"], heads["marks"], share)
+    if grey_weight:
+        rows, seed = run.protocol(crops).train, run.config.seed
+        network.classifier = fitted_to_grey(network, crops, rows, run.preprocess, weight=grey_weight, seed=seed)
+    weights["network"] = network.state_dict()
+    settings = json.loads((run.path / SETTINGS).read_text())
+    settings["config"] |= {"distillation_share": share, "grey_weight": grey_weight}
+    for stale in (METRICS, SCORES):  # of another share
+        (run.path / stale).unlink(missing_ok=True)
+    torch.save(weights, run.path / WEIGHTS)
+    (run.path / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def table(run: RunFolder, crops: CropSet) -> str:
+    """AUC and EER of each part that has both labels, by share."""
+    protocol, network = run.protocol(crops), run.network()
+    embeddings = embed(network, crops, protocol.evaluated, run.preprocess)
+    heads = classifiers(_weights(run), network.encoder.embedding_dim)
+    cells: dict[str, list[str]] = {name: [] for name in protocol.reports}
+    for share in _SHARES:
+        network.classifier = mixed(heads["labels"], heads["marks"], share)
+        scores = score_frames(network, embeddings)
+        for name, part in protocol.reports.items():
+            found = scored_rows(scores, crops, part.rows)
+            cells[name].append(f"{100 * auc(found):.1f} / {100 * eer(found)[0]:.1f}" if found.has_both else "–")
+    lines = [f"| {run.path.name}, AUC / EER | {' | '.join(f'{share:g}' for share in _SHARES)} |"]
+    lines.append("| --- " * (len(_SHARES) + 1) + "|")
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--keep", type=float, metavar="SHARE")
+    parser.add_argument("--grey", type=float, metavar="WEIGHT", help="that of the run where it is left out")
+    options = parser.parse_args()
+    for path in options.runs:
+        run = RunFolder.read(path)
+        crops = run.crops()
+        if options.keep is None:
+            print(table(run, crops), flush=True)
+        else:
+            keep(run, crops, options.keep, run.config.grey_weight if options.grey is None else options.grey)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What a run's temporal head makes of clips in colour, and of the same clips made grey.
+
+    python recipes/default/grey_clips.py RUN
+
+Test people, each domain that has clips; the threshold is where error rates are equal on development people's clips in
+colour. `recipes/default/grey_pictures.py` does the same with photos, through the service.
+"""
+
+import argparse
+from pathlib import Path
+
+from liveness_training.evaluation.metrics import Scored, auc, eer
+from liveness_training.evaluation.scoring import embed, score_clips
+from liveness_training.run_folder import RunFolder
+from liveness_training.tasks.grey import greyed
+
+
+def main() -> None:
+    """Print a line for each domain, in colour and grey."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    run = RunFolder.read(parser.parse_args().run)
+    crops = run.crops()
+    protocol, network, head = run.protocol(crops), run.network(), run.temporal()
+    if head is None:
+        raise SystemExit(f"{run.path} has no temporal head")
+
+    def judged(rows: tuple[int, ...], grey: bool) -> Scored:
+        clips = run.clips(crops, rows)
+        needed = sorted({row for clip in clips for row in clip.rows})
+        embeddings = embed(network, crops, needed, run.preprocess, greyed if grey else None)
+        scores = score_clips(head, embeddings, clips)
+        return Scored.of(
+            list(scores.values()), [clip.sample.live for clip in scores], [clip.sample.species for clip in scores]
+        )
+
+    _, threshold = eer(judged(protocol.dev, grey=False))
+    for name, part in protocol.reports.items():
+        if name == "test" or not run.clips(crops, part.rows):
+            continue
+        for grey in (False, True):
+            found = judged(part.rows, grey)
+            live, passed = found.live_M, found.scores_M >= threshold
+            print(
+                f"{name}, {'grey' if grey else 'colour'}: {(live & ~passed).sum()} of {live.sum()} live clips refused, "
+                f"{(~live & passed).sum()} of {(~live).sum()} attacks pass, AUC {100 * auc(found):.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

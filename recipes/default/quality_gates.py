@@ -1,0 +1,172 @@
+"""Where the error rises: what the quality gates of a bundle are set by, with the plot.
+
+    python recipes/default/quality_gates.py DATA --out OUT [--bundle models/default] [--held-out DOMAIN=BUNDLE …]
+
+The pictures are scored through the service's pipeline with its gates open: development people by the bundle, and whole
+domains by bundles of the same recipe that were not trained on them. For each measure the share of wrong verdicts at the
+operating point `eer` is given by tenths of the pictures, and again for those that the bundle's gates refuse.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from evaluate import judge
+
+from liveness_core.bundle import Manifest
+from liveness_core.quality import QualityGates, refusals
+from liveness_core.types import Quality
+from liveness_training.data.samples import read_index
+from liveness_training.protocols import assign_splits
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+_OPEN = QualityGates(
+    min_face_px=0,
+    max_cut_off=1,
+    min_sharpness=0,
+    min_brightness=0,
+    max_brightness=1,
+    max_yaw_deg=90,
+    max_pitch_deg=90,
+    max_roll_deg=180,
+)
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quality measure and its gates."""
+
+    name: str
+    of: Callable[[Quality], float]
+    gates: Callable[[QualityGates], tuple[float, ...]]
+
+
+MEASURES = (
+    Measure("face_px", lambda q: q.face_px, lambda g: (g.min_face_px,)),
+    Measure("sharpness", lambda q: q.sharpness, lambda g: (g.min_sharpness,)),
+    Measure("brightness", lambda q: q.brightness, lambda g: (g.min_brightness, g.max_brightness)),
+    Measure("|yaw|, degrees", lambda q: abs(q.yaw_deg), lambda g: (g.max_yaw_deg,)),
+    Measure("|pitch|, degrees", lambda q: abs(q.pitch_deg), lambda g: (g.max_pitch_deg,)),
+    Measure("|roll|, degrees", lambda q: abs(q.roll_deg), lambda g: (g.max_roll_deg,)),
+    Measure("cut off", lambda q: q.cut_off, lambda g: (g.max_cut_off,)),
+)
+
+
+@contextmanager
+def opened(bundle: Path) -> Iterator[Path]:
+    """The bundle with its gates open."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / bundle.name
+        shutil.copytree(bundle, copy)
+        manifest = Manifest.model_validate_json((copy / "bundle.json").read_text())
+        changed = manifest.model_copy(update={"quality_gates": _OPEN}).sealed()
+        (copy / "bundle.json").write_text(changed.model_dump_json(indent=2))
+        yield copy
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one face."""
+
+    quality: Quality
+    live: bool
+    wrong: bool
+
+
+def verdicts(bundle: Path, root: Path, samples: Sequence) -> list[Verdict]:
+    """Of the pictures with a face, at the bundle's operating point `eer`."""
+    manifest = Manifest.model_validate_json((bundle / "bundle.json").read_text())
+    threshold = manifest.operating_points["eer"].threshold
+    with opened(bundle) as copy:
+        judged = asyncio.run(judge(copy, root, samples, None))
+    return [
+        Verdict(each.answer.faces[0].quality, each.sample.live, (each.answer.score >= threshold) != each.sample.live)
+        for each in judged
+        if each.answer.score is not None
+    ]
+
+
+def by_tenths(values: np.ndarray, found: Sequence[Verdict]) -> list[dict[str, float]]:
+    """Error rates of live pictures and of attacks between the tenths of a measure."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        inside = [
+            v for v, value in zip(found, values, strict=True) if low <= value < high or value == high == edges[-1]
+        ]
+        row = {"from": float(low), "to": float(high), "pictures": len(inside)}
+        for name, live in (("bpcer", True), ("attacks_passed", False)):
+            wrong = [v.wrong for v in inside if v.live is live]
+            if len(wrong) >= 10:
+                row[name] = float(np.mean(wrong))
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    """Score, print, write the figures and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, default=Path("models/default"))
+    parser.add_argument("--held-out", action="append", default=[], metavar="DOMAIN=BUNDLE")
+    arguments = parser.parse_args()
+    samples = read_index(arguments.data)
+    # Domains of live pictures alone are left out: where attacks are simulated, all their people are trained on.
+    attacked = {sample.domain for sample in samples if not sample.live}
+    dev = [
+        sample
+        for sample, split in zip(samples, assign_splits(samples), strict=True)
+        if split == "dev" and sample.domain in attacked
+    ]
+    found = verdicts(arguments.bundle, arguments.data, dev)
+    for text in arguments.held_out:
+        domain, _, bundle = text.partition("=")
+        found += verdicts(Path(bundle), arguments.data, [sample for sample in samples if sample.domain == domain])
+    gates = Manifest.model_validate_json((arguments.bundle / "bundle.json").read_text()).quality_gates
+    report: dict[str, object] = {}
+    figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
+    for axis, measure in zip(axes.flat, MEASURES, strict=False):
+        values = np.array([measure.of(each.quality) for each in found])
+        rows = by_tenths(values, found)
+        report[measure.name] = rows
+        for name, label in (("bpcer", "live refused"), ("attacks_passed", "attacks passed")):
+            points = [((row["from"] + row["to"]) / 2, 100 * row[name]) for row in rows if name in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker="o", label=label)
+        for gate in measure.gates(gates):
+            if values.min() - 1 <= gate <= values.max() * 1.5 + 1:
+                axis.axvline(gate, color="black", linestyle=":")
+        axis.set_xlabel(measure.name)
+        axis.set_ylabel("wrong, %")
+        axis.set_ylim(bottom=0)
+    axes.flat[0].legend()
+    axes.flat[-1].axis("off")
+    refused = [each for each in found if refusals(each.quality, gates)]
+    kept = [each for each in found if not refusals(each.quality, gates)]
+    report["refused"] = {
+        "pictures": len(refused),
+        "share": len(refused) / len(found),
+        "wrong": float(np.mean([each.wrong for each in refused])) if refused else 0.0,
+    }
+    report["kept"] = {"pictures": len(kept), "wrong": float(np.mean([each.wrong for each in kept]))}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(arguments.out / "quality_gates.png", dpi=70)
+    (arguments.out / "quality_gates.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
