@@ -1,11 +1,12 @@
-"""What a clip costs when served, over its stages run bare, on one core.
+"""Compare the time to serve a clip with its bare stages, on one core.
 
     python benchmarks/clip_overhead.py [--rounds 15] [--seconds 10]
 
 The clip: 640x480, 30 frames a second, H.264 as x264 writes it by default. Bare: decode the eight frames, find the face
-in them, cut the crops and run the encoder on all eight, in this process. Naive: the same with every frame decoded up to
-the last one that is needed and a whole search in each of the eight. Served: a real `liveness serve` process, asked over
-a real socket. All share one core and take turns, since these machines' speed drifts; what counts is each round's ratio.
+in them, cut the crops and run the encoder on all eight, in this process. Naive: the same, but every frame up to the
+last needed one is decoded, and each of the eight gets a whole face search. Served: a real `liveness serve` process,
+asked over a real socket. All three share one core and take turns, because the speed of shared machines drifts; what
+counts is the ratio within a round.
 """
 
 import argparse

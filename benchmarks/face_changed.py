@@ -1,11 +1,11 @@
-"""How many swapped faces `face_changed` sees, and how many honest clips it refuses.
+"""Count the swapped faces that the check `face_changed` sees and the honest clips that it refuses.
 
     python benchmarks/face_changed.py DATA [--domain replay_attack] [--swaps 3000]
 
-DATA: a folder with an index.csv (docs/training.md) whose domain has recordings of frames. Honest: frames of one
-recording that follow each other, as they are sampled of a clip. Swapped: frames of two people of the same domain, the
-second moved to where the first one's face was, so that looks alone must tell. The thresholds were chosen on
-Replay-Attack, so its figures flatter them a little.
+DATA is a folder with an index.csv (see docs/training.md) whose domain has recordings of several frames. Honest:
+neighbouring frames of one recording. Swapped: frames of two people of the same domain, the second face placed where
+the first one was, so that only its looks give it away. The thresholds were chosen on Replay-Attack, so figures on that
+data set are a little too good.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Load on a service that runs: photos at a fixed rate; statuses, failures and latencies as JSON.
+"""Send photos at a fixed rate to a running service; print statuses, failures and latencies as JSON.
 
     python benchmarks/load.py http://127.0.0.1:8000 --rate 50 --seconds 30 [--key lv_…] [--image photo.jpg]
 
-The rate is kept whatever becomes of the earlier requests, as many independent clients do it. Above what the service
-can do, requests are refused with 503 `overloaded`. `behind_ms` says how late the latest request was sent: where it is
-more than some milliseconds, this client was the limit, so let it run on another machine than the service.
+Requests are sent at the rate even while earlier ones are unanswered, as many independent clients would. Above its
+capacity the service refuses requests with 503 `overloaded`. `behind_ms` is the longest delay of a request behind its
+schedule: above a few milliseconds this client was the bottleneck, so run it on another machine than the service.
 """
 
 import argparse

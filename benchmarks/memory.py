@@ -1,8 +1,8 @@
-"""Memory of the service under the worst that it accepts: many pictures at the pixel limit, all at once.
+"""Measure the service's memory under the largest load it accepts: many pictures at the pixel limit at once.
 
     python benchmarks/memory.py [--requests 48] [--connections 16]
 
-Prints the process's memory after start, its peak, and what it holds afterwards. Linux only (/proc).
+Prints the memory of the process after the first picture, its peak, and what it holds afterwards. Linux only (/proc).
 """
 
 import argparse
@@ -17,14 +17,14 @@ from liveness_service.settings import available_cores
 
 
 def largest_accepted() -> bytes:
-    """50 megapixels with a face, as JPEG."""
+    """A JPEG of 50 megapixels with a face in it."""
     picture = np.zeros((5_000, 10_000, 3), np.uint8)
     picture[2_000:4_048, 4_000:6_048] = np.kron(astronaut(), np.ones((4, 4, 1), np.uint8))
     return encoded(picture, quality=90)
 
 
 def memory_mb(server: Server, field: str) -> float:
-    """`VmRSS` now, `VmHWM` at its peak."""
+    """Memory of the server's process in MB; the field is `VmRSS` for now and `VmHWM` for the peak."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024

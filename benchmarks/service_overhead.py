@@ -2,10 +2,10 @@
 
     python benchmarks/service_overhead.py [--seconds 5] [--rounds 3]
 
-Bare: decode, detect, align, measure and score the same photo in one process, a loop in each of as many threads as there
-are cores. Service: a real `liveness serve` process asked over a real socket by keep-alive connections. The two take
-turns in one run, since these machines' speed drifts; what counts is the ratio of each pair. The client shares the
-machine's cores with the service.
+Bare: decode, detect, align, measure and score the same photo in one process, in a loop on as many threads as there are
+cores. Service: a real `liveness serve` process, asked over a real socket by keep-alive connections. The two take turns
+in one run, because the speed of shared machines drifts; what counts is the ratio of each pair. The client runs on the
+same cores as the service.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def bare_stages() -> Callable[[], None]:
 
 
 def service_request(server: Server) -> Callable[[], None]:
-    """One connection's request; each thread makes its own."""
+    """A function that sends one request over a connection of its own; every thread needs its own."""
     host = server.url.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=60)
 
@@ -67,7 +67,7 @@ def service_request(server: Server) -> Callable[[], None]:
 
 
 def throughput(workers: list[Callable[[], None]], seconds: float) -> float:
-    """Calls a second, each worker in a loop of its own."""
+    """Calls a second, with all workers looping at once."""
     end = time.perf_counter() + seconds
 
     def loop(work: Callable[[], None]) -> int:
@@ -84,7 +84,7 @@ def throughput(workers: list[Callable[[], None]], seconds: float) -> float:
 
 
 def latency_ms(work: Callable[[], None], seconds: float) -> float:
-    """Median of one call after another."""
+    """Median time of a call in milliseconds, one call after another."""
     end = time.perf_counter() + seconds
     taken = []
     while time.perf_counter() < end:

@@ -1,11 +1,11 @@
-"""What tracing costs: processor time and latency of a request, and throughput at saturation, on / off, as ratios.
+"""Measure what tracing costs: processor time, latency and throughput as ratios of tracing on to off.
 
     python benchmarks/tracing_overhead.py [--requests 200] [--seconds 5] [--rounds 3]
 
 Two real `liveness serve` processes, one with tracing off and one that samples everything and sends it to a collector in
-this process, which decodes nothing. Lone requests go to one and the other in turn, and so do the rounds at saturation,
-since these machines' speed drifts. Processor time, exporting included, is the figure that other work on the machine
-disturbs least. First: what the ids, which are there in any case, and stages that record nothing cost.
+this process, which decodes nothing. Lone requests go to the two processes in turn, and so do the rounds at saturation,
+because the speed of shared machines drifts. Processor time, exporting included, is the figure that other work on the
+machine disturbs least. Printed first: what a request pays for ids and unrecorded stages while tracing is off.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SCOPE = {"headers": [(f"header-{number}".encode(), b"value") for number in range
 
 
 def cost_when_off_us() -> float:
-    """Microseconds a request."""
+    """Microseconds that a request pays while tracing is off."""
     tracing = Tracing()
 
     def request() -> None:
@@ -81,12 +81,12 @@ def main() -> None:
             used = {name: 1000 * (processor_s(servers[name]) - before[name]) / options.requests for name in servers}
             off.stop()
             on.stop()
-    latency = {name: statistics.median(each) for name, each in taken.items()}
+    latency = {name: statistics.median(times) for name, times in taken.items()}
     print(f"processor time a request: {used['off']:.2f} ms off, {used['on']:.2f} ms on")
     print(f"latency alone: {latency['off']:.2f} ms off, {latency['on']:.2f} ms on")
     print(f"processor time, on / off: {used['on'] / used['off']:.3f}")
     print(f"latency alone, on / off: {latency['on'] / latency['off']:.3f}")
-    print(f"throughput, on / off: {statistics.median(each['on'] / each['off'] for each in rates):.3f}")
+    print(f"throughput, on / off: {statistics.median(rate['on'] / rate['off'] for rate in rates):.3f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Gives a bundle from before `reference_scores` the scores of its development people; nothing else of it changes.
+"""Add the field `reference_scores` to a bundle that was exported before the field existed.
 
     python recipes/default/add_reference_scores.py models/default ../shared/pad-data ../public-faces
 
-The data are those that it was trained on, as `liveness-train train` took them; `liveness-train export` writes the field
-itself since then.
+The field holds the scores of the bundle's development people; nothing else in the bundle changes. Name the data sets
+that it was trained on, as they were given to `liveness-train train`. New bundles need none of this, since
+`liveness-train export` writes the field.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main() -> None:
     manifest = bundle.manifest
     config = {key: value for key, value in manifest.provenance.config.items() if key in TrainConfig.model_fields}
     crops = prepare_all(
-        [parse_source(each) for each in options.data],
+        [parse_source(source) for source in options.data],
         options.cache,
         preprocess=manifest.preprocess,
         detector=manifest.detector,

@@ -1,11 +1,13 @@
-"""What the share of the teacher's classifier in the score does to the AUC of a run, without training again.
+"""Show the AUC of a run for other shares of the teacher's classifier in the score, without training again.
 
     python recipes/default/classifier_shares.py RUN… [--keep SHARE [--grey WEIGHT]]
 
-RUN: a run with `distillation_share`. Labels and marks have a linear classifier each on one embedding, and the share has
-no part in training, so every share is a run that could have been trained. Percent, by frames, as a Markdown table for
-each, without regard to `grey_weight`. With --keep no table: each run becomes the one of that share, and with --grey of
-that `grey_weight`, as training with them would have left it, and `liveness-train evaluate RUN` gives its figures.
+RUN is a run that was trained with `distillation_share`. It has two linear classifiers on one embedding: one learned the
+labels, the other the marks, which are the teacher's scores. The share only mixes them after training, so any share can
+still be chosen. Every run gets a Markdown table of AUC and EER by frames, in percent, that leaves `grey_weight` aside.
+
+With --keep there is no table: the runs are changed in place to that share, and with --grey to that `grey_weight`, as if
+they had been trained with them. `liveness-train evaluate RUN` then gives the new figures.
 """
 
 import argparse
@@ -33,7 +35,7 @@ def _weights(run: RunFolder) -> dict[str, Any]:
 
 
 def classifiers(weights: dict[str, Any], embedding_dim: int) -> dict[str, LivenessClassifier]:
-    """That of the labels and that of the marks."""
+    """The classifier of the labels and that of the marks, by name."""
     heads = {name: LivenessClassifier(embedding_dim) for name in ("labels", "marks")}
     for name, head in heads.items():
         head.load_state_dict(weights["classifiers"][name])
@@ -41,7 +43,7 @@ def classifiers(weights: dict[str, Any], embedding_dim: int) -> dict[str, Livene
 
 
 def keep(run: RunFolder, crops: CropSet, share: float, grey_weight: float) -> None:
-    """Make it the run of that share and weight."""
+    """Change the run to this share and this `grey_weight`, and remove its old figures."""
     weights, network = _weights(run), run.network()
     heads = classifiers(weights, network.encoder.embedding_dim)
     network.classifier = mixed(heads["labels"], heads["marks"], share)
@@ -51,14 +53,14 @@ def keep(run: RunFolder, crops: CropSet, share: float, grey_weight: float) -> No
     weights["network"] = network.state_dict()
     settings = json.loads((run.path / SETTINGS).read_text())
     settings["config"] |= {"distillation_share": share, "grey_weight": grey_weight}
-    for stale in (METRICS, SCORES):  # of another share
+    for stale in (METRICS, SCORES):  # they belong to the old share
         (run.path / stale).unlink(missing_ok=True)
     torch.save(weights, run.path / WEIGHTS)
     (run.path / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def table(run: RunFolder, crops: CropSet) -> str:
-    """AUC and EER of each part that has both labels, by share."""
+    """AUC and EER by share, as Markdown, for each part of the data that has both labels."""
     protocol, network = run.protocol(crops), run.network()
     embeddings = embed(network, crops, protocol.evaluated, run.preprocess)
     heads = classifiers(_weights(run), network.encoder.embedding_dim)
@@ -78,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--keep", type=float, metavar="SHARE")
-    parser.add_argument("--grey", type=float, metavar="WEIGHT", help="that of the run where it is left out")
+    parser.add_argument("--grey", type=float, metavar="WEIGHT", help="the run's own weight if left out")
     options = parser.parse_args()
     for path in options.runs:
         run = RunFolder.read(path)

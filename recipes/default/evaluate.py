@@ -1,13 +1,13 @@
-"""Scores labelled pictures through the service's own pipeline, file in, verdict out, and gives the error rates.
+"""Score labelled pictures through the service's own pipeline, file in, verdict out, and print the error rates.
 
     python recipes/default/evaluate.py DATA --out OUT [--bundle models/default] [--held-out DOMAIN=BUNDLE …]
         [--peer PEERS]
 
-DATA: a folder with an index.csv (docs/training.md). The bundle is measured on the people of each domain that it was not
-trained on; each held-out bundle, of the same recipe without a domain, on the whole of that domain. Thresholds are the
-bundles' own operating points. The largest face counts. What gets no score is a non-response (APNRR, BPNRR), never
-right. PEERS: a folder with the networks of Silent-Face-Anti-Spoofing, which are measured on the same faces with their
-own crop rule.
+DATA is a folder with an index.csv (see docs/training.md). The bundle is measured on the test people of each domain,
+whom it was not trained on. A held-out bundle comes from the same recipe without one domain and is measured on that
+whole domain. Thresholds are the bundles' own operating points. In a picture with several faces the largest counts. A
+picture without a score is a non-response (APNRR, BPNRR) and never counts as right. PEERS is a folder with the networks
+of Silent-Face-Anti-Spoofing, the reference: they are measured on the same faces, with their own crop rule.
 """
 
 import argparse
@@ -38,30 +38,30 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Judged:
-    """A picture and what the service said."""
+    """A labelled picture with the service's answer."""
 
     sample: Sample
     answer: ImageResult
     peer: float | None
-    """The reference's score of the same face."""
+    """The reference's score for the same face, in [0, 1]; None where no reference is measured or no face was found."""
 
     @property
     def found(self) -> bool:
-        """Whether there was a face."""
+        """Whether the service found a face."""
         return bool(self.answer.faces)
 
 
 async def judge(bundle: Path, root: Path, samples: Sequence[Sample], peer: SilentFace | None) -> list[Judged]:
-    """Answer for each picture what `POST /v1/liveness` would."""
+    """Answer every picture as `POST /v1/liveness` would."""
     service = LivenessService(Settings(bundle_path=bundle, deadline_ms=60_000, log_level="error"), Metrics())
     await service.start()
     if service.fault is not None:
         raise SystemExit(f"{bundle}: {service.fault.file}: {service.fault.reason}")
-    places = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_AT_ONCE)
     options = ScoreOptions(faces=FacePolicy.LARGEST)
 
     async def one(sample: Sample) -> Judged:
-        async with places:
+        async with slots:
             content = (root / sample.path).read_bytes()
             answer = await service.score(content, options)
             score = None
@@ -77,8 +77,8 @@ async def judge(bundle: Path, root: Path, samples: Sequence[Sample], peer: Silen
 
 
 def scored(judged: Sequence[Judged], scores: Sequence[float | None]) -> Scored:
-    """Those that have a score; people are the clusters."""
-    kept = [(each.sample, score) for each, score in zip(judged, scores, strict=True) if score is not None]
+    """The pictures that have a score, grouped by person for the bootstrap."""
+    kept = [(case.sample, score) for case, score in zip(judged, scores, strict=True) if score is not None]
     return Scored.of(
         [score for _, score in kept],
         [sample.live for sample, _ in kept],
@@ -88,19 +88,19 @@ def scored(judged: Sequence[Judged], scores: Sequence[float | None]) -> Scored:
 
 
 def figures(judged: Sequence[Judged], manifest: Manifest) -> dict[str, float]:
-    """Of one domain: rates in [0, 1]."""
-    ours = scored(judged, [each.answer.score for each in judged])
-    live = [each for each in judged if each.sample.live]
-    attacks = [each for each in judged if not each.sample.live]
+    """Figures of one domain; rates in [0, 1]."""
+    ours = scored(judged, [case.answer.score for case in judged])
+    live = [case for case in judged if case.sample.live]
+    attacks = [case for case in judged if not case.sample.live]
     values = {
         "presentations": float(len(judged)),
-        "found": sum(each.found for each in judged) / len(judged),
-        "found_live": sum(each.found for each in live) / len(live),
-        "found_attacks": sum(each.found for each in attacks) / len(attacks),
-        "bpnrr": sum(each.answer.score is None for each in live) / len(live),
-        "apnrr": sum(each.answer.score is None for each in attacks) / len(attacks),
+        "found": sum(case.found for case in judged) / len(judged),
+        "found_live": sum(case.found for case in live) / len(live),
+        "found_attacks": sum(case.found for case in attacks) / len(attacks),
+        "bpnrr": sum(case.answer.score is None for case in live) / len(live),
+        "apnrr": sum(case.answer.score is None for case in attacks) / len(attacks),
     }
-    for reason, count in Counter(reason for each in judged for reason in each.answer.reasons).items():
+    for reason, count in Counter(reason for case in judged for reason in case.answer.reasons).items():
         values[f"refused/{reason}"] = count / len(judged)
     if not ours.has_both:  # there are no error rates to give
         return values
@@ -113,8 +113,8 @@ def figures(judged: Sequence[Judged], manifest: Manifest) -> dict[str, float]:
             f"bpcer@{name}": bpcer(ours, point.threshold),
             **{f"apcer@{name}/{key}": rate for key, rate in apcer_by_species(ours, point.threshold).items()},
         }
-    if any(each.peer is not None for each in judged):
-        theirs = scored(judged, [each.peer for each in judged])
+    if any(case.peer is not None for case in judged):
+        theirs = scored(judged, [case.peer for case in judged])
         values |= {
             "peer_auc": auc(theirs),
             "peer_eer": eer(theirs)[0],
@@ -144,7 +144,7 @@ _COLUMNS = (
 
 
 def table(report: Mapping[str, Mapping[str, float]]) -> str:
-    """In percent, as Markdown."""
+    """The report as a Markdown table, in percent."""
     columns = [(key, title) for key, title in _COLUMNS if any(key in values for values in report.values())]
     lines = [f"| data | {' | '.join(title for _, title in columns)} |", "| --- " * (len(columns) + 1) + "|"]
     for name, values in report.items():
@@ -162,19 +162,19 @@ def _cell(values: Mapping[str, float], key: str) -> str:
 
 
 def write_answers(path: Path, answers: Sequence[tuple[str, Judged]]) -> None:
-    """A line for each picture: what to look at when figures surprise."""
+    """Write one line a picture, to look at when a figure surprises."""
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["data", "path", "label", "attack", "verdict", "score", "reasons", "peer"])
-        for name, each in answers:
-            sample, answer = each.sample, each.answer
+        for name, case in answers:
+            sample, answer = case.sample, case.answer
             label = "live" if sample.live else "spoof"
             reasons = " ".join(answer.reasons)
-            rows.writerow([name, sample.path, label, sample.species, answer.verdict, answer.score, reasons, each.peer])
+            rows.writerow([name, sample.path, label, sample.species, answer.verdict, answer.score, reasons, case.peer])
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print the table and write the files to OUT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -210,7 +210,7 @@ def main() -> None:
         manifest = Manifest.model_validate_json((bundle / "bundle.json").read_text())
         judged = asyncio.run(judge(bundle, arguments.data, part, peer))
         report[name] = figures(judged, manifest)
-        answers += [(name, each) for each in judged]
+        answers += [(name, case) for case in judged]
         print(f"{name}: {len(part)} pictures", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_answers(arguments.out / "answers.csv", answers)

@@ -1,9 +1,10 @@
-"""What a run's temporal head makes of clips in colour, and of the same clips made grey.
+"""Count the errors of a run's temporal head on clips in colour and on the same clips made grey.
 
     python recipes/default/grey_clips.py RUN
 
-Test people, each domain that has clips; the threshold is where error rates are equal on development people's clips in
-colour. `recipes/default/grey_pictures.py` does the same with photos, through the service.
+The clips are those of test people, in every domain that has clips. The threshold is where both error rates are equal on
+the colour clips of development people. `recipes/default/grey_pictures.py` does the same with photos, through the
+service.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from liveness_training.tasks.grey import greyed
 
 
 def main() -> None:
-    """Print a line for each domain, in colour and grey."""
+    """Print two lines for each domain, in colour and in grey."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     run = RunFolder.read(parser.parse_args().run)

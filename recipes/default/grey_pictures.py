@@ -1,9 +1,10 @@
-"""How many live people a bundle refuses and how many attacks pass, in colour and with the same pictures made grey.
+"""Count the live people a bundle refuses and the attacks that pass, in colour and with the same pictures made grey.
 
     python recipes/default/grey_pictures.py DATA [--bundle models/default] [--people 15] [--peer PEERS]
 
-One live picture and one attack each of some people of each domain that has attacks, test people only, at the operating
-point `eer`; with --peer also the reference of `evaluate.py`, at its 0.5.
+For every domain that has attacks, one live picture of each of --people test people and one attack on each of as many
+are scored through the service. The threshold is the operating point `eer`. With --peer the reference of `evaluate.py`
+is counted as well, at its threshold of 0.5.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from liveness_training.protocols import assign_splits
 
 
 def chosen(root: Path, people: int) -> list[Sample]:
-    """The first live picture and the first attack of each of the first test people of every domain that has attacks."""
+    """One live picture and one attack for the first test people of every domain that has attacks."""
     samples = read_index(root)
     attacked = {sample.domain for sample in samples if not sample.live}
     found: dict[tuple[str, bool], dict[str, Sample]] = {
@@ -39,7 +40,7 @@ def chosen(root: Path, people: int) -> list[Sample]:
 
 
 def main() -> None:
-    """Print a line for each domain."""
+    """Print one line for each domain, label and colour."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--bundle", type=Path, default=Path("models/default"))
@@ -51,11 +52,11 @@ def main() -> None:
     samples = chosen(options.data, options.people)
     with tempfile.TemporaryDirectory() as folder:
         pictures = []
-        for place, sample in enumerate(samples):
+        for number, sample in enumerate(samples):
             colour = cv2.imread(str(options.data / sample.path))
             grey = cv2.cvtColor(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
             for name, picture in (("colour", colour), ("grey", grey)):
-                path = f"{place}-{name}.png"
+                path = f"{number}-{name}.png"
                 cv2.imwrite(f"{folder}/{path}", picture)
                 pictures.append(replace(sample, path=path))
         answers = asyncio.run(
@@ -63,14 +64,14 @@ def main() -> None:
         )
     for domain, live, name in product(sorted({sample.domain for sample in samples}), (True, False), ("colour", "grey")):
         there = [
-            each
-            for each in answers
-            if (each.sample.domain, each.sample.live) == (domain, live) and name in each.sample.path
+            case
+            for case in answers
+            if (case.sample.domain, case.sample.live) == (domain, live) and name in case.sample.path
         ]
-        line = f"{domain}, {name}: {_wrong([each.answer.score for each in there], threshold, live)}"
+        line = f"{domain}, {name}: {_wrong([case.answer.score for case in there], threshold, live)}"
         line += " live people refused" if live else " attacks pass"
         if options.peer:
-            line += f", by the reference {_wrong([each.peer for each in there], 0.5, live)}"
+            line += f", by the reference {_wrong([case.peer for case in there], 0.5, live)}"
         print(line)
 
 

@@ -1,12 +1,13 @@
-"""More real faces to train on, from public repositories: picks them out of clones and writes an `index.csv`.
+"""Pick more real faces to train on out of clones of public repositories, and write an `index.csv` of them.
 
     git clone https://github.com/OWNER/NAME CLONES/OWNER/NAME      # for each of REPOSITORIES, bare or not
     python recipes/default/public_faces.py CLONES OUT --beside PAD_DATA
     liveness-train train PAD_DATA OUT …
 
-Three domains come of it. `public`: phones and prints in hands, live pictures from web cameras, cars and the web;
-`lfw_colour`: live only, a picture a person; and more pictures of `celeba_spoof`, to train on alone. None of the
-pictures is part of this project: each is under its origin's terms. What the clones lack is passed over and counted.
+The pictures belong to three domains. `public`: phones and prints in hands, live pictures from web cameras, cars and the
+web. `lfw_colour`: live people only, one picture a person. `celeba_spoof`: more pictures of that data set, for training
+only. None of the pictures is part of this project; each is under its origin's terms. The counts that are printed at the
+end show what was missing or unfit.
 """
 
 import argparse
@@ -24,24 +25,24 @@ from numpy.typing import NDArray
 
 _PICTURE = re.compile(r"\.(jpe?g|png|webp)$", re.IGNORECASE)
 _NEAR = 24
-"""Bits of 256 in which the fingerprints of two pictures differ that show the same thing."""
+"""Pictures whose fingerprints differ in at most this many of 256 bits count as the same picture."""
 
 
 @dataclass(frozen=True)
 class Take:
-    """Which pictures of a repository are taken, and as what."""
+    """Which pictures of a repository are taken, and which domain and attack they count as."""
 
     repository: str
     folder: str
-    """Pattern of the path's beginning."""
+    """Regular expression that matches the beginning of a picture's path."""
     domain: str
     attack: str
     every: int = 1
-    """One of so many files."""
+    """Take one file out of this many."""
     block: int = 1
-    """Neighbouring files that count as one person's recording: frames of one video have no other name."""
+    """This many neighbouring files count as one person's recording; no file name tells which video a frame is from."""
     size: tuple[int, int] | None = None
-    """Only pictures of this width and height."""
+    """Take only pictures of this width and height, in pixels."""
     split: str = ""
 
 
@@ -56,20 +57,20 @@ REPOSITORIES = (
     Take("djangocon/2024.djangocon.us", "src/_content/(presenters|organizers)/", "public", "live"),
     Take("ropensci/roweb3", "themes/ropensci/static/img/(team|community)/", "public", "live"),
     Take("braun-steven/dfi-tensorflow", "data/lfw-deepfunneled/.*_0001.jpg", "lfw_colour", "live", 2),
-    # To train on alone: people of these pictures may be those of the others, which figures are given for.
+    # For training only: the same people may be in the celeba_spoof pictures that figures are reported on.
     Take("imelisa1/Liveness-Detection", "Dataset/(train|test)/Live/", "celeba_spoof", "live", split="train"),
     Take("imelisa1/Liveness-Detection", "Dataset/(train|test)/Spoof/", "celeba_spoof", "print", split="train"),
 )
 
 
 def fingerprint(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """256 bits that say where a reduced picture gets brighter to the right; scaling and compression keep them."""
+    """256 bits: where a reduced picture gets brighter to the right. Scaling and compression hardly change them."""
     small = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), (17, 16), interpolation=cv2.INTER_AREA)
     return (small[:, 1:] > small[:, :-1]).ravel()
 
 
 def trimmed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture without black bars: a bar beside a face must not come to mean an attack."""
+    """The picture without black bars, so that a bar is never learned as the sign of an attack."""
     bright = picture.max(axis=2) > 24
     columns, rows = np.nonzero(bright.mean(axis=0) > 0.02)[0], np.nonzero(bright.mean(axis=1) > 0.02)[0]
     if not len(columns) or not len(rows):
@@ -78,7 +79,7 @@ def trimmed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def pictures(clone: Path, folder: str) -> Iterator[bytes]:
-    """The picture files of a clone's newest commit that lie there, by number; what is missing is left out."""
+    """The pictures in a folder of a clone's newest commit, in numeric order; files that the clone lacks are skipped."""
     git = ["git", "-C", str(clone)]
     listed = subprocess.run([*git, "ls-tree", "-r", "HEAD"], check=True, capture_output=True, text=True)
     found = (line.split("\t", 1) for line in listed.stdout.splitlines())
@@ -142,7 +143,7 @@ def main() -> None:
 
 
 def _untouched(content: bytes, picture: NDArray[np.uint8]) -> bool:
-    """Whether the file can be taken as it is: a JPEG that nothing was trimmed from keeps its own compression."""
+    """Whether the file can be copied as it is: a JPEG of which nothing was trimmed keeps its own compression."""
     if not content.startswith(b"\xff\xd8"):
         return False
     whole = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

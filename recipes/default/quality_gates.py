@@ -1,10 +1,11 @@
-"""Where the error rises: what the quality gates of a bundle are set by, with the plot.
+"""Show where the error rises with a picture's quality, to set the quality gates of a bundle by it.
 
     python recipes/default/quality_gates.py DATA --out OUT [--bundle models/default] [--held-out DOMAIN=BUNDLE …]
 
 The pictures are scored through the service's pipeline with its gates open: development people by the bundle, and whole
-domains by bundles of the same recipe that were not trained on them. For each measure the share of wrong verdicts at the
-operating point `eer` is given by tenths of the pictures, and again for those that the bundle's gates refuse.
+domains by bundles of the same recipe that were not trained on them. For each quality measure the pictures are sorted
+into tenths, and the share of wrong verdicts at the operating point `eer` is given for each tenth. It is also given for
+the pictures that the bundle's gates refuse and for the others. OUT gets quality_gates.json and a plot.
 """
 
 import argparse
@@ -66,7 +67,7 @@ MEASURES = (
 
 @contextmanager
 def opened(bundle: Path) -> Iterator[Path]:
-    """The bundle with its gates open."""
+    """A temporary copy of the bundle whose gates refuse nothing."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / bundle.name
         shutil.copytree(bundle, copy)
@@ -78,7 +79,7 @@ def opened(bundle: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one face."""
+    """The verdict on one face, right or wrong."""
 
     quality: Quality
     live: bool
@@ -86,20 +87,20 @@ class Verdict:
 
 
 def verdicts(bundle: Path, root: Path, samples: Sequence) -> list[Verdict]:
-    """Of the pictures with a face, at the bundle's operating point `eer`."""
+    """Verdicts on the pictures with a face, at the bundle's operating point `eer`."""
     manifest = Manifest.model_validate_json((bundle / "bundle.json").read_text())
     threshold = manifest.operating_points["eer"].threshold
     with opened(bundle) as copy:
         judged = asyncio.run(judge(copy, root, samples, None))
     return [
-        Verdict(each.answer.faces[0].quality, each.sample.live, (each.answer.score >= threshold) != each.sample.live)
-        for each in judged
-        if each.answer.score is not None
+        Verdict(case.answer.faces[0].quality, case.sample.live, (case.answer.score >= threshold) != case.sample.live)
+        for case in judged
+        if case.answer.score is not None
     ]
 
 
 def by_tenths(values: np.ndarray, found: Sequence[Verdict]) -> list[dict[str, float]]:
-    """Error rates of live pictures and of attacks between the tenths of a measure."""
+    """Error rates of live pictures and of attacks in each tenth of a measure's values."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
     rows = []
     for low, high in itertools.pairwise(edges):
@@ -116,7 +117,7 @@ def by_tenths(values: np.ndarray, found: Sequence[Verdict]) -> list[dict[str, fl
 
 
 def main() -> None:
-    """Score, print, write the figures and the plot."""
+    """Score the pictures, print the figures and write them with the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -139,7 +140,7 @@ def main() -> None:
     report: dict[str, object] = {}
     figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
     for axis, measure in zip(axes.flat, MEASURES, strict=False):
-        values = np.array([measure.of(each.quality) for each in found])
+        values = np.array([measure.of(verdict.quality) for verdict in found])
         rows = by_tenths(values, found)
         report[measure.name] = rows
         for name, label in (("bpcer", "live refused"), ("attacks_passed", "attacks passed")):
@@ -154,14 +155,14 @@ def main() -> None:
         axis.set_ylim(bottom=0)
     axes.flat[0].legend()
     axes.flat[-1].axis("off")
-    refused = [each for each in found if refusals(each.quality, gates)]
-    kept = [each for each in found if not refusals(each.quality, gates)]
+    refused = [verdict for verdict in found if refusals(verdict.quality, gates)]
+    kept = [verdict for verdict in found if not refusals(verdict.quality, gates)]
     report["refused"] = {
         "pictures": len(refused),
         "share": len(refused) / len(found),
-        "wrong": float(np.mean([each.wrong for each in refused])) if refused else 0.0,
+        "wrong": float(np.mean([verdict.wrong for verdict in refused])) if refused else 0.0,
     }
-    report["kept"] = {"pictures": len(kept), "wrong": float(np.mean([each.wrong for each in kept]))}
+    report["kept"] = {"pictures": len(kept), "wrong": float(np.mean([verdict.wrong for verdict in kept]))}
     arguments.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.out / "quality_gates.png", dpi=70)
     (arguments.out / "quality_gates.json").write_text(json.dumps(report, indent=2) + "\n")

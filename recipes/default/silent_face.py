@@ -1,4 +1,4 @@
-"""The reference to beat: Silent-Face-Anti-Spoofing's two networks, by their own crop rule."""
+"""The reference: the two networks of Silent-Face-Anti-Spoofing, with their own crop rule."""
 
 from pathlib import Path
 

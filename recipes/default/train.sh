@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Trains, measures and exports models/default: the run on all domains, the same recipe without each of the four attack
-# domains, a temporal head on the first one's frozen encoder, and a bundle of each.
+# Train, measure and export models/default. There are six runs: one on all domains, a temporal head on its frozen
+# encoder, and four of the same recipe that each leave out one attack domain. A bundle is exported for the first two
+# together and for each of the four.
 #
 #   recipes/default/train.sh DATA PUBLIC INIT PEERS RUNS BUNDLE VERSION
 #
-# DATA: a folder like ../shared/pad-data; PUBLIC: what recipes/default/public_faces.py makes; INIT: ImageNet weights
-# of MobileNetV2; PEERS: folder of the two networks of Silent-Face-Anti-Spoofing, which are learned from. Two lanes of
-# one core each: about two hours on two cores without AVX-512 that do nothing else. What is done is kept in RUNS; the
-# same command goes on. Afterwards `make evaluate HELD_OUT=RUNS` measures all five bundles through the service.
+# DATA: a folder like ../shared/pad-data; PUBLIC: the folder that recipes/default/public_faces.py made; INIT: ImageNet
+# weights of MobileNetV2; PEERS: the folder of the two networks of Silent-Face-Anti-Spoofing, the teacher. Two runs at a
+# time, on one core each, take about two hours in all on two idle cores without AVX-512. Finished runs are kept in RUNS,
+# and the same command goes on where it was stopped. Afterwards `make evaluate HELD_OUT=RUNS` measures all five bundles
+# through the service.
 set -euo pipefail
-# Two runs of one thread see 1.7 times as many pictures a second as one of two threads after the other; and freed memory
-# is kept for the next iteration, since to get it back from the system costs a third of one.
+# Two runs of one thread side by side see 1.7 times as many pictures a second as runs of two threads one after the other.
+# The settings of malloc keep freed memory for the next iteration: to get it back from the system costs a third of one.
 export OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=200000000
 data=$1 public=$2 init=$3 peers=$4 runs=$5 bundle=$6 version=$7
 train=${TRAIN:-liveness-train}
@@ -28,7 +30,7 @@ licences=(
   --licence 'public=pictures from public repositories, terms not stated (recipes/default/public_faces.py names them)'
 )
 
-run() { # NAME INIT OPTIONS…: unless it has ended
+run() { # NAME INIT OPTIONS…: train the run, unless it has ended already
   local folder="$runs/$1" start=$2
   shift 2
   [ -e "$folder/metrics.json" ] || "$train" train "$data" "$public" --run "$folder" --resume --init "$start" "${common[@]}" "$@"
@@ -42,7 +44,7 @@ on_all() {
     --set steps=100 --set clips_per_domain=3 --set grey_share=0.5
 }
 
-# Shorter, for time: what they show is taken for less than the whole, and the model card says so.
+# Shorter, to save time. Figures of unseen domains therefore come from shorter runs, and the model card says so.
 without_each() {
   for domain in "${domains[@]}"; do
     run "without-$domain" "$init" "${recipe[@]}" --hold-out "$domain" --set steps=400
@@ -56,7 +58,7 @@ for lane in on_all without_each; do
 done
 failed=0
 for lane in "${lanes[@]}"; do
-  wait "$lane" || failed=1  # the other one is worth ending
+  wait "$lane" || failed=1  # let the other lane finish first
 done
 [ "$failed" = 0 ]
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The paper's components on public data: leave-one-domain-out over the four attack domains of a folder like
-# ../shared/pad-data (see docs/training.md for its format), with the paper's settings but for what is set below.
+# Measure the paper's components on public data: leave-one-domain-out over the four attack domains of a folder like
+# ../shared/pad-data (see docs/training.md for its format), with the paper's settings except those set below.
 #
 #   recipes/paper/leave_one_domain_out.sh DATA INIT RUNS
 #
-# INIT: ImageNet weights of MobileNetV2. Three to four hours on two cores that do nothing else. What is done is kept in
-# RUNS; the same command goes on. The tables of RESULTS.md are what it prints in the end.
+# INIT: ImageNet weights of MobileNetV2. It takes three to four hours on two idle cores. Finished runs are kept in RUNS,
+# and the same command goes on where it was stopped. The tables are printed at the end; docs/what-was-tried.md says what
+# they showed.
 set -euo pipefail
 data=$1 init=$2 runs=$3
 train=${TRAIN:-liveness-train}
