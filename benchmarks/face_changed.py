@@ -19,7 +19,7 @@ import numpy as np
 
 from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.detection.tracking import FaceTracker
-from liveness_service.inference.continuity import Appearance, appearance, is_same_face
+from liveness_service.scoring.continuity import Appearance, appearance, is_same_face
 
 
 def recordings(root: Path, domain: str) -> dict[str, list[dict[str, str]]]:

@@ -19,13 +19,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
-
 from liveness_core.alignment import align
 from liveness_core.bundle import default_bundle_path, load_bundle
 from liveness_core.detection import create_detector
 from liveness_core.quality import measure
 from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.process import prepare_process
 from liveness_service.settings import available_cores
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -37,7 +36,7 @@ CONNECTIONS = 8
 
 
 def bare_stages() -> Callable[[], None]:
-    cv2.setNumThreads(1)
+    prepare_process()
     bundle = load_bundle(default_bundle_path())
     detector = create_detector(bundle.manifest.detector)
     spec = bundle.manifest.preprocess

@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from service_overhead import CONNECTIONS, service_request, throughput
 
-from liveness_service.observability.tracing import Tracing, record, stage
+from liveness_service.observability.stages import record, stage
+from liveness_service.observability.tracing import Tracing
 from liveness_service.settings import available_cores
 from support.collector import collecting
 from support.server import Server, running_server
@@ -34,7 +35,7 @@ def cost_when_off_us() -> float:
     tracing = Tracing()
 
     def request() -> None:
-        with tracing.request(SCOPE) as trace:
+        with tracing.request(SCOPE, "benchmark") as trace:
             for _ in range(STAGES - 2):
                 with stage("stage"):
                     pass

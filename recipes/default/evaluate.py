@@ -23,11 +23,11 @@ from silent_face import SilentFace
 
 from liveness_core.bundle import Manifest
 from liveness_service.decoding.image import ImageLimits, decode_image
-from liveness_service.inference.pipeline import ScoreOptions
-from liveness_service.inference.results import FacePolicy, ImageResult
-from liveness_service.inference.service import LivenessService
 from liveness_service.observability.metrics import Metrics
+from liveness_service.results import ImageResult
+from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
+from liveness_service.submission import Endpoint, FacePolicy, ScoreOptions, Submission
 from liveness_training.data.samples import Sample, read_index
 from liveness_training.evaluation.bootstrap import intervals
 from liveness_training.evaluation.metrics import Scored, apcer, apcer_by_species, auc, bpcer, eer
@@ -63,7 +63,8 @@ async def judge(bundle: Path, root: Path, samples: Sequence[Sample], peer: Silen
     async def one(sample: Sample) -> Judged:
         async with slots:
             content = (root / sample.path).read_bytes()
-            answer = await service.score(content, options)
+            answer = await service.score(Submission(Endpoint.PHOTO, content, options))
+            assert isinstance(answer, ImageResult)
             score = None
             if peer is not None and answer.faces:
                 picture = await asyncio.to_thread(decode_image, content, ImageLimits(service.settings.max_pixels))

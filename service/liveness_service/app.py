@@ -14,10 +14,11 @@ from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
 from liveness_service.api.problems import install_handlers
 from liveness_service.audit.log import AuditLog
-from liveness_service.inference.service import LivenessService
 from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
-from liveness_service.observability.tracing import Tracing, start_tracing
+from liveness_service.observability.start import start_tracing
+from liveness_service.observability.tracing import Tracing
+from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
 
 log = structlog.get_logger(__name__)

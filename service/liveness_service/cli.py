@@ -16,18 +16,17 @@ import uvicorn
 from pydantic import ValidationError
 
 from liveness_service.access.policy import AccessError
-from liveness_service.api.schemas import ClipResponse, LivenessResponse
+from liveness_service.api.schemas import ClipResponse, LivenessResponse, answer_of
 from liveness_service.app import create_app
 from liveness_service.cli_keys import keys
 from liveness_service.cli_models import models
 from liveness_service.decoding.kinds import clip_kind
 from liveness_service.errors import InvalidParameterError, ServiceError
-from liveness_service.inference.pipeline import ScoreOptions
-from liveness_service.inference.results import FacePolicy
-from liveness_service.inference.service import LivenessService
 from liveness_service.observability.logs import configure_logging
 from liveness_service.observability.metrics import Metrics
+from liveness_service.service import LivenessService
 from liveness_service.settings import SECRET, Settings, settings_table, unknown_variables
+from liveness_service.submission import Endpoint, FacePolicy, ScoreOptions, Submission
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(keys)
@@ -132,9 +131,8 @@ async def _score_file(service: LivenessService, path: Path, options: ScoreOption
     is_clip = clip_kind(content) is not None
     if is_clip and options.faces is FacePolicy.ALL:
         raise InvalidParameterError("faces: a clip is of one person: single or largest")
-    if is_clip:
-        return ClipResponse.of(str(path), await service.score_clip(content, options), service.model())
-    return LivenessResponse.of(str(path), await service.score(content, options), service.model())
+    submission = Submission(Endpoint.CLIP if is_clip else Endpoint.PHOTO, content, options)
+    return answer_of(str(path), await service.score(submission), service.model())
 
 
 @asynccontextmanager

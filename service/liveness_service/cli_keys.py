@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from liveness_service.access.keys import new_key, parse_permissions
+from liveness_service.keys import new_key, parse_permissions
 
 keys = typer.Typer(name="keys", no_args_is_help=True, help="Access keys of the API.")
 

@@ -8,7 +8,7 @@ import httpx
 import typer
 
 from liveness_core.bundle import BundleError, load_bundle
-from liveness_service.inference.store import BundleStore
+from liveness_service.registry.store import BundleStore
 from liveness_service.settings import Settings
 
 models = typer.Typer(

@@ -147,10 +147,21 @@ class OverloadedError(ServiceError):
 
 
 class ModelUnavailableError(ServiceError):
-    """No verified model is loaded."""
+    """No verified model is loaded: the one exception for a model's fault, from the loader to the answer."""
 
     status, code, title = 503, "model_unavailable", "No verified model is loaded"
     retry_after_s = 30
+
+    def __init__(self, file: str, reason: str) -> None:
+        """Name the fault.
+
+        Args:
+            file: what is at fault: a file of the bundle, the face detector, or the execution provider.
+            reason: what is wrong with it and what to check.
+        """
+        super().__init__(f"{file}: {reason}", file=file, reason=reason)
+        self.file = file
+        self.reason = reason
 
 
 class ScoringFailedError(ServiceError):

@@ -12,8 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
-from liveness_service.access.keys import KeyRing
-from liveness_service.access.rate import check_store, parse_rate
+from liveness_service.keys import KeyRing
+from liveness_service.rates import check_store, parse_rate
 
 _PREFIX = "LIVENESS_"
 _NOT_OURS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}

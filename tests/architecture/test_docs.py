@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from liveness_core import quality
-from liveness_service import errors
-from liveness_service.inference import results
+from liveness_service import errors, results
 from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import settings_table
 

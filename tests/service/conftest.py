@@ -19,6 +19,7 @@ from liveness_core.bundle import GoldenCases, Manifest, save_bundle
 from liveness_core.runtime import OrtSession
 from liveness_core.scoring import Scorer
 from liveness_service.app import create_app
+from liveness_service.process import prepare_process
 from liveness_service.settings import Settings
 from support.tiny_bundle import DEPTH, encoder_bytes, make_tiny_bundle
 
@@ -35,6 +36,11 @@ def _no_settings_from_outside() -> Iterator[None]:
             if name.upper().startswith("LIVENESS_") or name == "PORT":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _process_as_the_service_prepares_it() -> None:
+    prepare_process()
 
 
 @pytest.fixture(scope="session")

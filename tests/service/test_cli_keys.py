@@ -1,8 +1,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from liveness_service.access.keys import KeyRing, Permission
 from liveness_service.cli import app
+from liveness_service.keys import KeyRing, Permission
 
 
 def new(*arguments):

@@ -1,6 +1,6 @@
 """Access keys for tests."""
 
-from liveness_service.access.keys import new_key, parse_permissions
+from liveness_service.keys import new_key, parse_permissions
 
 
 def make_keys(**permissions: str) -> tuple[dict[str, str], str]:

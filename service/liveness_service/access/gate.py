@@ -1,4 +1,4 @@
-"""What every guarded request passes: who asks, and not too often. `policy.admit` says whether they may."""
+"""What every guarded request passes: the policy says who asks and what they may do, the rate limit how often."""
 
 from typing import Self
 
@@ -13,18 +13,18 @@ log = structlog.get_logger(__name__)
 
 
 class Gate:
-    """Of one service."""
+    """The access policy and the rate limit of one service."""
 
     def __init__(self, policy: AccessPolicy, limiter: RateLimiter | None) -> None:
-        self._policy = policy
+        self.policy = policy
         self._limiter = limiter
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Self:
-        """From the settings.
+        """Make the gate that the settings describe.
 
         Raises:
-            AccessError: they leave no safe way to start.
+            AccessError: the settings leave no safe way to start.
         """
         limiter = None
         if settings.rate_limit is not None:
@@ -37,27 +37,23 @@ class Gate:
         return cls(AccessPolicy.of(settings), limiter)
 
     def announce(self, settings: Settings) -> None:
-        """Say in the log who is answered."""
-        mode = self._policy.mode
+        """Write to the log whose requests are answered."""
+        mode = self.policy.mode
         say = log.warning if mode is Mode.OPEN_BY_SETTING else log.info
-        say("access", mode=mode.value, keys=self._policy.keys.names, rate_limit=settings.rate_limit)
+        say("access", mode=mode.value, keys=self.policy.keys.names, rate_limit=settings.rate_limit)
         if mode is Mode.KEYS and settings.allow_anonymous:
             log.warning("allow_anonymous_has_no_effect", note="there are keys, so one is asked for")
 
-    def identify(self, presented: str | None, server: str | None) -> Caller:
-        """Who asks; see `AccessPolicy.identify`."""
-        return self._policy.identify(presented, server)
-
     async def count(self, caller: Caller, address: str) -> None:
-        """Count a request of the key, or of the client's address without keys.
+        """Count one request for its key or, where there are no keys, for the client's address.
 
         Raises:
-            RateLimitedError: it is one too many.
+            RateLimitedError: the caller has asked too often.
         """
         if self._limiter is not None:
-            await self._limiter.take(caller.name if self._policy.mode is Mode.KEYS else network_of(address))
+            await self._limiter.take(caller.name if self.policy.mode is Mode.KEYS else network_of(address))
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the connection to the store of rates."""
         if self._limiter is not None:
             await self._limiter.close()

@@ -10,8 +10,8 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Self
 
-from liveness_service.access.keys import KeyRing, Permission
 from liveness_service.errors import ForbiddenError, UnauthorizedError
+from liveness_service.keys import KeyRing, Permission
 from liveness_service.settings import Settings
 
 _NEW = "`liveness keys new` makes one (docs/access.md)"

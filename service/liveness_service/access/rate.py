@@ -17,49 +17,19 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import structlog
-from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import ConfigurationError, StorageError
 
 from liveness_service.errors import RateLimitedError
+from liveness_service.rates import MEMORY, check_store, parse_rate
 
 log = structlog.get_logger(__name__)
 
-_MEMORY = "memory://"
-_STORES = (_MEMORY, "redis://", "rediss://")
 _STORE_TIMEOUT_S = 0.5
 _STORE_PAUSE_S = 5.0
 """How long a store that failed is left alone: not every request shall wait for it."""
-
-
-def parse_rate(text: str) -> RateLimitItem:
-    """Read `100/minute`, `10 per second`, `1000/5 minutes`.
-
-    Raises:
-        ValueError: it is none, or more than one.
-    """
-    try:
-        item = parse(text)
-    except ValueError as error:
-        raise ValueError("not a rate: write a number and a time, e.g. 100/minute or 10/second") from error
-    if any(separator in text for separator in ",;|"):
-        raise ValueError("one rate only, e.g. 100/minute")
-    if item.amount < 1 or item.multiples < 1:
-        raise ValueError("a rate of 0 would refuse everything: remove it, or write at least 1/day")
-    return item
-
-
-def check_store(url: str) -> str:
-    """Refuse a store that is none of ours.
-
-    Raises:
-        ValueError: it says which there are.
-    """
-    if not url.startswith(_STORES):
-        raise ValueError("not a store: memory:// or redis://host:6379 (rediss:// with TLS)")
-    return url
 
 
 class RateLimiter:
@@ -74,7 +44,7 @@ class RateLimiter:
         self._item = parse_rate(rate)
         self._on_store_failure = on_store_failure
         self._own = FixedWindowRateLimiter(MemoryStorage())
-        self._shared = None if check_store(store) == _MEMORY else FixedWindowRateLimiter(_redis(store))
+        self._shared = None if check_store(store) == MEMORY else FixedWindowRateLimiter(_redis(store))
         self._store_fails = False
         self._ask_again_at = 0.0
 

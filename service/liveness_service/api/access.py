@@ -12,9 +12,10 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from liveness_service.access.gate import Gate
-from liveness_service.access.keys import Permission
 from liveness_service.access.policy import admit
-from liveness_service.inference.service import LivenessService
+from liveness_service.api.state import request_state
+from liveness_service.keys import Permission
+from liveness_service.service import LivenessService
 
 
 def _service(request: Request) -> LivenessService:
@@ -51,15 +52,14 @@ class _Requires:
         """
         gate = request.app.state.gate
         assert isinstance(gate, Gate)
-        state = request.scope["state"]
-        if "caller" not in state:
+        state = request_state(request)
+        if state.caller is None:
             server = request.scope.get("server")
-            state["caller"] = gate.identify(presented_key(request), server[0] if server else None)
-            state["key"] = state["caller"].name
-        admit(state["caller"], self._enough)
-        if self._limited and "counted" not in state:  # one request counts once, however many checks it passes
-            state["counted"] = True
-            await gate.count(state["caller"], request.client.host if request.client else "")
+            state.caller = gate.policy.identify(presented_key(request), server[0] if server else None)
+        admit(state.caller, self._enough)
+        if self._limited and not state.counted:
+            state.counted = True
+            await gate.count(state.caller, request.client.host if request.client else "")
 
 
 def requires(*enough: Permission, limited: bool = True) -> _Requires:

@@ -1,15 +1,16 @@
-"""Writing verdicts to the audit log, where there is one."""
+"""Verdicts are written to the audit log, where there is one, before they are given."""
 
 import asyncio
 import hashlib
 
 from fastapi import Request
 
+from liveness_core.bundle import Manifest
 from liveness_service.audit.lines import verdict_line
 from liveness_service.audit.log import AuditLog
-from liveness_service.inference.model import Model
-from liveness_service.inference.results import ClipResult, ImageResult
-from liveness_service.observability.tracing import stage
+from liveness_service.observability.stages import stage
+from liveness_service.results import Result
+from liveness_service.submission import Submission
 
 
 def audit_log(request: Request) -> AuditLog | None:
@@ -19,9 +20,7 @@ def audit_log(request: Request) -> AuditLog | None:
     return log
 
 
-async def record_verdict(
-    request: Request, endpoint: str, content: bytes, result: ImageResult | ClipResult, model: Model
-) -> None:
+async def record_verdict(request: Request, submission: Submission, result: Result, manifest: Manifest) -> None:
     """Record a verdict before it is given.
 
     Raises:
@@ -30,16 +29,6 @@ async def record_verdict(
     log = audit_log(request)
     if log is None:
         return
-    state = request.scope["state"]
     with stage("audit"):
-        digest = await asyncio.to_thread(hashlib.sha256, content)
-        await log.record(
-            verdict_line(
-                request_id=state["request_id"],
-                key=state["key"],
-                endpoint=endpoint,
-                upload_sha256=digest.hexdigest(),
-                result=result,
-                manifest=model.bundle.manifest,
-            )
-        )
+        digest = await asyncio.to_thread(hashlib.sha256, submission.content)
+        await log.record(verdict_line(submission, digest.hexdigest(), result, manifest))

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
 from liveness_service.api.problems import internal_error
+from liveness_service.api.state import RequestState, begin_state
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.tracing import RequestTrace, Tracing
 
@@ -21,13 +22,10 @@ CLIENT_CLOSED = 499
 """Status in metrics and logs of a request whose client went away; nobody receives it."""
 
 
-def request_id(scope: Scope) -> str:
-    """The id of a request: the client's `X-Request-ID` where it is a plain one, else a new ULID."""
-    state: dict[str, str] = scope.setdefault("state", {})
-    if "request_id" not in state:
-        given = Headers(scope=scope).get("x-request-id", "")
-        state["request_id"] = given if _CLIENTS_ID.fullmatch(given) else str(ULID())
-    return state["request_id"]
+def _request_id(scope: Scope) -> str:
+    """The client's `X-Request-ID` where it is short and plain, else a new ULID."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _CLIENTS_ID.fullmatch(given) else str(ULID())
 
 
 class RequestContext:
@@ -43,13 +41,15 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id(scope)
-        with self._tracing.request(scope, record=scope["path"] not in _QUIET) as trace:
-            await self._traced(scope, receive, send, trace)
+        state = begin_state(scope, _request_id(scope))
+        with self._tracing.request(scope, state.request_id, record=scope["path"] not in _QUIET) as trace:
+            await self._traced(scope, receive, send, state, trace)
 
-    async def _traced(self, scope: Scope, receive: Receive, send: Send, trace: RequestTrace) -> None:
+    async def _traced(
+        self, scope: Scope, receive: Receive, send: Send, state: RequestState, trace: RequestTrace
+    ) -> None:
         started = time.perf_counter()
-        ident = request_id(scope)
+        ident = state.request_id
         status = CLIENT_CLOSED
         failure = None
 
@@ -73,15 +73,14 @@ class RequestContext:
                     raise  # half an answer is out: the connection can only be closed
                 await internal_error(scope, ident)(scope, receive, send_with_ids)
             finally:
-                self._report(scope, status, time.perf_counter() - started)
+                self._report(scope, state, status, time.perf_counter() - started)
                 route = getattr(scope.get("route"), "path", None)
-                trace.answered(route, status, scope["state"].get("log", {}), failure)
+                trace.answered(route, status, state.outcome, failure)
 
-    def _report(self, scope: Scope, status: int, seconds: float) -> None:
+    def _report(self, scope: Scope, state: RequestState, status: int, seconds: float) -> None:
         route = scope.get("route")
         endpoint = getattr(route, "path", "unmatched")
-        key = scope["state"].get("key", "none")
-        self._metrics.answered(endpoint, status, seconds, key)
+        self._metrics.answered(endpoint, status, seconds, state.caller_name)
         write = log.debug if scope["path"] in _QUIET and status < 500 else log.info
         write(
             "request",
@@ -89,6 +88,6 @@ class RequestContext:
             path=scope["path"],
             status=status,
             ms=round(seconds * 1000, 1),
-            key=key,
-            **scope["state"].get("log", {}),
+            key=state.caller_name,
+            **state.outcome,
         )

@@ -8,8 +8,9 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-from liveness_service.api.examples import CLIP_RESPONSES, IMAGE_RESPONSES
+from liveness_service.api.examples import CLIP_EXAMPLES, IMAGE_EXAMPLES
 from liveness_service.api.problems import MEDIA_TYPE
+from liveness_service.submission import Endpoint
 
 _ASSETS = "/docs/assets"
 
@@ -46,14 +47,14 @@ def install_docs(app: FastAPI, root_path: str) -> None:
 
 
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Mend what FastAPI cannot be told: problems are not `application/json`, and a null in an example is no gap."""
+    """Correct what FastAPI cannot be told: problems are not `application/json`, and a null in an example stays."""
     for path in schema["paths"].values():
         for operation in path.values():
             for response in operation["responses"].values():
                 content = response.get("content", {})
                 if MEDIA_TYPE in content:
                     content[MEDIA_TYPE] |= content.pop("application/json", {})
-    for path, responses in {"/v1/liveness": IMAGE_RESPONSES, "/v1/liveness/video": CLIP_RESPONSES}.items():
-        answer = schema["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
-        answer["examples"] = responses[200]["content"]["application/json"]["examples"]
+    for endpoint, examples in {Endpoint.PHOTO: IMAGE_EXAMPLES, Endpoint.CLIP: CLIP_EXAMPLES}.items():
+        answer = schema["paths"][endpoint.value]["post"]["responses"]["200"]["content"]["application/json"]
+        answer["examples"] = examples
     return schema

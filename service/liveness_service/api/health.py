@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 
-from liveness_service.access.keys import Permission
 from liveness_service.api.access import Service, requires
 from liveness_service.api.audit import audit_log
-from liveness_service.api.examples import REFUSED
+from liveness_service.api.openapi import REFUSED
 from liveness_service.api.problems import MEDIA_TYPE, Problem
+from liveness_service.keys import Permission
 
 router = APIRouter(tags=["operations"])
 

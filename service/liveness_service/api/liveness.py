@@ -8,11 +8,10 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from liveness_service.access.keys import Permission
 from liveness_service.api.access import Service, requires
 from liveness_service.api.audit import record_verdict
 from liveness_service.api.context import CLIENT_CLOSED
-from liveness_service.api.examples import (
+from liveness_service.api.openapi import (
     CLIP_BODY,
     CLIP_DESCRIPTION,
     CLIP_RESPONSES,
@@ -20,9 +19,12 @@ from liveness_service.api.examples import (
     IMAGE_DESCRIPTION,
     IMAGE_RESPONSES,
 )
-from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery, LivenessResponse
+from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery, LivenessResponse, answer_of
+from liveness_service.api.state import request_state
 from liveness_service.api.upload import Expected, read_upload
-from liveness_service.settings import Settings
+from liveness_service.keys import Permission
+from liveness_service.service import LivenessService
+from liveness_service.submission import Endpoint, ScoreOptions, Submission
 
 router = APIRouter(prefix="/v1", tags=["liveness"], dependencies=[Depends(requires(Permission.SCORE))])
 
@@ -40,17 +42,16 @@ _T = TypeVar("_T")
 )
 async def score_image(request: Request, query: Annotated[LivenessQuery, Query()], service: Service) -> Response:
     """Score one photo."""
-    ident, options = request.scope["state"]["request_id"], query.options()
-    with service.admit(ident) as engine:
-        engine.photos.operating_point(options.operating_point)  # an unknown one is refused before the file is read
-        try:
-            content = await read_upload(request, _image(service.settings))
-            result = await _unless_disconnected(request, service.score(content, options, engine))
-            await record_verdict(request, "/v1/liveness", content, result, engine.model)
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_CLOSED)
-        service.concluded(engine, "/v1/liveness", ident, content, options, result, request.scope["state"]["key"])
-        return _answer(request, LivenessResponse.of(ident, result, engine.model))
+    settings = service.settings
+    expected = Expected(
+        field="image",
+        noun="image",
+        example="photo.jpg",
+        max_bytes=settings.max_upload_bytes,
+        limit_setting="LIVENESS_MAX_UPLOAD_BYTES",
+        timeout_ms=settings.upload_timeout_ms,
+    )
+    return await _score(request, service, Endpoint.PHOTO, expected, query.options())
 
 
 @router.post(
@@ -64,32 +65,8 @@ async def score_image(request: Request, query: Annotated[LivenessQuery, Query()]
 )
 async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], service: Service) -> Response:
     """Score one clip."""
-    ident, options = request.scope["state"]["request_id"], query.options()
-    with service.admit_clip(ident) as engine:
-        engine.clips.operating_point(options.operating_point)  # an unknown one is refused before the file is read
-        try:
-            content = await read_upload(request, _clip(service.settings))
-            result = await _unless_disconnected(request, service.score_clip(content, options, engine))
-            await record_verdict(request, "/v1/liveness/video", content, result, engine.model)
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_CLOSED)
-        service.concluded(engine, "/v1/liveness/video", ident, content, options, result, request.scope["state"]["key"])
-        return _answer(request, ClipResponse.of(ident, result, engine.model))
-
-
-def _image(settings: Settings) -> Expected:
-    return Expected(
-        field="image",
-        noun="image",
-        example="photo.jpg",
-        max_bytes=settings.max_upload_bytes,
-        limit_setting="LIVENESS_MAX_UPLOAD_BYTES",
-        timeout_ms=settings.upload_timeout_ms,
-    )
-
-
-def _clip(settings: Settings) -> Expected:
-    return Expected(
+    settings = service.settings
+    expected = Expected(
         field="video",
         noun="clip",
         example="clip.mp4",
@@ -97,10 +74,27 @@ def _clip(settings: Settings) -> Expected:
         limit_setting="LIVENESS_MAX_CLIP_BYTES",
         timeout_ms=settings.clip_upload_timeout_ms,
     )
+    return await _score(request, service, Endpoint.CLIP, expected, query.options())
 
 
-def _answer(request: Request, answer: LivenessResponse | ClipResponse) -> Response:
-    request.scope["state"]["log"] = {
+async def _score(
+    request: Request, service: LivenessService, endpoint: Endpoint, expected: Expected, options: ScoreOptions
+) -> Response:
+    """The way of every upload: a place, the file, the verdict, its record, the answer."""
+    state = request_state(request)
+    with service.admit(endpoint, state.request_id) as engine:
+        # An operating point that the bundle lacks is refused before the file is read.
+        engine.pipeline(endpoint).operating_point(options.operating_point)
+        try:
+            content = await read_upload(request, expected)
+            submission = Submission(endpoint, content, options, state.request_id, state.caller_name)
+            result = await _unless_disconnected(request, service.score(submission, engine))
+            await record_verdict(request, submission, result, engine.manifest)
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_CLOSED)
+        service.concluded(engine, submission, result)
+        answer = answer_of(state.request_id, result, engine.model)
+    state.outcome = {
         "verdict": answer.verdict.value,
         "reasons": answer.reasons,
         "score": answer.score,

@@ -9,10 +9,10 @@ from liveness_core.bundle import OperatingPoint, Parity, Provenance, TemporalHea
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
-from liveness_service.access.keys import Permission
 from liveness_service.api.access import Service, requires
-from liveness_service.api.examples import REFUSED, UNAVAILABLE
-from liveness_service.inference.model import Model
+from liveness_service.api.openapi import REFUSED, UNAVAILABLE
+from liveness_service.keys import Permission
+from liveness_service.scoring.model import Model
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
@@ -90,5 +90,5 @@ class Models(BaseModel):
 async def list_models(service: Service) -> Models:
     """Describe the loaded models."""
     service.model()  # an error that says why, where there is none
-    loaded = service.models.roles.by_role()
-    return Models(models=[ModelDetails.of(role, engine.model) for role, engine in loaded if engine is not None])
+    loaded = service.registry.roles.by_role()
+    return Models(models=[ModelDetails.of(role, engine.model) for role, engine in loaded])

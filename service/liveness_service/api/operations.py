@@ -7,13 +7,13 @@ import structlog
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from liveness_service.access.keys import Permission
 from liveness_service.api.access import GuardedRoute, Service, requires
-from liveness_service.api.examples import REFUSED, ROLE_REFUSED
-from liveness_service.inference.engine import Engine
-from liveness_service.inference.roles import Share
-from liveness_service.inference.service import LivenessService
-from liveness_service.inference.store import Available
+from liveness_service.api.openapi import REFUSED, ROLE_REFUSED
+from liveness_service.keys import Permission
+from liveness_service.registry.engine import Engine
+from liveness_service.registry.roles import Share
+from liveness_service.registry.store import Available
+from liveness_service.service import LivenessService
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ class RolesOut(BaseModel):
     @classmethod
     def of(cls, service: LivenessService) -> Self:
         """As it is now."""
-        roles = service.models.roles
+        roles = service.registry.roles
         return cls(
             active=Loaded.of(roles.active),
             previous=Loaded.of(roles.previous),
@@ -127,7 +127,7 @@ class ModelsOut(RolesOut):
 @router.get("", summary="Which bundles are there, and what do they do?")
 async def list_roles(service: Service) -> ModelsOut:
     """List roles and store; the store is read anew."""
-    available = [Stored.of(each) for each in await service.models.available()]
+    available = [Stored.of(each) for each in await service.registry.available()]
     return ModelsOut(**dict(RolesOut.of(service)), available=available)
 
 
@@ -140,37 +140,37 @@ async def activate(
     ] = False,
 ) -> RolesOut:
     """Load, verify, warm up, then switch; requests in work end with the bundle that they began with."""
-    return await _changed(service, "activate", service.models.activate(wanted.model, force=force))
+    return await _changed(service, "activate", service.registry.activate(wanted.model, force=force))
 
 
 @router.post("/rollback", summary="Let the previous bundle decide again")
 async def roll_back(service: Service) -> RolesOut:
     """Switch at once: the previous bundle is still loaded."""
-    return await _changed(service, "rollback", service.models.roll_back())
+    return await _changed(service, "rollback", service.registry.roll_back())
 
 
 @router.put("/canary", summary="Let this bundle decide on a share of the requests")
 async def set_canary(wanted: WantedShare, service: Service) -> RolesOut:
     """Load, verify, warm up, then begin."""
-    return await _changed(service, "canary", service.models.set_canary(wanted.model, wanted.share))
+    return await _changed(service, "canary", service.registry.set_canary(wanted.model, wanted.share))
 
 
 @router.delete("/canary", summary="All requests to the active bundle")
 async def end_canary(service: Service) -> RolesOut:
     """End it; also where there is none."""
-    return await _changed(service, "canary", service.models.end_canary())
+    return await _changed(service, "canary", service.registry.end_canary())
 
 
 @router.put("/shadow", summary="Let this bundle look on")
 async def set_shadow(wanted: WantedShare, service: Service) -> RolesOut:
     """Load, verify, warm up, then begin."""
-    return await _changed(service, "shadow", service.models.set_shadow(wanted.model, wanted.share))
+    return await _changed(service, "shadow", service.registry.set_shadow(wanted.model, wanted.share))
 
 
 @router.delete("/shadow", summary="Nobody looks on")
 async def end_shadow(service: Service) -> RolesOut:
     """End it; also where there is none."""
-    return await _changed(service, "shadow", service.models.end_shadow())
+    return await _changed(service, "shadow", service.registry.end_shadow())
 
 
 async def _changed(service: LivenessService, action: str, change: Awaitable[None]) -> RolesOut:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from liveness_service.api.state import request_state, state_of
 from liveness_service.errors import InvalidParameterError, ServiceError
 from liveness_service.observability.metrics import Metrics
 
@@ -55,7 +56,7 @@ def problem(
         "detail": detail,
         "instance": scope["path"],
         "code": code,
-        "request_id": scope["state"]["request_id"],
+        "request_id": state_of(scope).request_id,
         **(members or {}),
     }
     return ProblemResponse(content, status, headers)
@@ -78,7 +79,7 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
     async def service_error(request: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, ServiceError)  # what the handler is registered for
         metrics.rejected.labels(error.code).inc()
-        request.scope["state"]["log"] = {"code": error.code, "detail": error.detail}
+        request_state(request).outcome = {"code": error.code, "detail": error.detail}
         return problem(
             request.scope,
             status=error.status,

@@ -6,17 +6,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from liveness_core.types import Box, Quality
-from liveness_service.inference.model import Model
-from liveness_service.inference.pipeline import ScoreOptions
-from liveness_service.inference.results import (
+from liveness_service.results import (
     ClipResult,
-    FacePolicy,
     FaceResult,
     FrameResult,
     ImageResult,
+    Result,
     Timings,
     Verdict,
 )
+from liveness_service.scoring.model import Model
+from liveness_service.submission import FacePolicy, ScoreOptions
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 BoxOut = Annotated[
@@ -171,8 +171,8 @@ class _Answer(BaseModel):
     timings_ms: TimingsOut
 
 
-def _common(request_id: str, result: ImageResult | ClipResult, model: Model) -> dict[str, Any]:
-    """The fields of `_Answer`, but for the faces."""
+def _common(request_id: str, result: Result, model: Model) -> dict[str, Any]:
+    """The fields of `_Answer` except for the faces."""
     manifest = model.bundle.manifest
     return {
         "request_id": request_id,
@@ -253,6 +253,13 @@ class ClipResponse(_Answer):
             frames=[ClipFrameOut.of(frame) for frame in result.frames],
             frame_score=result.frame_score,
         )
+
+
+def answer_of(request_id: str, result: Result, model: Model) -> LivenessResponse | ClipResponse:
+    """The answer for a submission, as the API gives it."""
+    if isinstance(result, ClipResult):
+        return ClipResponse.of(request_id, result, model)
+    return LivenessResponse.of(request_id, result, model)
 
 
 def _rounded(point: PointOut) -> PointOut:

@@ -17,7 +17,7 @@ from liveness_service.errors import (
     TooManyBytesError,
     UploadTimeoutError,
 )
-from liveness_service.observability.tracing import stage
+from liveness_service.observability.stages import stage
 
 _FORM_OVERHEAD = 64 * 1024  # part headers and boundaries around the file
 _MAX_FIELDS = 16

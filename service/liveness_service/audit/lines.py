@@ -1,40 +1,33 @@
-"""Lines of the audit log: who asked, what was answered, by which model, about which file. No picture, no name of it."""
+"""Lines of the audit log: who asked, what was answered, by which model, about which file. They hold no picture and no
+file name.
+"""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from liveness_core.bundle import Manifest
-from liveness_service.inference.results import ClipResult, ImageResult
+from liveness_service.results import Result
+from liveness_service.submission import Submission
 
 BEGIN = b'{"time"'
 """How every line begins."""
 
 
-def verdict_line(
-    *,
-    request_id: str,
-    key: str,
-    endpoint: str,
-    upload_sha256: str,
-    result: ImageResult | ClipResult,
-    manifest: Manifest,
-) -> bytes:
-    """One verdict.
+def verdict_line(submission: Submission, upload_sha256: str, result: Result, manifest: Manifest) -> bytes:
+    """The line of one verdict.
 
     Args:
-        request_id: as in the answer.
-        key: name of the caller's key.
-        endpoint: path of the route.
-        upload_sha256: of the file that was sent, without the form around it.
+        submission: what was asked, and by whom.
+        upload_sha256: digest of the file that was sent, without the form around it, hexadecimal.
         result: what is answered.
-        manifest: of the bundle that decided.
+        manifest: the manifest of the bundle that decided.
     """
     return _line(
         "verdict",
-        request_id=request_id,
-        key=key,
-        endpoint=endpoint,
+        request_id=submission.request_id,
+        key=submission.caller,
+        endpoint=submission.endpoint.value,
         verdict=result.verdict.value,
         reasons=list(result.reasons),
         score=result.score,
@@ -50,7 +43,7 @@ def verdict_line(
 
 
 def resumed_line(failing_since: str, refused: int) -> bytes:
-    """The log can be written again.
+    """The line that says that the log can be written again.
 
     Args:
         failing_since: time of the first failure, as `now` gives it.
@@ -60,7 +53,7 @@ def resumed_line(failing_since: str, refused: int) -> bytes:
 
 
 def now() -> str:
-    """UTC, to the millisecond."""
+    """The time in UTC to the millisecond, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -15,8 +15,8 @@ from prometheus_client import (
 
 from liveness_core.bundle import Manifest
 from liveness_core.bundle.reference import SCORE_EDGES
-from liveness_service.inference.results import ClipResult, ImageResult
 from liveness_service.observability.gpu import GpuMemory
+from liveness_service.results import Result
 
 # An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
 # Clips take longer, by what has to be decoded.
@@ -166,13 +166,13 @@ class Metrics:
         self.key_requests.labels(key, endpoint, label).inc()
         self.request_seconds.labels(endpoint).observe(seconds)
 
-    def scored(self, role: str, manifest: Manifest, endpoint: str, result: ImageResult | ClipResult) -> None:
+    def scored(self, role: str, manifest: Manifest, endpoint: str, result: Result) -> None:
         """Count what a model concluded, whether it decided or looked on."""
         self.model_verdicts.labels(manifest.name, manifest.version, role, endpoint, result.verdict.value).inc()
         if result.score is not None:
             self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
 
-    def concluded(self, endpoint: str, result: ImageResult | ClipResult, key: str = "none") -> None:
+    def concluded(self, endpoint: str, result: Result, key: str = "none") -> None:
         """Count a verdict."""
         self.verdicts.labels(endpoint, result.verdict.value).inc()
         self.key_verdicts.labels(key, endpoint, result.verdict.value).inc()

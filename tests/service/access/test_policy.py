@@ -1,8 +1,8 @@
 import pytest
 
-from liveness_service.access.keys import Permission, new_key
 from liveness_service.access.policy import AccessError, AccessPolicy, Mode, admit, is_loopback
 from liveness_service.errors import ForbiddenError, UnauthorizedError
+from liveness_service.keys import Permission, new_key
 from liveness_service.settings import Settings
 
 SCORE, OPERATIONS = Permission.SCORE, Permission.OPERATIONS

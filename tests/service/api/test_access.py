@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
-from liveness_service.access.keys import Permission
 from liveness_service.access.policy import AccessError
 from liveness_service.api.access import GuardedRoute, requires
 from liveness_service.app import create_app
+from liveness_service.keys import Permission
 from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
 from support.keys import bearer, make_keys

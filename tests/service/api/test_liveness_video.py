@@ -7,7 +7,8 @@ import pytest
 
 from liveness_core.scoring import ClipScorer
 from liveness_service.api.schemas import ClipResponse
-from liveness_service.inference import clip_pipeline
+from liveness_service.scoring.clip import ClipPipeline
+from liveness_service.submission import Endpoint
 from support.clips import (
     clip,
     nobody,
@@ -276,7 +277,7 @@ def test_the_wrong_field_of_a_form(clips, problem_of):
 
 def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monkeypatch):
     ended = threading.Event()
-    original = clip_pipeline.ClipPipeline._prepare
+    original = ClipPipeline._prepare
 
     def watched(*arguments):
         try:
@@ -284,7 +285,7 @@ def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monke
         finally:
             ended.set()
 
-    monkeypatch.setattr(clip_pipeline.ClipPipeline, "_prepare", watched)
+    monkeypatch.setattr(ClipPipeline, "_prepare", watched)
     with serve(bundle_path=clips_bundle, clip_deadline_ms=10) as client:
         problem_of(client.post(URL, content=clip(seconds=20)), 504, "deadline_exceeded")
         assert ended.wait(2)
@@ -304,7 +305,7 @@ def test_a_head_that_fails_gives_no_score(serve, clips_bundle, problem_of, monke
 async def test_more_clips_than_are_taken(running, clips_bundle):
     async with running(bundle_path=clips_bundle, max_inflight_clips=1) as client:
         service = client._transport.app.state.service
-        with service.admit_clip():
+        with service.admit(Endpoint.CLIP):
             refused = await client.post(URL, content=person_clip())
             photo = await client.post("/v1/liveness", content=encoded(astronaut(), "PNG"))
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")

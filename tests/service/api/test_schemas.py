@@ -2,8 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from liveness_service.api.schemas import LivenessQuery
-from liveness_service.inference.pipeline import ScoreOptions
-from liveness_service.inference.results import FacePolicy
+from liveness_service.submission import FacePolicy, ScoreOptions
 
 
 def test_without_parameters_the_defaults_are_asked_for():

@@ -1,0 +1,204 @@
+"""What the OpenAPI document says of routes beyond their types: bodies, responses, descriptions."""
+
+from typing import Any
+
+from liveness_service import errors
+from liveness_service.api.examples import CLIP_EXAMPLES, IMAGE_EXAMPLES
+from liveness_service.api.problems import MEDIA_TYPE, Problem
+from liveness_service.errors import ServiceError
+from liveness_service.submission import Endpoint
+
+Responses = dict[int | str, dict[str, Any]]
+"""Responses of a route by status, as FastAPI takes them."""
+
+
+def _problem(
+    error: type[ServiceError], detail: str, description: str, endpoint: Endpoint = Endpoint.PHOTO
+) -> dict[str, Any]:
+    """The response of an error, with an example of its detail."""
+    return {
+        "model": Problem,
+        "description": description,
+        "content": {
+            MEDIA_TYPE: {
+                "example": {
+                    "type": f"urn:face-liveness:problem:{error.code}",
+                    "title": error.title,
+                    "status": error.status,
+                    "detail": detail,
+                    "instance": endpoint.value,
+                    "code": error.code,
+                    "request_id": "01JZ7V0E8M3Q4N9T6B2C5D7F8G",
+                }
+            }
+        },
+    }
+
+
+REFUSED: Responses = {
+    401: _problem(
+        errors.UnauthorizedError,
+        "no access key came with the request: send the header `Authorization: Bearer KEY`",
+        "No access key, or one that is not known.",
+    ),
+    403: _problem(
+        errors.ForbiddenError,
+        "the key prometheus has the permission operations, this needs score: use another key",
+        "The access key is for something else.",
+    ),
+    429: _problem(
+        errors.RateLimitedError,
+        "more than 100 per 1 minute for backend: wait 17 s (LIVENESS_RATE_LIMIT is the limit)",
+        "Over the rate limit; see `Retry-After`.",
+    ),
+}
+
+ROLE_REFUSED: Responses = {
+    409: _problem(
+        errors.ModelRefusedError,
+        "encoder.int8.onnx: SHA-256 is 3f…, the manifest says 9a…: copy the whole bundle again",
+        "The bundle cannot take the role, or there is none to go back to; everything stays as it was.",
+    )
+}
+
+UNAVAILABLE: Responses = {
+    503: _problem(
+        errors.ModelUnavailableError,
+        "encoder.int8.onnx: SHA-256 is 3f…, the manifest says 9a…: copy the whole bundle again",
+        "No verified model is loaded, too many requests are in work, or the audit log cannot be written; see "
+        "`Retry-After`.",
+    )
+}
+
+IMAGE_RESPONSES: Responses = {
+    200: {
+        "description": "A verdict. `undetermined` is an answer too, never a pass.",
+        "content": {"application/json": {"examples": IMAGE_EXAMPLES}},
+    },
+    400: _problem(
+        errors.UnreadableMediaError,
+        "this JPEG image is truncated or damaged (…): check that it was sent whole and opens in a viewer",
+        "Empty, truncated or damaged.",
+    ),
+    408: _problem(errors.UploadTimeoutError, "the image did not arrive within 15 s", "Too slow."),
+    413: _problem(
+        errors.TooManyPixelsError,
+        "the image is 12000x9000; at most 50,000,000 pixels are accepted: reduce it before sending",
+        "Too many bytes or pixels.",
+    ),
+    415: _problem(
+        errors.UnsupportedMediaError,
+        "the content is a HEIC image; set the camera to JPEG (“most compatible”) or convert it; "
+        "accepted are JPEG, PNG, WebP and BMP, told from the content",
+        "Not JPEG, PNG, WebP or BMP.",
+    ),
+    422: _problem(
+        errors.InvalidParameterError,
+        "operating_point: the bundle has no 'apcer3', only eer, apcer10, apcer5, apcer1",
+        "A parameter or the form is wrong.",
+    ),
+    504: _problem(errors.DeadlineExceededError, "no answer within 10 s", "Not answered in time."),
+    **REFUSED,
+    **UNAVAILABLE,
+}
+
+_FILE = {"type": "string", "format": "binary"}
+
+IMAGE_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "The image as the field `image` of a form, or as the body itself.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["image"], "properties": {"image": _FILE}},
+        },
+        "image/*": {"schema": _FILE},
+    },
+}
+
+IMAGE_DESCRIPTION = """\
+Send a JPEG, PNG, WebP or BMP image, either as a form field or as the body:
+
+    curl -F image=@photo.jpg http://localhost:8000/v1/liveness
+    curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://localhost:8000/v1/liveness
+
+The kind is told from the content. EXIF orientation is applied; all coordinates are pixels of the upright image.
+Send the camera's own file: screenshots and re-compressed copies have lost what tells a screen from a face.
+
+`undetermined` comes with reasons: `no_face`, `multiple_faces`, `too_many_faces`, `face_too_small`, `face_cut_off`,
+`too_blurry`, `too_dark`, `too_bright`, `extreme_pose`.
+"""
+
+CLIP_RESPONSES: Responses = {
+    200: {
+        "description": "A verdict. `undetermined` is an answer too, never a pass.",
+        "content": {"application/json": {"examples": CLIP_EXAMPLES}},
+    },
+    400: _problem(
+        errors.UnreadableMediaError,
+        "the clip cannot be read: it is truncated or damaged (…); check that it was sent whole and plays in a browser",
+        "Empty, truncated or damaged.",
+        Endpoint.CLIP,
+    ),
+    408: _problem(
+        errors.UploadTimeoutError,
+        "the clip did not arrive within 60 s",
+        "Too slow.",
+        Endpoint.CLIP,
+    ),
+    413: _problem(
+        errors.TooManySecondsError,
+        "the video has more than 30 seconds: send a shorter one (LIVENESS_MAX_CLIP_SECONDS is the limit)",
+        "Too many bytes, seconds, frames, pixels or streams: `too_many_bytes`, `too_many_seconds`, `too_many_frames`, "
+        "`too_many_pixels`, `too_many_streams`.",
+        Endpoint.CLIP,
+    ),
+    415: _problem(
+        errors.UnsupportedMediaError,
+        "the content is a GIF image; accepted are MP4, MOV, 3GP, WebM, Matroska and AVI, told from the content",
+        "Not MP4, MOV, 3GP, WebM, Matroska or AVI, or without pictures.",
+        Endpoint.CLIP,
+    ),
+    422: IMAGE_RESPONSES[422],
+    501: _problem(
+        errors.ClipsUnsupportedError,
+        "the bundle default has no temporal head (temporal.onnx), it scores photos only: send frames to /v1/liveness",
+        "The loaded bundle scores photos only.",
+        Endpoint.CLIP,
+    ),
+    504: _problem(
+        errors.DeadlineExceededError,
+        "no answer within 30 s",
+        "Not answered in time.",
+        Endpoint.CLIP,
+    ),
+    **REFUSED,
+    **UNAVAILABLE,
+}
+
+CLIP_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "The clip as the field `video` of a form, or as the body itself.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["video"], "properties": {"video": _FILE}},
+        },
+        "video/*": {"schema": _FILE},
+    },
+}
+
+CLIP_DESCRIPTION = """\
+Send a clip of a few seconds, either as a form field or as the body:
+
+    curl -F video=@clip.mp4 http://localhost:8000/v1/liveness/video
+    curl --data-binary @clip.webm -H 'Content-Type: video/webm' http://localhost:8000/v1/liveness/video
+
+MP4, MOV, 3GP, WebM, Matroska or AVI, with H.264, HEVC, VP8, VP9, AV1, MPEG-4, H.263 or Motion JPEG; what a browser's
+MediaRecorder writes can be sent as it is. The kind is told from the content, sound is ignored, rotation is applied.
+
+The clip is cut into equal parts and one frame of each is looked at; where it shows no usable face, a neighbour in the
+same part stands in. `score` is the clip's, from all these frames in their order; `frame_score` is the mean of their
+scores as photos. One person must be seen from beginning to end.
+
+`undetermined` comes with reasons: `clip_too_short`, `too_few_frames`, `face_changed` (a cut, or another face),
+`frame_unreadable`, and those of photos.
+"""

@@ -1,1 +1,0 @@
-"""From an upload to a verdict: model, preparation, batching, rules."""

@@ -1,0 +1,1 @@
+"""Which bundle scores: loaded bundles, their roles, and where they come from."""

@@ -1,0 +1,106 @@
+"""One loaded bundle at work: its batcher, its pipelines, and how many requests use it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from liveness_core.bundle import Manifest
+from liveness_core.video import VideoLimits
+from liveness_service.decoding.image import ImageLimits
+from liveness_service.scoring.batcher import MicroBatcher
+from liveness_service.scoring.clip import ClipPipeline
+from liveness_service.scoring.model import Model
+from liveness_service.scoring.photo import PhotoPipeline
+from liveness_service.settings import Settings
+from liveness_service.submission import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The threads in which uploads are decoded, searched for faces and aligned."""
+
+    photos: ThreadPoolExecutor
+    clips: ThreadPoolExecutor
+
+    def shutdown(self) -> None:
+        """Wait for what runs."""
+        self.photos.shutdown()
+        self.clips.shutdown()
+
+
+class Engine:
+    """Scores with one model until it is retired. A request uses one engine from beginning to end."""
+
+    def __init__(
+        self,
+        reference: str | None,
+        model: Model,
+        settings: Settings,
+        threads: Threads,
+        on_batch: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        """Begin; an event loop must be running.
+
+        Args:
+            reference: what the bundle was asked for by; None for the one of `LIVENESS_BUNDLE_PATH`.
+            model: a verified model.
+            settings: limits.
+            threads: may be shared by several engines.
+            on_batch: told the size of each batch.
+        """
+        self.reference = reference
+        self.model = model
+        self._batcher = MicroBatcher(
+            model.bundle.scorer,
+            max_batch_size=settings.max_batch_size,
+            max_queue_delay_ms=settings.max_queue_delay_ms,
+            on_batch=on_batch,
+        )
+        self._batcher.start()
+        photo_limits = ImageLimits(settings.max_pixels)
+        clip_limits = VideoLimits(
+            max_seconds=settings.max_clip_seconds,
+            max_frames=settings.max_clip_frames,
+            max_pixels=settings.max_clip_pixels,
+            max_streams=settings.max_clip_streams,
+        )
+        self._pipelines: dict[Endpoint, PhotoPipeline | ClipPipeline] = {
+            Endpoint.PHOTO: PhotoPipeline(model, self._batcher, threads.photos, photo_limits, settings.max_faces),
+            Endpoint.CLIP: ClipPipeline(model, self._batcher, threads.clips, clip_limits, settings.min_clip_seconds),
+        }
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of its bundle."""
+        return self.model.bundle.manifest
+
+    @property
+    def queue_depth(self) -> int:
+        """How many crops wait for a batch."""
+        return self._batcher.depth
+
+    def pipeline(self, endpoint: Endpoint) -> PhotoPipeline | ClipPipeline:
+        """The way of uploads to this endpoint."""
+        return self._pipelines[endpoint]
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the engine: it is not retired meanwhile."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """Wait until nobody uses it, then stop."""
+        await self._unused.wait()
+        await self._batcher.close()

@@ -1,0 +1,287 @@
+"""Several bundles side by side, and the changes of their roles.
+
+A change loads, verifies and warms up first; then one assignment in the event loop makes it. A request keeps the engine
+that it began with, and an engine is stopped once nobody uses it. So no request is dropped, and none sees a bundle that
+is half loaded.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Self
+
+import structlog
+
+from liveness_service.errors import ModelRefusedError, ModelUnavailableError, NoPreviousModelError
+from liveness_service.observability.metrics import Metrics
+from liveness_service.registry.assignment import Assignment, AssignmentFile, RoleStateError
+from liveness_service.registry.engine import Engine
+from liveness_service.registry.roles import Roles, Share, falls_into, publish_roles
+from liveness_service.registry.shadow import ShadowRunner
+from liveness_service.registry.source import BundleSource, EngineSource
+from liveness_service.registry.store import Available
+from liveness_service.results import Result
+from liveness_service.settings import Settings
+from liveness_service.submission import Submission
+
+log = structlog.get_logger(__name__)
+
+
+class ModelRegistry:
+    """Holds the loaded engines by role and changes the roles, one change at a time."""
+
+    def __init__(self, source: EngineSource, state: AssignmentFile, metrics: Metrics, shadows: ShadowRunner) -> None:
+        """Load nothing yet: no role is filled.
+
+        Args:
+            source: where engines come from.
+            state: keeps the roles for the next start.
+            metrics: told of the roles.
+            shadows: lets the shadow score what was answered.
+        """
+        self.roles = Roles()
+        self._source = source
+        self._state = state
+        self._metrics = metrics
+        self._shadows = shadows
+        self._fault: ModelUnavailableError | None = ModelUnavailableError("model", "not loaded yet")
+        self._lock = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def of(cls, settings: Settings, metrics: Metrics) -> Self:
+        """The registry of the bundles that the settings name."""
+        shadows = ShadowRunner(metrics)
+        source = BundleSource(settings, shadows.threads, metrics.batch_size.observe)
+        return cls(source, AssignmentFile(settings.models_state, Assignment.of_settings(settings)), metrics, shadows)
+
+    @property
+    def fault(self) -> ModelUnavailableError | None:
+        """Why there is no model that decides; None while there is one."""
+        return self._fault
+
+    async def begin(self) -> None:
+        """Load what is to begin with. Without the active bundle there is a fault, which is kept and not raised;
+        without the others their roles stay empty, and the log says why.
+        """
+        try:
+            wanted = self._state.read()
+        except RoleStateError as error:
+            self._fault = ModelUnavailableError(str(self._state.path), str(error))
+            log.error("model_unavailable", file=self._fault.file, reason=self._fault.reason)
+            return
+        try:
+            model = await asyncio.to_thread(self._source.load, wanted.active)
+        except ModelUnavailableError as error:
+            self._fault = error
+            return
+        self._fault = None
+        self._set(Roles(active=self._source.start(wanted.active, model, as_shadow=False)))
+        if wanted.canary is not None:
+            await self._begin_role("canary", wanted.canary, wanted.canary_share)
+        if wanted.shadow is not None:
+            await self._begin_role("shadow", wanted.shadow, wanted.shadow_share)
+
+    async def _begin_role(self, role: str, reference: str, share: float) -> None:
+        as_shadow = role == "shadow"
+        try:
+            engine = await self._engine(reference, as_shadow=as_shadow)
+            with self._stopped_unless_used(engine):
+                given = Share(engine, share)
+                if as_shadow:
+                    self._set(replace(self.roles, shadow=given))
+                else:
+                    self._check_replaces(engine, force=False)
+                    self._set(replace(self.roles, canary=given))
+        except ModelRefusedError as error:
+            log.error("role_not_filled", role=role, model=reference, reason=error.detail)
+
+    def choose(self, request_id: str) -> Engine:
+        """The engine that decides on this request.
+
+        Raises:
+            ModelUnavailableError: there is none; the error names the file and the reason.
+        """
+        canary = self.roles.canary
+        if canary is not None and falls_into(canary.share, request_id, "canary"):
+            return canary.engine
+        return self.active()
+
+    def active(self) -> Engine:
+        """The engine that decides where no canary does.
+
+        Raises:
+            ModelUnavailableError: there is none; the error names the file and the reason.
+        """
+        if self._fault is not None:
+            raise ModelUnavailableError(self._fault.file, self._fault.reason) from self._fault
+        if self.roles.active is None:
+            raise ModelUnavailableError("model", "not loaded yet")
+        return self.roles.active
+
+    def role_of(self, engine: Engine) -> str:
+        """The role in which an engine decided; one that was replaced meanwhile did so as the active one."""
+        canary = self.roles.canary
+        return "canary" if canary is not None and canary.engine is engine else "active"
+
+    def show_shadow(self, submission: Submission, answered: Result) -> None:
+        """Let the shadow score an answered submission too, where it belongs to the shadow's share."""
+        shadow = self.roles.shadow
+        if shadow is not None and falls_into(shadow.share, submission.request_id, "shadow"):
+            self._shadows.offer(shadow.engine, submission, answered)
+
+    async def available(self) -> list[Available]:
+        """The bundles of the store; empty without one.
+
+        Raises:
+            ModelRefusedError: the store cannot be read.
+        """
+        with _refused():
+            return await asyncio.to_thread(self._source.available)
+
+    async def activate(self, reference: str, *, force: bool = False) -> None:
+        """Let this bundle decide; a canary of the same bundle ends, as it now decides everywhere.
+
+        Raises:
+            ModelRefusedError: it is missing or unsound, or does not answer all that the active one answers.
+        """
+        async with self._lock:
+            roles = self.roles
+            engine = await self._engine(reference, as_shadow=False)
+            with self._stopped_unless_used(engine):
+                self._check_replaces(engine, force=force)
+                canary = roles.canary
+                if canary is not None and canary.engine.reference == reference:
+                    canary = None
+                # What is active already does not become its own predecessor: a roll-back would lead nowhere.
+                previous = roles.previous if engine is roles.active else roles.active
+                await self._change(replace(roles, active=engine, previous=previous, canary=canary))
+
+    async def roll_back(self) -> None:
+        """Let the previous bundle decide again; the two change places.
+
+        Raises:
+            NoPreviousModelError: nothing was active before.
+        """
+        async with self._lock:
+            roles = self.roles
+            if roles.previous is None:
+                raise NoPreviousModelError(
+                    "no bundle was active before this one in this process: activate one by its name"
+                )
+            await self._change(replace(roles, active=roles.previous, previous=roles.active))
+
+    async def set_canary(self, reference: str, share: float) -> None:
+        """Let this bundle decide on a share of the requests.
+
+        Raises:
+            ModelRefusedError: as for `activate`.
+        """
+        async with self._lock:
+            engine = await self._engine(reference, as_shadow=False)
+            with self._stopped_unless_used(engine):
+                self._check_replaces(engine, force=False)
+                await self._change(replace(self.roles, canary=Share(engine, share)))
+
+    async def set_shadow(self, reference: str, share: float) -> None:
+        """Let this bundle score a share of the requests too, and only report.
+
+        Raises:
+            ModelRefusedError: it is missing or unsound.
+        """
+        async with self._lock:
+            engine = await self._engine(reference, as_shadow=True)
+            with self._stopped_unless_used(engine):
+                await self._change(replace(self.roles, shadow=Share(engine, share)))
+
+    async def end_canary(self) -> None:
+        """Let the active bundle decide on all requests."""
+        async with self._lock:
+            await self._change(replace(self.roles, canary=None))
+
+    async def end_shadow(self) -> None:
+        """Let no bundle score beside the one that decides."""
+        async with self._lock:
+            await self._change(replace(self.roles, shadow=None))
+
+    async def close(self) -> None:
+        """Finish what was accepted, then stop all engines and their threads."""
+        await self._shadows.close()
+        async with self._lock:
+            engines = self.roles.engines()
+            await asyncio.gather(*(engine.retire() for engine in engines), *self._retiring)
+        self._source.close()
+
+    async def _engine(self, reference: str, *, as_shadow: bool) -> Engine:
+        """A loaded engine: one that is there already with the very same content, or a new one."""
+        if not self._source.has_store:
+            raise ModelRefusedError(
+                "there is no store to take a bundle from: set LIVENESS_MODELS_URL", file="LIVENESS_MODELS_URL"
+            )
+        with _refused():
+            digest = await asyncio.to_thread(self._source.digest, reference)
+            shadow = self.roles.shadow.engine if self.roles.shadow is not None else None
+            for engine in self.roles.engines():
+                same = engine.reference == reference and engine.manifest.manifest_sha256 == digest
+                if same and (engine is shadow) == as_shadow:
+                    return engine
+            model = await asyncio.to_thread(self._source.load, reference)
+        return self._source.start(reference, model, as_shadow=as_shadow)
+
+    @contextmanager
+    def _stopped_unless_used(self, engine: Engine) -> Iterator[None]:
+        """Around giving an engine a role: where that fails, a newly loaded one is stopped again."""
+        try:
+            yield
+        finally:
+            if engine not in self.roles.engines():
+                self._retire(engine)
+
+    def _check_replaces(self, engine: Engine, *, force: bool) -> None:
+        """Refuse a bundle that would no longer answer what is answered today: a missing operating point, or clips."""
+        active = self.roles.active
+        if force or active is None:
+            return
+        old, new = active.manifest, engine.manifest
+        missing = sorted(set(old.operating_points) - set(new.operating_points))
+        if missing:
+            raise ModelRefusedError(
+                f"{engine.reference} has no operating point {', '.join(missing)}, which requests may name today: "
+                "export it with them, or activate it with force"
+            )
+        if old.temporal is not None and new.temporal is None:
+            raise ModelRefusedError(
+                f"{engine.reference} scores no clips, {active.reference or 'the active bundle'} does: "
+                "export it with a temporal head, or activate it with force"
+            )
+
+    async def _change(self, roles: Roles) -> None:
+        try:
+            await asyncio.to_thread(self._state.write, roles.assignment())
+        except RoleStateError as error:
+            file, reason = "the file of roles", str(error)
+            raise ModelRefusedError(f"{file}: {reason}", file=file, reason=reason) from error
+        self._set(roles)
+
+    def _set(self, roles: Roles) -> None:
+        gone = self.roles.engines() - roles.engines()
+        self.roles = roles
+        publish_roles(self._metrics, roles)
+        for engine in gone:
+            self._retire(engine)
+
+    def _retire(self, engine: Engine) -> None:
+        """Stop an engine once nobody uses it."""
+        task = asyncio.create_task(engine.retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Answer a bundle's fault with 409 where it was to get a role: what is loaded goes on."""
+    try:
+        yield
+    except ModelUnavailableError as error:
+        raise ModelRefusedError(error.detail, file=error.file, reason=error.reason) from error

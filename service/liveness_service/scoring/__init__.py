@@ -1,0 +1,1 @@
+"""How an upload is scored: preparation, batching, and the rules that make a verdict of scores."""

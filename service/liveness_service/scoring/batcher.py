@@ -1,0 +1,190 @@
+"""Micro-batching: crops of requests that run at the same time share a run of the encoder.
+
+There is no timer by default. While a batch runs, crops queue; the next batch takes what is there. A lone request is
+never made to wait, and the busier the service, the fuller its batches. Crops that are submitted together, a clip's,
+stay in one batch.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import structlog
+
+from liveness_core.scoring import CropScore
+from liveness_core.types import Picture
+from liveness_service.errors import OverloadedError, ScoringFailedError
+from liveness_service.observability.stages import record, stage
+
+log = structlog.get_logger(__name__)
+
+
+class CropScorer(Protocol):
+    """Runs a batch; `liveness_core.scoring.Scorer` is the real one."""
+
+    def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
+        """Score crops as one batch, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of crops that were submitted together, and how long they took."""
+
+    results: tuple[CropScore, ...]
+    """One score a crop, in order."""
+    queue_s: float
+    """From the submission to the start of the batch."""
+    infer_s: float
+    """How long the batch ran."""
+    batch_size: int
+    """Crops that ran together, those of other requests included."""
+
+
+@dataclass(slots=True)
+class _Item:
+    crops: tuple[Picture, ...]
+    explain: bool
+    future: asyncio.Future[Scored]
+    request_id: str | None = None
+    queued_at: float = field(default_factory=time.perf_counter)
+
+
+class MicroBatcher:
+    """Runs crops in batches, one batch at a time."""
+
+    def __init__(
+        self,
+        scorer: CropScorer,
+        *,
+        max_batch_size: int,
+        max_queue_delay_ms: float = 0.0,
+        on_batch: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        """Prepare; `start` begins.
+
+        Args:
+            scorer: runs a batch; called in a thread that only the batcher uses.
+            max_batch_size: most crops in one run; more crops submitted together are run in pieces.
+            max_queue_delay_ms: how long a batch that is not full waits for more.
+            on_batch: told the size of each batch.
+        """
+        self._scorer = scorer
+        self._max_batch_size = max_batch_size
+        self._max_delay_s = max_queue_delay_ms / 1000
+        self._on_batch = on_batch
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue()
+        self._held: _Item | None = None  # taken from the queue, and too large for the batch of that time
+        self._waiting = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def depth(self) -> int:
+        """How many crops wait."""
+        return self._waiting
+
+    def start(self) -> None:
+        """Begin to take crops; an event loop must be running."""
+        self._worker = asyncio.create_task(self._work(), name="micro-batcher")
+
+    async def close(self) -> None:
+        """Finish what was accepted, then stop."""
+        self._closed = True
+        await self._queue.join()
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def submit(self, crops: Sequence[Picture], *, explain: bool = False) -> Scored:
+        """Score crops in one batch. A caller that is cancelled while it waits takes its crops out of the queue.
+
+        Raises:
+            ScoringFailedError: the batch failed; others are not affected.
+            OverloadedError: the batcher is closing.
+        """
+        if self._closed or self._worker is None:
+            raise OverloadedError("the service is stopping: try again")
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future(), request_id)
+        self._waiting += len(item.crops)
+        self._queue.put_nowait(item)
+        with stage("score"):  # unlike its parts, it is seen in a trace even where no score comes of it
+            queued_ns = time.time_ns()
+            scored = await item.future
+            started_ns = record("queue", queued_ns, scored.queue_s)
+            record("infer", started_ns, scored.infer_s, batch_size=scored.batch_size)
+        return scored
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._collect()
+            self._waiting -= sum(len(item.crops) for item in batch)
+            try:
+                wanted = [item for item in batch if not item.future.done()]
+                if wanted:
+                    await self._run(wanted)
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+
+    async def _collect(self) -> list[_Item]:
+        first, self._held = self._held or await self._queue.get(), None
+        batch = [first]
+        if self._max_delay_s:
+            try:
+                async with asyncio.timeout(self._max_delay_s):
+                    while self._takes_more(batch):
+                        self._add(batch, await self._queue.get())
+            except TimeoutError:
+                pass
+        while self._takes_more(batch) and not self._queue.empty():
+            self._add(batch, self._queue.get_nowait())
+        return batch
+
+    def _takes_more(self, batch: Sequence[_Item]) -> bool:
+        return self._held is None and sum(len(item.crops) for item in batch) < self._max_batch_size
+
+    def _add(self, batch: list[_Item], item: _Item) -> None:
+        """Put an item into the batch or, where it does not fit any more, aside for the next one."""
+        if sum(len(other.crops) for other in batch) + len(item.crops) <= self._max_batch_size:
+            batch.append(item)
+        else:
+            self._held = item
+
+    async def _run(self, batch: list[_Item]) -> None:
+        started = time.perf_counter()
+        crops = [crop for item in batch for crop in item.crops]
+        size = self._max_batch_size
+        runs = [crops[start : start + size] for start in range(0, len(crops), size)]
+        explain = any(item.explain for item in batch)
+        try:
+            for run in runs:
+                self._on_batch(len(run))
+            results = await asyncio.get_running_loop().run_in_executor(
+                self._thread, lambda: [score for run in runs for score in self._scorer.score(run, explain=explain)]
+            )
+            took = time.perf_counter() - started
+            if len(results) != len(crops):
+                raise RuntimeError(f"{len(crops)} crops got {len(results)} scores")
+        except Exception as error:  # of any kind: these callers must hear of it, and the worker must go on
+            log.exception("batch_failed", size=len(crops), request_ids=[item.request_id for item in batch])
+            for item in batch:
+                if not item.future.done():
+                    failure = ScoringFailedError(
+                        "the model failed on this batch; nothing is concluded: try again, and see the service's log"
+                    )
+                    failure.__cause__ = error
+                    item.future.set_exception(failure)
+            return
+        rest = iter(results)
+        for item in batch:
+            own = tuple(islice(rest, len(item.crops)))
+            if not item.future.done():
+                item.future.set_result(Scored(own, started - item.queued_at, took, len(crops)))

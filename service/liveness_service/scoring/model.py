@@ -1,0 +1,80 @@
+"""The loaded model: a verified bundle and the detector that cuts its crops."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from liveness_core.bundle import Bundle, BundleError, load_bundle
+from liveness_core.detection import DetectorSpec, DetectorUnavailableError, FaceDetector, create_detector
+from liveness_core.runtime import ProviderError, RuntimeOptions
+from liveness_service.errors import ModelUnavailableError
+from liveness_service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A bundle and a detector that work together; there is none before it was verified."""
+
+    bundle: Bundle
+    detector: FaceDetector
+
+
+def load_model(path: Path, settings: Settings) -> Model:
+    """Load a bundle, verify it and warm it up.
+
+    Args:
+        path: the bundle's folder.
+        settings: how to run it.
+
+    Raises:
+        ModelUnavailableError: it cannot be used; the error names the file at fault and the reason.
+    """
+    try:
+        bundle = load_bundle(
+            path,
+            precision=settings.precision,
+            runtime=RuntimeOptions(settings.provider, settings.intra_op_threads, settings.device_id),
+        )
+        model = Model(bundle, _detector(bundle, settings))
+        # The encoder has run in the bundle's self-test; the detector runs here, before the first user waits for it.
+        model.detector.detect(np.zeros((480, 640, 3), np.uint8))
+    except BundleError as error:
+        raise ModelUnavailableError(error.file, error.reason) from error
+    except ProviderError as error:
+        raise ModelUnavailableError("execution provider", str(error)) from error
+    except DetectorUnavailableError as error:
+        raise ModelUnavailableError("face detector", str(error)) from error
+    except Exception as error:
+        log.exception("model_load_failed")
+        raise ModelUnavailableError(
+            "model", f"loading failed unexpectedly ({type(error).__name__}): see the service's log"
+        ) from error
+    log.info(
+        "model_loaded",
+        name=bundle.manifest.name,
+        version=bundle.manifest.version,
+        precision=bundle.variant.precision,
+        provider=bundle.scorer.provider,
+        detector=model.detector.name,
+        path=str(bundle.path),
+    )
+    return model
+
+
+def _detector(bundle: Bundle, settings: Settings) -> FaceDetector:
+    trained_with = bundle.manifest.detector
+    name = settings.detector or trained_with.name
+    if name != trained_with.name:
+        log.warning(
+            "other_detector", detector=name, trained_with=trained_with.name, note="the bundle's figures do not hold"
+        )
+    spec = trained_with if name == trained_with.name else DetectorSpec(name=name)
+    if settings.detector_min_confidence is not None:
+        spec = DetectorSpec(name=name, min_confidence=settings.detector_min_confidence)
+    # One thread: pictures are searched side by side.
+    runtime = RuntimeOptions(settings.provider, 1, settings.device_id)
+    return create_detector(spec, model=settings.detector_model, runtime=runtime)

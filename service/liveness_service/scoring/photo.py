@@ -1,0 +1,115 @@
+"""Photos: every face that counts is measured, cut out and scored by itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from liveness_core.alignment import align
+from liveness_core.bundle import OperatingPoint
+from liveness_core.quality import measure, refusals
+from liveness_core.types import DetectedFace, Picture, Quality
+from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.observability.stages import stage
+from liveness_service.results import FaceResult, ImageResult, Verdict
+from liveness_service.scoring.batcher import MicroBatcher, Scored
+from liveness_service.scoring.model import Model
+from liveness_service.scoring.pipeline import ChosenPoint, Pipeline
+from liveness_service.scoring.verdict import combine, refusal_of_count, verdict_of_score
+from liveness_service.submission import FacePolicy, ScoreOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A face that counts."""
+
+    face: DetectedFace
+    quality: Quality
+    reasons: tuple[str, ...]
+    """Why it is not scored; empty where it is."""
+    crop: Picture | None
+    """What is scored; None where the face is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPhoto:
+    """A decoded photo and its faces."""
+
+    width: int
+    height: int
+    refusal: str | None
+    """Why no face of the photo is scored."""
+    candidates: tuple[_Candidate, ...]
+
+    @property
+    def groups(self) -> list[list[Picture]]:
+        """Each crop by itself: several faces of one photo need not share a batch."""
+        return [[candidate.crop] for candidate in self.candidates if candidate.crop is not None]
+
+
+class PhotoPipeline(Pipeline[PreparedPhoto, ImageResult]):
+    """Scores photos with one model."""
+
+    def __init__(
+        self, model: Model, batcher: MicroBatcher, threads: ThreadPoolExecutor, limits: ImageLimits, max_faces: int
+    ) -> None:
+        super().__init__(model, batcher, threads)
+        self._limits = limits
+        self._max_faces = max_faces
+
+    def _operating_points(self) -> Mapping[str, OperatingPoint]:
+        return self.manifest.operating_points
+
+    def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> PreparedPhoto:  # noqa: ARG002 (no step of it can be interrupted)
+        with stage("decode"):
+            picture = decode_image(content, self._limits)
+        with stage("detect") as span:
+            faces = self._model.detector.detect(picture)
+            span.set_attribute("liveness.faces_found", len(faces))
+        refusal = refusal_of_count(len(faces), options.faces, self._max_faces)
+        shown = faces[: 1 if options.faces is FacePolicy.LARGEST else self._max_faces]
+        with stage("align"):
+            candidates = tuple(self._candidate(picture, face, scored=refusal is None) for face in shown)
+        height, width = picture.shape[:2]
+        return PreparedPhoto(width, height, refusal, candidates)
+
+    def _candidate(self, picture: Picture, face: DetectedFace, *, scored: bool) -> _Candidate:
+        quality = measure(picture, face)
+        reasons = refusals(quality, self.manifest.quality_gates)
+        crop = None
+        if scored and not reasons:
+            spec = self.manifest.preprocess
+            crop = align(picture, face, margin=spec.margin, size=spec.size).pixels
+        return _Candidate(face, quality, reasons, crop)
+
+    async def _conclude(
+        self, prepared: PreparedPhoto, scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint
+    ) -> ImageResult:
+        rest = iter(scored)
+        faces = []
+        for candidate in prepared.candidates:
+            if candidate.crop is None:
+                reasons = candidate.reasons or ((prepared.refusal,) if prepared.refusal else ())
+                faces.append(FaceResult(candidate.face, candidate.quality, Verdict.UNDETERMINED, reasons))
+                continue
+            own = next(rest)
+            score = float(own.results[0].score)
+            faces.append(
+                FaceResult(
+                    face=candidate.face,
+                    quality=candidate.quality,
+                    verdict=verdict_of_score(score, point.threshold),
+                    score=score,
+                    heatmap_png=await self._heatmap(candidate.crop, own, 0, options),
+                )
+            )
+        verdict, reasons, score_of_all = combine(prepared.refusal, faces)
+        return ImageResult(
+            verdict=verdict,
+            reasons=reasons,
+            score=score_of_all,
+            threshold=point.threshold,
+            operating_point=point.name,
+            faces=tuple(faces),
+            width=prepared.width,
+            height=prepared.height,
+        )

@@ -1,0 +1,135 @@
+"""The way of every upload: prepare it in a thread, score its crops in batches, conclude. Photos and clips differ in
+what they prepare and in what they conclude.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+from liveness_core.bundle import Manifest, OperatingPoint
+from liveness_core.types import Picture
+from liveness_service.errors import InvalidParameterError
+from liveness_service.observability.stages import StageTimes, stage, timed
+from liveness_service.results import ClipResult, ImageResult, Timings
+from liveness_service.scoring.batcher import MicroBatcher, Scored
+from liveness_service.scoring.heatmap import heatmap_png
+from liveness_service.scoring.model import Model
+from liveness_service.submission import ScoreOptions
+
+
+class Prepared(Protocol):
+    """An upload that is ready to be scored."""
+
+    @property
+    def groups(self) -> Sequence[Sequence[Picture]]:
+        """Crops by group; the crops of one group are scored in one batch. Empty where nothing can be scored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPoint:
+    """The operating point that decides."""
+
+    name: str
+    threshold: float
+
+
+_T = TypeVar("_T")
+_P = TypeVar("_P", bound=Prepared)
+_R = TypeVar("_R", ImageResult, ClipResult)
+
+
+class Pipeline(ABC, Generic[_P, _R]):
+    """Scores uploads of one kind with one model. Its threads and its batcher bound what runs at once."""
+
+    def __init__(self, model: Model, batcher: MicroBatcher, threads: ThreadPoolExecutor) -> None:
+        self._model = model
+        self._batcher = batcher
+        self._threads = threads
+
+    @abstractmethod
+    def _operating_points(self) -> Mapping[str, OperatingPoint]:
+        """The thresholds for uploads of this kind, by name."""
+
+    @abstractmethod
+    def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> _P:
+        """Make crops of an encoded upload; runs in a thread, and may stop early once it is `unwanted`."""
+
+    @abstractmethod
+    async def _conclude(self, prepared: _P, scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint) -> _R:
+        """Make an answer of the scores, which come group by group."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the model's bundle."""
+        return self._model.bundle.manifest
+
+    def operating_point(self, name: str | None) -> ChosenPoint:
+        """The operating point of this name, or the default one for None.
+
+        Raises:
+            ClipsUnsupportedError: clips were asked for and the bundle scores photos only.
+            InvalidParameterError: the bundle has no operating point of this name.
+        """
+        points = self._operating_points()
+        name = self.manifest.default_operating_point if name is None else name
+        try:
+            return ChosenPoint(name, points[name].threshold)
+        except KeyError as error:
+            raise InvalidParameterError(
+                f"operating_point: the bundle has no {name!r}, only {', '.join(points)}"
+            ) from error
+
+    async def score(self, content: bytes, options: ScoreOptions) -> _R:
+        """The answer for an encoded upload.
+
+        Raises:
+            ServiceError: the content, a parameter or the model is at fault.
+        """
+        started = time.perf_counter()
+        point = self.operating_point(options.operating_point)
+        with timed() as times:
+            prepared = await self._prepared(content, options)
+            scored = await asyncio.gather(
+                *(self._batcher.submit(group, explain=options.explain) for group in prepared.groups)
+            )
+            result = await self._conclude(prepared, scored, options, point)
+        return replace(result, timings_ms=_timings(times, time.perf_counter() - started))
+
+    async def _prepared(self, content: bytes, options: ScoreOptions) -> _P:
+        unwanted = threading.Event()
+        try:
+            return await self._in_thread(lambda: self._prepare(content, options, unwanted.is_set))
+        finally:
+            unwanted.set()  # a thread cannot be cancelled: it is told, and stops by itself
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        # The request's ids, its span and its stage times go along.
+        here = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, here.run, work)
+
+    async def _heatmap(self, crop: Picture, scored: Scored, index: int, options: ScoreOptions) -> bytes | None:
+        """The heat map of a scored crop, as PNG; None where it was not asked for."""
+        activation = scored.results[index].activation
+        # A batch is explained as a whole, so a crop may carry a map that its own request did not ask for.
+        if not options.explain or activation is None:
+            return None
+        with stage("heatmap"):
+            return await self._in_thread(lambda: heatmap_png(crop, activation))
+
+
+def _timings(times: StageTimes, total_s: float) -> Timings:
+    return Timings(
+        decode=times.total_ms("decode"),
+        detect=times.total_ms("detect"),
+        align=times.total_ms("align"),
+        queue=times.longest_ms("queue"),
+        infer=times.longest_ms("infer") + times.total_ms("temporal"),
+        total=1000 * total_s,
+    )

@@ -1,0 +1,129 @@
+"""The running service without its web framework: admission, deadlines, start and stop."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
+from liveness_service.observability.metrics import Metrics
+from liveness_service.process import prepare_process
+from liveness_service.registry.engine import Engine
+from liveness_service.registry.registry import ModelRegistry
+from liveness_service.results import Result
+from liveness_service.scoring.model import Model
+from liveness_service.settings import Settings
+from liveness_service.submission import Endpoint, Submission
+
+
+class LivenessService:
+    """Scores submissions once started. Without a verified model it runs and refuses to score."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.registry = ModelRegistry.of(settings, metrics)
+        self._places = _Places(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
+        self._clip_places = _Places(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
+        metrics.inflight_limit.set(settings.max_inflight)
+        metrics.inflight.set_function(lambda: self._places.taken)
+
+    @property
+    def fault(self) -> ModelUnavailableError | None:
+        """Why there is no model; None while there is one."""
+        return self.registry.fault
+
+    async def start(self) -> None:
+        """Load the models; an event loop must be running. A fault is kept, not raised."""
+        prepare_process()
+        await self.registry.begin()
+
+    async def close(self) -> None:
+        """Finish what was accepted, then stop."""
+        await self.registry.close()
+
+    def model(self) -> Model:
+        """The model that decides where no canary does.
+
+        Raises:
+            ModelUnavailableError: there is none; the error names the file and the reason.
+        """
+        return self.registry.active().model
+
+    @contextmanager
+    def admit(self, endpoint: Endpoint, request_id: str = "") -> Iterator[Engine]:
+        """Take a place for one request before its upload is read; a clip takes one of the clips' places as well.
+
+        Args:
+            endpoint: where the upload goes.
+            request_id: tells whose share the request belongs to.
+
+        Raises:
+            ModelUnavailableError: there is no model.
+            OverloadedError: all places are taken.
+        """
+        self.registry.active()
+        with ExitStack() as held:
+            held.enter_context(self._places.take())
+            engine = self.registry.choose(request_id)
+            held.enter_context(engine.in_use())
+            if endpoint is Endpoint.CLIP:
+                held.enter_context(self._clip_places.take())
+            yield engine
+
+    async def score(self, submission: Submission, engine: Engine | None = None) -> Result:
+        """The answer for an upload.
+
+        Args:
+            submission: the upload and how it is to be judged.
+            engine: the one of its admission; the active one for None.
+
+        Raises:
+            DeadlineExceededError: there was no answer in time; what had not begun is dropped.
+            ServiceError: the content, a parameter or the model is at fault.
+        """
+        engine = engine or self.registry.active()
+        is_clip = submission.endpoint is Endpoint.CLIP
+        deadline_s = (self.settings.clip_deadline_ms if is_clip else self.settings.deadline_ms) / 1000
+        with engine.in_use():
+            try:
+                async with asyncio.timeout(deadline_s):
+                    return await engine.pipeline(submission.endpoint).score(submission.content, submission.options)
+            except TimeoutError as error:
+                otherwise = "the clip very long or large" if is_clip else "the image very large"
+                raise DeadlineExceededError(
+                    f"no answer within {deadline_s:g} s: the service is busy or {otherwise}; try again later"
+                ) from error
+
+    def concluded(self, engine: Engine, submission: Submission, result: Result) -> None:
+        """Count a verdict, by the caller's name too, and show the upload to the shadow where there is one."""
+        self.metrics.concluded(submission.endpoint, result, submission.caller)
+        self.metrics.scored(self.registry.role_of(engine), engine.manifest, submission.endpoint, result)
+        self.registry.show_shadow(submission, result)
+
+
+class _Places:
+    """A number of places, of which each thing in work takes one."""
+
+    def __init__(self, limit: int, noun: str, setting: str) -> None:
+        self.taken = 0
+        self._limit = limit
+        self._noun = noun
+        self._setting = setting
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            OverloadedError: all are taken.
+        """
+        if self.taken >= self._limit:
+            raise OverloadedError(
+                f"{self.taken} {self._noun} are in work, no more are taken: try again, or add replicas "
+                f"({self._setting} is the limit)"
+            )
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1

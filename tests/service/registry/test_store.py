@@ -1,0 +1,118 @@
+import shutil
+import socket
+
+import fsspec
+import pytest
+
+from liveness_core.bundle import BundleError, Manifest, load_bundle
+from liveness_service.registry.store import BundleStore
+from support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store")
+    make_tiny_bundle(path / "one", bias=5)
+    make_tiny_bundle(path / "two", bias=-5, version="2")
+    (path / "broken").mkdir()
+    (path / "broken" / "bundle.json").write_text("{}")
+    (path / ".hidden").mkdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A real S3 server of its own, and a bucket in it."""
+    moto = pytest.importorskip("moto.server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = moto.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        files = fsspec.filesystem("s3")
+        files.mkdir("bundles")
+        yield files
+    server.stop()
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def store(request, folder, tmp_path):
+    """The same bundles in different places."""
+    if request.param == "local":
+        yield BundleStore(str(folder), tmp_path / "cache")
+        return
+    files = fsspec.filesystem("memory") if request.param == "memory" else request.getfixturevalue("s3")
+    for name in ("one", "two", "broken"):
+        for path in (folder / name).iterdir():
+            files.pipe_file(f"bundles/prefix/{name}/{path.name}", path.read_bytes())
+    yield BundleStore(f"{request.param}://bundles/prefix", tmp_path / "cache")
+    files.rm("bundles/prefix", recursive=True)
+
+
+def test_what_is_there_is_listed_with_its_faults(store):
+    broken, one, two = store.available()
+    assert (one.name, one.manifest.version, one.fault) == ("one", "1", None)
+    assert (two.name, two.manifest.version) == ("two", "2")
+    assert broken.manifest is None
+    assert "bundle.json" in broken.fault
+
+
+def test_a_fetched_bundle_loads(store):
+    assert load_bundle(store.fetch("two")).manifest.version == "2"
+    assert load_bundle(store.fetch("two")).manifest.version == "2"  # from the cache
+
+
+def test_a_name_with_a_digest_takes_nothing_else(store):
+    digest = store.manifest("one").manifest_sha256
+    assert load_bundle(store.fetch(f"one@{digest[:12]}")).manifest.version == "1"
+    with pytest.raises(BundleError, match="not what was meant"):
+        store.fetch(f"two@{digest[:12]}")
+
+
+@pytest.mark.parametrize("name", ["three", "../one", "one/..", "", "broken", "@0123456789ab"])
+def test_what_is_not_there_is_an_error(store, name):
+    with pytest.raises(BundleError):
+        store.fetch(name)
+
+
+def test_a_changed_file_in_the_store_is_not_taken(folder, tmp_path):
+    files = fsspec.filesystem("memory")
+    for path in (folder / "one").iterdir():
+        files.pipe_file(f"changed/one/{path.name}", path.read_bytes())
+    content = bytearray(files.cat_file("changed/one/encoder.onnx"))
+    content[100] ^= 1
+    files.pipe_file("changed/one/encoder.onnx", bytes(content))
+    with pytest.raises(BundleError, match="SHA-256") as raised:
+        BundleStore("memory://changed", tmp_path).fetch("one")
+    assert raised.value.file == "one/encoder.onnx"
+    assert list(tmp_path.iterdir()) == []  # nothing half fetched is left
+
+
+def test_a_bundle_that_is_replaced_in_the_store_is_fetched_anew(folder, tmp_path):
+    files = fsspec.filesystem("memory")
+    store = BundleStore("memory://renewed", tmp_path)
+    for source in ("one", "two"):
+        for path in (folder / source).iterdir():
+            files.pipe_file(f"renewed/one/{path.name}", path.read_bytes())
+        manifest = Manifest.model_validate_json((folder / source / "bundle.json").read_text())
+        assert load_bundle(store.fetch("one")).manifest == manifest
+
+
+@pytest.mark.parametrize("url", ["nosuchthing://bucket", "s3://there-is-no-such-bucket/x"])
+def test_a_store_that_cannot_be_reached_says_so(url, tmp_path, s3):
+    with pytest.raises(BundleError) as raised:
+        BundleStore(url, tmp_path).available()
+    assert url in str(raised.value.file)
+
+
+def test_a_local_folder_that_is_gone_says_what_to_check(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    store = BundleStore(str(tmp_path / "copy"), tmp_path / "cache")
+    shutil.rmtree(tmp_path / "copy")
+    with pytest.raises(BundleError, match="LIVENESS_MODELS_URL"):
+        store.available()
