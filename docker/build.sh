@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build one of the images: docker/build.sh service-cpu TAG [CONTEXT]. With a Docker engine as usual. Without one,
-# BUILD_IMAGE (a wrapper of buildah that stands in for the base images) builds the same Dockerfile, less its digests.
+# Build one of the images: docker/build.sh service-cpu TAG [CONTEXT]. It uses a Docker engine if there is one. Otherwise
+# BUILD_IMAGE (a wrapper of buildah with substitutes for the base images) builds the same Dockerfile without its digests.
 set -eu
 name=$1 tag=$2 context=${3:-$(dirname "$0")/..}
 dockerfile=$context/docker/$name.Dockerfile
@@ -18,5 +18,5 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 sed -e 's/@sha256:[0-9a-f]*//' -e "s/^ARG VERSION=.*/ARG VERSION=$version/" -e "s/^ARG REVISION=.*/ARG REVISION=$revision/" \
   "$dockerfile" > "$copy/$name.Dockerfile"
-# The format keeps the health check, which OCI's has no place for.
+# Docker's image format keeps the health check; the OCI format has no place for it.
 BUILDAH_FORMAT=docker "$BUILD_IMAGE" "$copy/$name.Dockerfile" "$tag" "$context"

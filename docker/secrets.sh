@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make the secrets that docker-compose.yml mounts, once: docker/secrets.sh COMMAND…, where the command is the one that
-# runs `liveness`, e.g. docker run --rm face-liveness:cpu
+# Make the secrets that docker-compose.yml mounts; run it once: docker/secrets.sh COMMAND…, where COMMAND runs `liveness`,
+# e.g. docker run --rm face-liveness:cpu
 set -eu
 folder=$(dirname "$0")/secrets
 if [ -e "$folder/api_keys" ]; then
@@ -10,14 +10,14 @@ fi
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 
-# Entries go to standard output, a key to standard error, alone on its line.
+# Entries go to standard output; each key goes to standard error, on a line of its own.
 "$@" keys new client --permissions score > "$made/api_keys" 2> "$made/client"
 "$@" keys new prometheus --permissions operations >> "$made/api_keys" 2> "$made/prometheus"
 grep '^lv_' "$made/client" > "$made/client_key"
 grep '^lv_' "$made/prometheus" | tr -d '\n' > "$made/metrics_key"
 head -c 18 /dev/urandom | base64 | tr -d '\n' > "$made/grafana_password"
 
-# The users inside the containers must be able to read the files; the folder keeps out the others of this machine.
+# The users inside the containers must be able to read the files; the folder keeps out other users of this machine.
 chmod 700 "$folder"
 for name in metrics_key grafana_password client_key api_keys; do
   install -m 644 "$made/$name" "$folder/$name"

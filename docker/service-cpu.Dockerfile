@@ -3,25 +3,25 @@ FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c
 
 FROM base AS build
 WORKDIR /src
-# As a variable it also holds for hatchling, which pip installs to build the wheel.
+# As a variable the pins also apply to hatchling, which pip installs to build the wheel.
 ENV PIP_CONSTRAINT=/src/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY . .
-# Without pip, and without the tests that packages bring along. Byte code is made here, since the root is read-only later;
-# unchecked, so that it does not depend on the time of the build.
+# The environment has no pip, and no tests that packages bring along. Byte code is compiled here, since the root is read-only
+# later. `unchecked-hash` keeps it independent of the time of the build.
 RUN python -m venv --without-pip /opt/venv \
     && python -m pip --python /opt/venv/bin/python install --no-compile '.[service,s3,redis,tracing]' \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM base
-# A user with a fixed number, so that volumes and Kubernetes can name it. The folders are what it may write to; a named
-# volume that is mounted there takes over their owner. The base image brings pip, which nothing here needs any more.
+# The user has a fixed number, so that volumes and Kubernetes can name it. It may write to these folders; a named volume that
+# is mounted there takes over their owner. The base image brings pip, which is not needed any more.
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin liveness \
     && rm -rf /usr/local/lib/python3.11/ensurepip /usr/local/lib/python3.11/site-packages/* /usr/local/bin/pip* \
     && install -d -o 10001 -g 10001 /var/cache/liveness /var/lib/liveness /models
 COPY --from=build /opt/venv /opt/venv
 COPY docker/healthcheck.py /opt/healthcheck.py
-# ONNX Runtime's builds send usage data to Microsoft unless told not to; nothing leaves this image unasked.
+# ONNX Runtime's builds send usage data to Microsoft unless this variable is set.
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 LIVENESS_HOST=0.0.0.0
 USER 10001:10001
 WORKDIR /tmp

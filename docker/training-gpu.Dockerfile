@@ -1,29 +1,29 @@
 # Training on NVIDIA GPUs. From the repository's root: docker build -f docker/training-gpu.Dockerfile -t face-liveness:training .
-# CUDA 13 and cuDNN come as the wheels that torch pins. Faces are found and bundles checked on the CPU, by ONNX Runtime.
+# CUDA 13 and cuDNN come as the wheels that torch pins. Faces are found and bundles are checked on the CPU, by ONNX Runtime.
 FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS base
 
 FROM base AS build
 WORKDIR /src
-# As a variable it also holds for hatchling, which pip installs to build the wheel.
+# As a variable the pins also apply to hatchling, which pip installs to build the wheel.
 ENV PIP_CONSTRAINT="/src/constraints.txt /src/docker/training-gpu.constraints.txt" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY . .
-# torch's own test helpers have a file that only newer Pythons can read.
+# Byte code is not compiled for torch's own test helpers: one of their files needs a newer Python.
 RUN python -m venv --without-pip /opt/venv \
     && python -m pip --python /opt/venv/bin/python install --no-compile '.[training]' onnxruntime \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x torch/testing /opt/venv/lib
 
 FROM base
-# The user of the service's images, which read what this one writes to /models. The base image brings pip, which nothing
-# here needs any more.
+# The same user as in the service's images, which read what this one writes to /models. The base image brings pip, which is
+# not needed any more.
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin liveness \
     && rm -rf /usr/local/lib/python3.11/ensurepip /usr/local/lib/python3.11/site-packages/* /usr/local/bin/pip* \
     && install -d -o 10001 -g 10001 /models /work
 COPY --from=build /opt/venv /opt/venv
-# ONNX Runtime's builds send usage data to Microsoft unless told not to; nothing leaves this image unasked.
+# ONNX Runtime's builds send usage data to Microsoft unless this variable is set.
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
-# Runs and crops lie here, relative to it; a volume in production.
+# Runs and crops are written here, so in production it is a volume.
 WORKDIR /work
 ENTRYPOINT ["liveness-train"]
 CMD ["--help"]

@@ -1,6 +1,6 @@
-"""Write monitoring/prometheus_rule.yaml from docker/prometheus/rules: one set of rules, whoever loads them.
+"""Write monitoring/prometheus_rule.yaml from docker/prometheus/rules, so that there is one set of rules for all uses.
 
-Kustomize cannot put the content of a file into an object, so the object is kept in the repository and a test compares.
+Kustomize cannot put the content of a file into an object. So the object is committed, and a test compares it.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ TARGET = ROOT / "kubernetes" / "monitoring" / "prometheus_rule.yaml"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Keeps expressions of several lines as such."""
+    """Writes expressions of several lines as blocks, as they are in the rules."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -25,13 +25,13 @@ _Dumper.add_representer(str, _text)
 
 
 def groups() -> list[Any]:
-    """The groups of all files, in the order of the files' names."""
+    """Return the groups of all rule files, in the order of the file names."""
     files = sorted(RULES.glob("*.yml"))
     return [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
 
 
 def manifest() -> str:
-    """The whole file."""
+    """Return the content of `prometheus_rule.yaml`."""
     content = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",

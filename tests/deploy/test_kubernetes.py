@@ -159,7 +159,7 @@ def test_the_overlay_that_the_guide_shows_renders(tmp_path):
     for each in rendered.objects:
         assert_valid(each)
         assert each["metadata"]["namespace"] == "liveness"
-    assert rendered.container["image"] == "registry.example.com/face-liveness:1.0.0-cpu"
+    assert rendered.container["image"] == "registry.example.com/face-liveness:0.1.0-cpu"
     assert rendered.settings["LIVENESS_ACTIVE_MODEL"] == "office-doors-2"
     assert rendered.settings["LIVENESS_RATE_LIMIT_STORE"].startswith("redis://")
     # Policies of one pod add up.
