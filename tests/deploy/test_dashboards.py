@@ -10,7 +10,7 @@ from support import promql
 from support.prometheus import DOCKER, running_prometheus
 
 GRAFANA = DOCKER.parent / "grafana"
-RUNBOOKS = DOCKER.parents[1] / "docs" / "runbooks"
+RUNBOOKS = DOCKER.parents[1] / "docs" / "runbooks.md"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
 RECORDS = set(re.findall(r"record: (\S+)", (DOCKER / "rules" / "recording.yml").read_text()))
 VARIABLES = {
@@ -59,7 +59,9 @@ def test_panels_are_told_apart_and_do_not_overlap(name):
         assert len(references) == len(set(references))
         assert all(target["datasource"]["uid"] == "prometheus" for target in panel["targets"])
         for link in panel.get("links", []):
-            assert (RUNBOOKS / link["url"].removeprefix("${runbooks:raw}/")).is_file()
+            name = link["title"].removeprefix("Runbook ")
+            assert link["url"] == "${runbooks:raw}#" + name.lower()
+            assert f"\n## {name}\n" in RUNBOOKS.read_text()
 
 
 def test_dashboards_are_told_apart_and_find_their_source():

@@ -1,5 +1,6 @@
-"""Rules, alerts and their pages: promtool passes, every name exists, nothing is without a page or a test."""
+"""Rules, alerts and their runbooks: promtool passes, every name exists, nothing lacks a section or a test."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import yaml
 from support import promql
 from support.prometheus import DOCKER, command, config_for
 
-RUNBOOKS = DOCKER.parents[1] / "docs" / "runbooks"
+RUNBOOKS = (DOCKER.parents[1] / "docs" / "runbooks.md").read_text()
+SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOKS, re.MULTILINE | re.DOTALL))
 RULES = [
     rule
     for path in sorted((DOCKER / "rules").glob("*.yml"))
@@ -52,21 +54,21 @@ def test_a_rule_names_what_the_service_exports(rule):
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_what_it_is_and_leads_to_its_page(name):
+def test_an_alert_says_what_it_is_and_leads_to_its_section(name):
     alert = ALERTS[name]
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert {"summary", "description", "runbook_url"} <= set(alert["annotations"])
-    assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
-    page = (RUNBOOKS / f"{name}.md").read_text()
-    assert f"Severity: {alert['labels']['severity']}." in page
+    assert alert["annotations"]["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
+    section = SECTIONS[name]
+    assert f"Severity: {alert['labels']['severity']}." in section
     for part in ("What it means", "Who is hurt", "Look first at", "What to do", "When it is harmless"):
-        assert part in page
-    assert f"({name}.md)" in (RUNBOOKS / "README.md").read_text()
-    assert f"| {name} |" in (RUNBOOKS.parent / "monitoring.md").read_text()
+        assert part in section
+    assert f"[{name}](#{name.lower()})" in RUNBOOKS
+    assert f"| {name} |" in (DOCKER.parents[1] / "docs" / "monitoring.md").read_text()
 
 
-def test_every_page_belongs_to_an_alert():
-    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == set(ALERTS)
+def test_every_section_belongs_to_an_alert():
+    assert set(SECTIONS) == set(ALERTS)
 
 
 @pytest.mark.parametrize("name", ALERTS)
