@@ -1,4 +1,4 @@
-"""Opening one clip."""
+"""Opens an uploaded clip and turns what is wrong with it into errors for the client."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -35,21 +35,21 @@ _BEYOND: dict[str, tuple[type[ServiceError], str, str]] = {
 
 @contextmanager
 def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], bool]) -> Iterator[VideoReader]:
-    """A clip whose frames can be asked for; what goes wrong inside is answered as below.
+    """Open a clip for reading its frames. While the context is open, reading raises the errors below.
 
-    The kind is told from the content.
+    The kind of file is told from the content.
 
     Args:
-        content: of the file.
-        limits: what is read at all.
-        interrupted: asked again and again while it is read; True ends the work.
+        content: the bytes of the file.
+        limits: the largest clip that is read.
+        interrupted: called again and again while the clip is read; reading stops when it returns True.
 
     Raises:
         EmptyBodyError: there is no content.
-        UnsupportedMediaError: it is no clip of these kinds, or has no pictures.
-        TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: it is beyond a limit.
-        UnreadableMediaError: it is truncated or damaged.
-        DeadlineExceededError: it was interrupted.
+        UnsupportedMediaError: the content is not a clip of an accepted kind, or has no pictures.
+        TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: the clip is beyond a limit.
+        UnreadableMediaError: the clip is truncated or damaged.
+        DeadlineExceededError: reading was interrupted.
     """
     if not content:
         raise EmptyBodyError("the clip has 0 bytes: check that the file was read before it was sent")
