@@ -34,7 +34,7 @@ _STORE_PAUSE_S = 5.0
 
 
 class RateLimiter:
-    """Counts the requests of each caller in a window. Its methods need a running event loop, its constructor does not."""
+    """Counts the requests of each caller in a window. Its methods need a running event loop; making it does not."""
 
     def __init__(self, rate: str, store: str, on_store_failure: Callable[[], None]) -> None:
         """Prepare the counters; nothing connects to the store yet.
