@@ -86,8 +86,8 @@ class ClipPipeline(Pipeline[PreparedClip, ClipResult]):
         bundle = self._model.bundle
         if bundle.manifest.temporal is None or bundle.clip_scorer is None:
             raise ClipsUnsupportedError(
-                f"the bundle {bundle.manifest.name} has no temporal head (temporal.onnx), so it scores photos only: "
-                "send frames to /v1/liveness, or load a bundle that was trained with clips (docs/training.md)"
+                f"the bundle {bundle.manifest.name} has no temporal head (temporal.onnx), it scores photos only: send "
+                "frames to /v1/liveness, or load a bundle that was trained with clips (docs/training.md)"
             )
         return bundle.manifest.temporal, bundle.clip_scorer
 
