@@ -1,4 +1,4 @@
-"""`liveness`: serve, or score files without a server."""
+"""`liveness`: serve the API, or score files without a server."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ def serve(
         raise typer.Exit(2) from error
     # Uvicorn shuts down in good order and then raises the signal again for the handler that was there before. This
     # handler ends the process with status 0, since a stop is not a failure.
-    signal.signal(signal.SIGTERM, _exit_in_peace)
+    signal.signal(signal.SIGTERM, _exit_without_error)
     uvicorn.run(
         application,
         host=settings.host,
@@ -93,7 +93,7 @@ def settings() -> None:
     typer.echo(settings_table())
 
 
-def _exit_in_peace(_number: int, _frame: FrameType | None) -> None:
+def _exit_without_error(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 

@@ -21,14 +21,14 @@ Key = Annotated[
     typer.Option(envvar="LIVENESS_CLIENT_KEY", help="Access key with the permission `operations`.", show_default=False),
 ]
 Model = Annotated[str, typer.Argument(help="Name of the bundle's folder; @ and its manifest's SHA-256 may follow.")]
-_HERE = "http://127.0.0.1:8000"
+_LOCAL_URL = "http://127.0.0.1:8000"
 _TIMEOUT_S = 300
 """Seconds to wait for an answer: the service first fetches, verifies and warms up a bundle, which may be large."""
 
 
 @models.command("list")
 def list_models(
-    url: Url = _HERE,
+    url: Url = _LOCAL_URL,
     key: Key = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON.")] = False,
 ) -> None:
@@ -71,7 +71,7 @@ def verify(
 @models.command()
 def activate(
     model: Model,
-    url: Url = _HERE,
+    url: Url = _LOCAL_URL,
     key: Key = "",
     force: Annotated[
         bool, typer.Option(help="Even if it lacks operating points, or clips, that the active bundle has.")
@@ -82,7 +82,7 @@ def activate(
 
 
 @models.command()
-def rollback(url: Url = _HERE, key: Key = "") -> None:
+def rollback(url: Url = _LOCAL_URL, key: Key = "") -> None:
     """Let the previous bundle decide again."""
     _report(_ask("POST", url, key, "/rollback"))
 
@@ -92,7 +92,7 @@ def canary(
     model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests.")] = 0.05,
     off: Annotated[bool, typer.Option("--off", help="End the canary.")] = False,
-    url: Url = _HERE,
+    url: Url = _LOCAL_URL,
     key: Key = "",
 ) -> None:
     """Let a bundle decide on a share of the requests."""
@@ -104,7 +104,7 @@ def shadow(
     model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests.")] = 0.1,
     off: Annotated[bool, typer.Option("--off", help="End the shadow.")] = False,
-    url: Url = _HERE,
+    url: Url = _LOCAL_URL,
     key: Key = "",
 ) -> None:
     """Let a bundle score a share of the requests without deciding; it only reports."""

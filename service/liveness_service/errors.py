@@ -45,7 +45,7 @@ class EmptyBodyError(ServiceError):
 
 
 class MalformedBodyError(ServiceError):
-    """The multipart body does not follow its own format."""
+    """The multipart body is malformed."""
 
     status, code, title = 400, "malformed_body", "The body cannot be read"
 

@@ -34,6 +34,6 @@ def prepare_process() -> None:
     cv2.setNumThreads(1)
     if "PILLOW_BLOCK_SIZE" not in os.environ:
         Image.core.set_block_size(_PILLOW_BLOCK_BYTES)  # type: ignore[attr-defined]  # documented, not in its stubs
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc has no `mallopt`
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _MMAP_FROM_BYTES)
     Image.MAX_IMAGE_PIXELS = None

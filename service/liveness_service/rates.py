@@ -30,5 +30,5 @@ def check_store(url: str) -> str:
         ValueError: the store is not supported; the message lists the supported ones.
     """
     if not url.startswith(_STORES):
-        raise ValueError("not a store: memory:// or redis://host:6379 (rediss:// with TLS)")
+        raise ValueError("not a supported store: write memory:// or redis://host:6379 (rediss:// with TLS)")
     return url

@@ -48,7 +48,7 @@ _NO_KEY = Caller("none", refusal="no access key came with the request: send the 
 _WRONG_KEY = Caller(
     "unknown", refusal="this service does not know the access key: check that it is complete and still in use"
 )
-_FROM_AFAR = Caller("none", refusal=f"without keys this service answers its own machine only: {_NEW}")
+_NOT_LOCAL = Caller("none", refusal=f"without keys this service answers its own machine only: {_NEW}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class AccessPolicy:
             entry = self.keys.find(presented)
             return _WRONG_KEY if entry is None else Caller(entry.name, entry.permissions)
         if self.mode is Mode.OPEN_ON_LOOPBACK and not _is_local(server):
-            return _FROM_AFAR
+            return _NOT_LOCAL
         return _ANYBODY
 
 

@@ -55,7 +55,7 @@ class RateLimiter:
         self._ask_again_at = 0.0
 
     async def take(self, who: str) -> None:
-        """Count one request.
+        """Count one request of a caller.
 
         Args:
             who: name of the key, or address of the client.

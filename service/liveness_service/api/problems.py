@@ -113,7 +113,7 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
         status = HTTPStatus(error.status_code)
         details = {
             404: "there is nothing at this path: see /docs",
-            405: f"{request.method} is not served here: see /docs",
+            405: f"this path does not take {request.method} requests: see /docs",
         }
         return problem(
             request.scope,

@@ -38,7 +38,7 @@ class AuditLog:
 
     @property
     def failing(self) -> bool:
-        """Whether the last line could not be written."""
+        """Whether the last attempt to write failed."""
         return self._failure is not None
 
     async def start(self) -> None:

@@ -25,7 +25,8 @@ from liveness_service.errors import (
     UnsupportedMediaError,
 )
 
-_BEYOND: dict[str, tuple[type[ServiceError], str, str]] = {
+# For each limit of a clip: the error, the setting, and what the client can do.
+_ERROR_OF_LIMIT: dict[str, tuple[type[ServiceError], str, str]] = {
     "seconds": (TooManySecondsError, "LIVENESS_MAX_CLIP_SECONDS", "send a shorter one"),
     "frames": (TooManyFramesError, "LIVENESS_MAX_CLIP_FRAMES", "send a shorter one, or one of fewer frames a second"),
     "pixels": (TooManyPixelsError, "LIVENESS_MAX_CLIP_PIXELS", "record it at a lower resolution"),
@@ -61,7 +62,7 @@ def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], b
     try:
         yield VideoReader(io.BytesIO(content), limits, interrupted=interrupted)
     except VideoLimitError as error:
-        kind, setting, advice = _BEYOND[error.limit]
+        kind, setting, advice = _ERROR_OF_LIMIT[error.limit]
         raise kind(f"{error}: {advice} ({setting} is the limit)", limit=_number(error.allowed)) from error
     except VideoInterruptedError as error:
         raise DeadlineExceededError("the clip was not read in time: send a shorter one") from error

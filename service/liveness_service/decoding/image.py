@@ -19,7 +19,7 @@ from liveness_service.errors import (
     UnsupportedMediaError,
 )
 
-# The service checks its own limit before it decodes; Pillow's limit would only warn. It holds for the whole process.
+# Pillow's own limit, which would only warn, is off for the whole process: `_check_size` checks the service's limit.
 Image.MAX_IMAGE_PIXELS = None
 
 _STRIP = 256  # rows that are converted at once

@@ -41,5 +41,5 @@ def combine(refusal: str | None, faces: Sequence[FaceResult]) -> tuple[Verdict, 
         return Verdict.SPOOF, (), lowest
     if verdicts == {Verdict.LIVE}:
         return Verdict.LIVE, (), lowest
-    # In the order of the faces, each reason once.
+    # The reasons in the order of the faces, each reason once.
     return Verdict.UNDETERMINED, tuple(dict.fromkeys(reason for face in faces for reason in face.reasons)), None
