@@ -1,4 +1,4 @@
-"""The web application."""
+"""Makes the web application: the service, who may use it, its routes, and what happens at start and stop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,14 +25,14 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
-    """Make the app; its model is loaded when it starts.
+    """Make the app. The model is loaded when the app starts.
 
     Args:
-        settings: from the environment where they are not given.
-        tracing: as it is set where it is not given.
+        settings: None reads them from the environment.
+        tracing: None takes it from the settings.
 
     Raises:
-        AccessError: others could reach the service and nothing says who may ask.
+        AccessError: others can reach the service, and the settings do not say who may use it.
     """
     settings = settings or Settings()
     metrics = Metrics()
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         docs_url=None,
         redoc_url=None,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
-        redirect_slashes=False,  # a wrong path is a problem that says so
+        redirect_slashes=False,  # a wrong path is answered with a problem that says so
         lifespan=lifespan,
     )
     app.state.service = service

@@ -1,4 +1,4 @@
-"""`liveness`: serve, or score files without a server."""
+"""`liveness`: serve the API, or score files without a server."""
 
 import asyncio
 import json
@@ -33,18 +33,18 @@ app.add_typer(keys)
 app.add_typer(models)
 log = structlog.get_logger("liveness_service")
 
-Bundle = Annotated[Path | None, typer.Option(help="Folder of the model bundle; the default bundle without.")]
+Bundle = Annotated[Path | None, typer.Option(help="Folder of the model bundle. Not given: the default bundle.")]
 
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; LIVENESS_HOST.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of LIVENESS_HOST.")] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on, 0 for a free one; LIVENESS_PORT or PORT.")
+        int | None, typer.Option(help="Port to listen on, instead of LIVENESS_PORT or PORT; 0 takes a free one.")
     ] = None,
     bundle: Bundle = None,
 ) -> None:
-    """Serve the API until told to stop. Every setting is an environment variable; see docs/settings.md."""
+    """Serve the API until a signal stops it. Every setting is an environment variable; see docs/settings.md."""
     settings = _settings(host=host, port=port, bundle_path=bundle)
     configure_logging(settings)
     for name in unknown_variables(os.environ):
@@ -54,13 +54,14 @@ def serve(
     except AccessError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    # Uvicorn stops in good order and then raises the signal again, for whoever had it before: a stop is no failure.
-    signal.signal(signal.SIGTERM, _exit_in_peace)
+    # Uvicorn shuts down in good order and then raises the signal again for the handler that was there before. This
+    # handler ends the process with status 0, since a stop is not a failure.
+    signal.signal(signal.SIGTERM, _exit_without_error)
     uvicorn.run(
         application,
         host=settings.host,
         port=settings.port,
-        log_config=None,  # ours is configured already
+        log_config=None,  # `configure_logging` has set up all loggers
         access_log=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_ms // 1000,
@@ -70,15 +71,15 @@ def serve(
 
 @app.command()
 def score(
-    files: Annotated[list[Path], typer.Argument(help="Images and clips; which they are is told from the content.")],
+    files: Annotated[list[Path], typer.Argument(help="Images and clips; the content tells which a file is.")],
     operating_point: Annotated[str | None, typer.Option(help="Name of a threshold of the bundle.")] = None,
     faces: Annotated[FacePolicy, typer.Option(help="Which faces count.")] = FacePolicy.SINGLE,
-    as_json: Annotated[bool, typer.Option("--json", help="The API's answer, one line a file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON, one line a file.")] = False,
     bundle: Bundle = None,
 ) -> None:
     """Score image files and clips.
 
-    Exit status: 0 when every file is live, 1 when one is not (spoof or undetermined), 2 when one could not be scored.
+    Exit status: 0 if all files are live, 1 if one is spoof or undetermined, 2 if one could not be scored.
     """
     settings = _settings(bundle_path=bundle, log_level="error")
     configure_logging(settings)
@@ -88,11 +89,11 @@ def score(
 
 @app.command()
 def settings() -> None:
-    """List every setting with its default and meaning, as docs/settings.md has it."""
+    """Print the table of docs/settings.md: every setting with its default and meaning."""
     typer.echo(settings_table())
 
 
-def _exit_in_peace(_number: int, _frame: FrameType | None) -> None:
+def _exit_without_error(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
@@ -130,7 +131,7 @@ async def _score_file(service: LivenessService, path: Path, options: ScoreOption
     content = path.read_bytes()  # noqa: ASYNC240 (nothing else runs meanwhile)
     is_clip = clip_kind(content) is not None
     if is_clip and options.faces is FacePolicy.ALL:
-        raise InvalidParameterError("faces: a clip is of one person: single or largest")
+        raise InvalidParameterError("faces: a clip shows one person, so use single or largest")
     submission = Submission(Endpoint.CLIP if is_clip else Endpoint.PHOTO, content, options)
     return answer_of(str(path), await service.score(submission), service.model())
 

@@ -12,7 +12,7 @@ from liveness_service.registry.store import BundleStore
 from liveness_service.settings import Settings
 
 models = typer.Typer(
-    name="models", no_args_is_help=True, help="Bundles of a running service, and bundles that are to go there."
+    name="models", no_args_is_help=True, help="List and check bundles, and give them roles in a running service."
 )
 
 Url = Annotated[str, typer.Option(envvar="LIVENESS_CLIENT_URL", help="Address of the running service.")]
@@ -20,17 +20,19 @@ Key = Annotated[
     str,
     typer.Option(envvar="LIVENESS_CLIENT_KEY", help="Access key with the permission `operations`.", show_default=False),
 ]
-Model = Annotated[str, typer.Argument(help="Name of the bundle's folder, perhaps with @ and its manifest's SHA-256.")]
-_HERE = "http://127.0.0.1:8000"
+Model = Annotated[str, typer.Argument(help="Name of the bundle's folder; @ and its manifest's SHA-256 may follow.")]
+_LOCAL_URL = "http://127.0.0.1:8000"
 _TIMEOUT_S = 300
-"""A large bundle has to be fetched, verified and warmed up before the service answers."""
+"""Seconds to wait for an answer: the service first fetches, verifies and warms up a bundle, which may be large."""
 
 
 @models.command("list")
 def list_models(
-    url: Url = _HERE, key: Key = "", as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False
+    url: Url = _LOCAL_URL,
+    key: Key = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON.")] = False,
 ) -> None:
-    """List the bundles of the store, and which has which role."""
+    """List the bundles that have a role, and all bundles of the store."""
     found = _ask("GET", url, key)
     if as_json:
         typer.echo(json.dumps(found))
@@ -49,9 +51,9 @@ def list_models(
 def verify(
     bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or the name of one in LIVENESS_MODELS_URL.")],
 ) -> None:
-    """Check that a bundle is whole and sound: hashes, tensors, and the golden scores of every precision, as at loading.
+    """Check a bundle as the service does when it loads one: hashes, tensors, and the golden scores of every precision.
 
-    Exit status: 0 when it is, 1 when it is not.
+    Exit status: 0 if the bundle passes, 1 if it does not.
     """
     try:
         path = _folder(bundle)
@@ -69,16 +71,18 @@ def verify(
 @models.command()
 def activate(
     model: Model,
-    url: Url = _HERE,
+    url: Url = _LOCAL_URL,
     key: Key = "",
-    force: Annotated[bool, typer.Option(help="Even if it lacks operating points, or clips.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Even if it lacks operating points, or clips, that the active bundle has.")
+    ] = False,
 ) -> None:
-    """Let a bundle decide."""
+    """Make a bundle the active one, which decides."""
     _report(_ask("PUT", url, key, "/active", {"model": model}, force=force))
 
 
 @models.command()
-def rollback(url: Url = _HERE, key: Key = "") -> None:
+def rollback(url: Url = _LOCAL_URL, key: Key = "") -> None:
     """Let the previous bundle decide again."""
     _report(_ask("POST", url, key, "/rollback"))
 
@@ -86,9 +90,9 @@ def rollback(url: Url = _HERE, key: Key = "") -> None:
 @models.command()
 def canary(
     model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of the requests.")] = 0.05,
-    off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
-    url: Url = _HERE,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests.")] = 0.05,
+    off: Annotated[bool, typer.Option("--off", help="End the canary.")] = False,
+    url: Url = _LOCAL_URL,
     key: Key = "",
 ) -> None:
     """Let a bundle decide on a share of the requests."""
@@ -98,12 +102,12 @@ def canary(
 @models.command()
 def shadow(
     model: Annotated[str | None, typer.Argument(help="Name of the bundle's folder.")] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of the requests.")] = 0.1,
-    off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
-    url: Url = _HERE,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests.")] = 0.1,
+    off: Annotated[bool, typer.Option("--off", help="End the shadow.")] = False,
+    url: Url = _LOCAL_URL,
     key: Key = "",
 ) -> None:
-    """Let a bundle score a share of the requests too, and only report."""
+    """Let a bundle score a share of the requests without deciding; it only reports."""
     _report(_share("/shadow", model, share, off, url, key))
 
 
@@ -112,7 +116,7 @@ def _folder(bundle: str) -> Path:
     if Path(bundle).is_dir():
         return Path(bundle)
     if settings.models_url is None:
-        raise BundleError(bundle, "there is no such folder, and LIVENESS_MODELS_URL names no store to look in")
+        raise BundleError(bundle, "there is no such folder, and no store to look in: set LIVENESS_MODELS_URL")
     return BundleStore(settings.models_url, settings.models_cache).fetch(bundle)
 
 
@@ -120,7 +124,7 @@ def _share(path: str, model: str | None, share: float, off: bool, url: str, key:
     if off:
         return _ask("DELETE", url, key, path)
     if model is None:
-        typer.echo("name a bundle, or end it with --off", err=True)
+        typer.echo("name a bundle to give it the role, or end the role with --off", err=True)
         raise typer.Exit(2)
     return _ask("PUT", url, key, path, {"model": model, "share": share})
 

@@ -1,13 +1,14 @@
-"""What can go wrong with a request: each error has a status, a stable code and a message that says what to check.
+"""What can go wrong with a request. Each error has a status, a stable code and a message that says what to check.
 
-One handler turns them into RFC 9457 problems (`api.problems`). Codes are part of the API: they do not change in v1.
+One handler turns these errors into RFC 9457 problems (`api.problems`). Codes are part of the API: they do not change
+in v1.
 """
 
 from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of all errors that are answered as they are."""
+    """Base of all errors that the API answers with their own status, code and message."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -15,48 +16,53 @@ class ServiceError(Exception):
     retry_after_s: int | None = None
 
     def __init__(self, detail: str, **members: str | float) -> None:
-        """`detail` says what to check; `members` are added to the problem as they are."""
+        """Make the error.
+
+        Args:
+            detail: what happened and what to check; the client reads it.
+            members: further members of the problem's JSON object, added unchanged.
+        """
         super().__init__(detail)
         self.detail = detail
         self.members = members
 
     @property
     def headers(self) -> dict[str, str]:
-        """HTTP headers that go with the answer."""
+        """HTTP headers to send with the answer."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
 class UnreadableMediaError(ServiceError):
-    """The file is of a kind that we take, and broken."""
+    """The file is of an accepted kind, but it is damaged."""
 
     status, code, title = 400, "unreadable_media", "The file cannot be read"
 
 
 class EmptyBodyError(ServiceError):
-    """There is nothing in the body or in the field."""
+    """The body, or the form's field, has no content."""
 
     status, code, title = 400, "empty_body", "The file is empty"
 
 
 class MalformedBodyError(ServiceError):
-    """The multipart body does not follow its own format."""
+    """The multipart body is malformed."""
 
     status, code, title = 400, "malformed_body", "The body cannot be read"
 
 
 class UnauthorizedError(ServiceError):
-    """There is no access key, or one that is not known."""
+    """The request has no access key, or one that the service does not know."""
 
     status, code, title = 401, "unauthorized", "An access key is needed"
 
     @property
     def headers(self) -> dict[str, str]:
-        """With the way to present a key, which a 401 must name."""
+        """The header that says how to send a key; HTTP requires it with a 401."""
         return {"WWW-Authenticate": "Bearer"}
 
 
 class ForbiddenError(ServiceError):
-    """The access key is for something else."""
+    """The access key lacks the permission that this request needs."""
 
     status, code, title = 403, "forbidden", "The access key lacks the permission"
 
@@ -68,37 +74,37 @@ class UploadTimeoutError(ServiceError):
 
 
 class TooManyBytesError(ServiceError):
-    """The body is larger than is accepted."""
+    """The body has more bytes than the service accepts."""
 
     status, code, title = 413, "too_many_bytes", "The file is too large"
 
 
 class TooManyPixelsError(ServiceError):
-    """The header says that the picture is larger than is accepted."""
+    """The picture has more pixels than the service accepts, by its file's header."""
 
     status, code, title = 413, "too_many_pixels", "The picture has too many pixels"
 
 
 class TooManySecondsError(ServiceError):
-    """The clip is longer than is accepted."""
+    """The clip is longer than the service accepts."""
 
     status, code, title = 413, "too_many_seconds", "The clip is too long"
 
 
 class TooManyFramesError(ServiceError):
-    """The clip has more frames than are accepted."""
+    """The clip has more frames than the service accepts."""
 
     status, code, title = 413, "too_many_frames", "The clip has too many frames"
 
 
 class TooManyStreamsError(ServiceError):
-    """The clip's file holds more streams than are accepted."""
+    """The clip's file has more streams than the service accepts."""
 
     status, code, title = 413, "too_many_streams", "The clip has too many streams"
 
 
 class UnsupportedMediaError(ServiceError):
-    """The content is of no kind that we take, whatever its name or declared type."""
+    """The content is not of an accepted kind; the file's name and its declared type do not matter."""
 
     status, code, title = 415, "unsupported_media", "Not a kind of file that is accepted"
 
@@ -110,13 +116,13 @@ class InvalidParameterError(ServiceError):
 
 
 class RateLimitedError(ServiceError):
-    """One caller asks more often than is accepted."""
+    """One caller sends more requests than the rate limit allows."""
 
     status, code, title = 429, "rate_limited", "Too many requests of one caller"
     retry_after_s = 1
 
     def __init__(self, detail: str, retry_after_s: int) -> None:
-        """`retry_after_s` is when the window ends."""
+        """Make the error; `retry_after_s` is how many seconds are left until the window ends."""
         super().__init__(detail)
         self.retry_after_s = retry_after_s
 
@@ -128,35 +134,35 @@ class ClipsUnsupportedError(ServiceError):
 
 
 class ModelRefusedError(ServiceError):
-    """A bundle cannot take the role it was to get; everything stays as it was."""
+    """A bundle cannot take the role that was asked for; nothing changes."""
 
     status, code, title = 409, "model_refused", "The bundle is refused"
 
 
 class NoPreviousModelError(ServiceError):
-    """There is nothing to go back to."""
+    """There is no earlier bundle to go back to."""
 
     status, code, title = 409, "no_previous_model", "There is no previous model"
 
 
 class OverloadedError(ServiceError):
-    """As many requests as are accepted are in work."""
+    """The service already works on as many requests as it accepts."""
 
     status, code, title = 503, "overloaded", "Too many requests in work"
     retry_after_s = 1
 
 
 class ModelUnavailableError(ServiceError):
-    """No verified model is loaded: the one exception for a model's fault, from the loader to the answer."""
+    """No verified model is loaded. A model's fault is always this exception, from the loader to the answer."""
 
     status, code, title = 503, "model_unavailable", "No verified model is loaded"
     retry_after_s = 30
 
     def __init__(self, file: str, reason: str) -> None:
-        """Name the fault.
+        """Make the error.
 
         Args:
-            file: what is at fault: a file of the bundle, the face detector, or the execution provider.
+            file: where the fault is: a file of the bundle, the face detector, or the execution provider.
             reason: what is wrong with it and what to check.
         """
         super().__init__(f"{file}: {reason}", file=file, reason=reason)
@@ -165,7 +171,7 @@ class ModelUnavailableError(ServiceError):
 
 
 class ScoringFailedError(ServiceError):
-    """The model gave no usable score; nothing is concluded from it."""
+    """The model gave no usable score, so there is no verdict."""
 
     status, code, title = 503, "scoring_failed", "The model gave no score"
     retry_after_s = 1
@@ -179,6 +185,6 @@ class AuditFailedError(ServiceError):
 
 
 class DeadlineExceededError(ServiceError):
-    """The answer was not there in time."""
+    """The answer was not ready before the deadline."""
 
     status, code, title = 504, "deadline_exceeded", "The deadline has passed"

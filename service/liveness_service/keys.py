@@ -1,8 +1,8 @@
-"""Access keys: how they are made, what is kept of them, and how a presented one is found.
+"""Access keys: how a key is made, what the service keeps of it, and how the key of a request is looked up.
 
-A key is 256 random bits, so nobody can try them all, and a fast hash is enough: bcrypt and its kin make guessing slow
-where people choose the secret, and would only add their time to every request here. What is kept is
-HMAC-SHA256(salt, key); the salt makes one key in two files look like two.
+A key has 256 random bits, so nobody can try them all, and a fast hash is enough. Slow hashes such as bcrypt protect
+secrets that people choose; here they would only make every request slower. The service keeps HMAC-SHA256(salt, key);
+because of the salt, nobody can see that two files hold the same key.
 """
 
 import hashlib
@@ -14,38 +14,41 @@ from enum import StrEnum
 from typing import Self
 
 _PREFIX = "lv_"
-"""So that scanners for secrets, and people, know a key of this service when they see one."""
+"""Begins every key, so that people and secret scanners recognise a key of this service."""
 _MAX_KEY_CHARS = 256
-"""A longer one is wrong anyway, and is not hashed."""
+"""A longer key cannot be right, so it is refused without hashing it."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESERVED = {"none", "unknown"}
-"""What logs and metrics say where there is no name."""
+"""Names that logs and metrics use for a caller without a key, and for a caller with a wrong key."""
 
 
 class Permission(StrEnum):
-    """What a key is for."""
+    """What a key allows its caller to do."""
 
     SCORE = "score"
-    """Photos and clips."""
+    """Send photos and clips to be scored."""
     OPERATIONS = "operations"
-    """Metrics, and which model decides."""
+    """Read the metrics, and change which model decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """What is kept of a key; the key itself is not. Several may share a name, while one replaces the other."""
+    """What the service keeps of a key: never the key itself. While one key replaces another, both may share a name."""
 
     name: str
+    """Name of the caller, as logs, metrics and the audit log show it."""
     permissions: frozenset[Permission]
     salt: bytes
+    """At least 16 random bytes."""
     digest: bytes = field(repr=False)
+    """HMAC-SHA256(salt, key), 32 bytes."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `name:permissions:salt:hash`.
 
         Raises:
-            ValueError: it is not of that form. The message holds nothing of it: somebody may have put a key there.
+            ValueError: the text does not have that form. The message does not quote it, since it may be a key.
         """
         parts = text.split(":")
         if len(parts) != 4:
@@ -62,15 +65,15 @@ class KeyEntry:
 
     def __str__(self) -> str:
         """The line that `parse` reads."""
-        permissions = "+".join(each for each in Permission if each in self.permissions)
+        permissions = "+".join(permission for permission in Permission if permission in self.permissions)
         return f"{self.name}:{permissions}:{self.salt.hex()}:{self.digest.hex()}"
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that logs, metrics or the form of an entry could not hold.
+    """Refuse a name that does not fit into logs, metrics or an entry.
 
     Raises:
-        ValueError: it says what a name may be.
+        ValueError: the name is refused; the message says which names are allowed.
     """
     if not _NAME.fullmatch(name) or name in _RESERVED:
         raise ValueError(
@@ -83,16 +86,16 @@ def parse_permissions(text: str) -> frozenset[Permission]:
     """Read `score`, `operations` or `score+operations`.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text names another permission.
     """
-    return frozenset(Permission(each) for each in text.split("+"))
+    return frozenset(Permission(name) for name in text.split("+"))
 
 
 def new_key(name: str, permissions: frozenset[Permission]) -> tuple[str, KeyEntry]:
-    """Make a key and what is to be kept of it.
+    """Make a key, and the entry that the service keeps of it.
 
     Raises:
-        ValueError: the name cannot be one.
+        ValueError: the name is not allowed; see `check_name`.
     """
     check_name(name)
     key = _PREFIX + secrets.token_urlsafe(32)
@@ -115,14 +118,14 @@ class KeyRing:
         """Read entries, one a line or separated by blanks.
 
         Raises:
-            ValueError: one is not of the form; it says the which.
+            ValueError: an entry does not have the right form; the message says which one, counted from 1.
         """
         entries = []
-        for place, each in enumerate(text.split(), start=1):
+        for number, entry in enumerate(text.split(), start=1):
             try:
-                entries.append(KeyEntry.parse(each))
+                entries.append(KeyEntry.parse(entry))
             except ValueError as error:
-                raise ValueError(f"entry {place}: {error}") from error
+                raise ValueError(f"entry {number}: {error}") from error
         return cls(tuple(entries))
 
     def __add__(self, other: "KeyRing") -> "KeyRing":
@@ -133,13 +136,14 @@ class KeyRing:
 
     @property
     def names(self) -> list[str]:
-        """Each name once."""
+        """The names of the keys, sorted, each name once."""
         return sorted({entry.name for entry in self._entries})
 
     def find(self, key: str) -> KeyEntry | None:
-        """The entry of a presented key; None where it is no key of ours.
+        """The entry that belongs to a key; None where no entry does.
 
-        All entries are compared, each in constant time: how long it takes tells nothing of which are near.
+        The key is compared with all entries, each time in constant time, so that the time taken tells a guesser
+        nothing.
         """
         if len(key) > _MAX_KEY_CHARS:
             return None

@@ -1,4 +1,4 @@
-"""What the service changes for the whole process, all in one place, when it starts and not when it is imported."""
+"""All that the service changes for the whole process, in one place. It happens at start, not on import."""
 
 import contextlib
 import ctypes
@@ -8,27 +8,32 @@ import cv2
 from PIL import Image
 
 _MMAP_THRESHOLD = -3
-"""glibc's M_MMAP_THRESHOLD."""
+"""Number of glibc's parameter M_MMAP_THRESHOLD."""
 _MMAP_FROM_BYTES = 8 << 20
+"""glibc takes blocks of this size and more from the system, and gives them back when they are freed."""
 _PILLOW_BLOCK_BYTES = 64 << 20
+"""Size of the blocks in which Pillow allocates pictures."""
 
 
 def prepare_process() -> None:
-    """Make memory go back to the system and libraries leave the cores to requests; a second call changes nothing.
+    """Let freed memory go back to the system, and keep libraries from taking cores that requests need.
 
-    - OpenCV uses one thread a call: requests run side by side, and its threads would fight them for the cores.
-    - Pillow allocates in large blocks, which go back to the system when they are freed. Small ones stay with the
-      allocator, and a service that has once seen large pictures would keep hundreds of megabytes. The variable
-      PILLOW_BLOCK_SIZE, where it is set, wins.
-    - glibc treats blocks of up to 32 MB like that too, once one was freed: it would keep the frames of clips in 4K. The
-      threshold is fixed at 8 MB and not below: what the face detector allocates in every run is smaller, and would
-      come from the system each time.
+    A second call changes nothing.
+
+    - OpenCV uses one thread for each call: requests run side by side, and OpenCV's threads would compete with them for
+      the cores.
+    - Pillow allocates pictures in large blocks, which go back to the system when they are freed. Small blocks stay with
+      the allocator, so that a service that has once seen large pictures would keep hundreds of megabytes. Where the
+      variable PILLOW_BLOCK_SIZE is set, its value is used.
+    - glibc raises its threshold when a large block is freed and from then on keeps blocks of up to 32 MB, among them
+      the frames of clips in 4K. So the threshold is fixed, at 8 MB. It must not be lower: the face detector allocates
+      smaller blocks in every run, and each would have to come from the system anew.
     - Pillow's own limit on pixels is switched off: `decoding.image` checks the service's limit before it decodes, and
       Pillow would only warn.
     """
     cv2.setNumThreads(1)
     if "PILLOW_BLOCK_SIZE" not in os.environ:
         Image.core.set_block_size(_PILLOW_BLOCK_BYTES)  # type: ignore[attr-defined]  # documented, not in its stubs
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc has no `mallopt`
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _MMAP_FROM_BYTES)
     Image.MAX_IMAGE_PIXELS = None

@@ -1,4 +1,4 @@
-"""The text form of a rate limit and of the place that counts it, as settings hold them."""
+"""Reads the settings of the rate limit: the rate, and the address of the store that counts requests."""
 
 from limits import RateLimitItem, parse
 
@@ -10,7 +10,7 @@ def parse_rate(text: str) -> RateLimitItem:
     """Read `100/minute`, `10 per second` or `1000/5 minutes`.
 
     Raises:
-        ValueError: the text is no rate, or holds more than one.
+        ValueError: the text is not a rate, or has more than one.
     """
     try:
         item = parse(text)
@@ -24,11 +24,11 @@ def parse_rate(text: str) -> RateLimitItem:
 
 
 def check_store(url: str) -> str:
-    """Give the URL back if rates can be counted there.
+    """Return the URL if requests can be counted in that store.
 
     Raises:
-        ValueError: the store is not supported; the message lists those that are.
+        ValueError: the store is not supported; the message lists the supported ones.
     """
     if not url.startswith(_STORES):
-        raise ValueError("not a store: memory:// or redis://host:6379 (rediss:// with TLS)")
+        raise ValueError("not a supported store: write memory:// or redis://host:6379 (rediss:// with TLS)")
     return url

@@ -1,4 +1,4 @@
-"""What the service concludes. A score is the probability of live, in [0, 1]; higher is always more live."""
+"""The service's results. A score is the probability that the face is live, in [0, 1]; a higher score is more live."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,7 +25,7 @@ FRAME_UNREADABLE = "frame_unreadable"
 
 @dataclass(frozen=True, slots=True)
 class FaceResult:
-    """One face."""
+    """The result for one face."""
 
     face: DetectedFace
     quality: Quality
@@ -33,25 +33,27 @@ class FaceResult:
     reasons: tuple[str, ...] = ()
     """Why the verdict is `undetermined`; empty otherwise."""
     score: float | None = None
-    """None where the face was not scored."""
+    """Probability of live, in [0, 1]; None where the face was not scored."""
     heatmap_png: bytes | None = None
-    """Class activation map over the crop that was scored; None unless asked for."""
+    """PNG of the scored crop with its class activation map; None unless the request asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, milliseconds; 0 for what was not needed."""
+    """How long each stage took, in milliseconds; 0 for a stage that did not run."""
 
     decode: float = 0.0
+    """Decoding the photo, or the clip's frames."""
     detect: float = 0.0
+    """Finding the faces."""
     align: float = 0.0
-    """Crop and quality measures."""
+    """Measuring the quality of the faces and cutting their crops."""
     queue: float = 0.0
-    """From a crop being ready to the start of its batch; for a photo of several faces the longest wait."""
+    """Waiting of a finished crop for its batch to start; of several faces in a photo the longest wait."""
     infer: float = 0.0
-    """Encoder and classifier, and a clip's temporal head; for a photo of several faces the longest run."""
+    """Running encoder and classifier, and a clip's temporal head; of several faces in a photo the longest run."""
     total: float = 0.0
-    """From the file having arrived to the answer."""
+    """From the arrival of the whole file to the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +62,34 @@ class ImageResult:
 
     verdict: Verdict
     reasons: tuple[str, ...]
+    """Why the verdict is `undetermined`; empty otherwise."""
     score: float | None
-    """The score of the face that decides: the only one, or the least live. None where the verdict is undetermined."""
+    """Score of the face that decides: of several faces the least live. None where the verdict is undetermined."""
     threshold: float
-    """A score at or above it is live."""
+    """A face is live where its score is at or above this value, in [0, 1]."""
     operating_point: str
     faces: tuple[FaceResult, ...]
     width: int
-    """Width of the upright picture, pixels."""
+    """Width of the upright picture in pixels."""
     height: int
+    """Height of the upright picture in pixels."""
     timings_ms: Timings = field(default_factory=Timings)
 
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """One of the T frames of a clip."""
+    """One of the T frames that represent a clip."""
 
     index: int
-    """The frame's number in the clip, from 0."""
+    """The frame's number in the clip, counted from 0."""
     time_s: float
     """Seconds from the first frame to this one."""
     score: float | None = None
-    """The frame's score as a photo; None where the clip was not scored."""
+    """The frame's score as a single photo, in [0, 1]; None where the clip was not scored."""
     box: Box | None = None
     """The face's box in pixels of the upright frame; None where no face was found."""
     reasons: tuple[str, ...] = ()
-    """Why neither this frame nor its neighbours can be scored; empty where the frame can."""
+    """Why neither this frame nor its neighbours can be scored; empty where this frame can be scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +98,29 @@ class ClipResult:
 
     verdict: Verdict
     reasons: tuple[str, ...]
+    """Why the verdict is `undetermined`; empty otherwise."""
     score: float | None
-    """The temporal head's score of the whole clip. None where the verdict is undetermined."""
+    """The temporal head's score of the whole clip, in [0, 1]; None where the verdict is undetermined."""
     frame_score: float | None
-    """Mean of the frames' scores; None where the verdict is undetermined."""
+    """Mean of the frames' scores, in [0, 1]; None where the verdict is undetermined."""
     threshold: float
-    """A score at or above it is live."""
+    """The clip is live where its score is at or above this value, in [0, 1]."""
     operating_point: str
+    """Name of the threshold."""
     face: FaceResult | None
-    """The face in the middle one of the usable frames, with the clip's score and verdict. None without such a frame."""
+    """The face in the middle one of the usable frames, with the clip's score and verdict; None where none is usable."""
     frames: tuple[FrameResult, ...]
-    """The T frames that stand for the clip; empty where the clip is too short."""
+    """The T frames that represent the clip; empty where the clip is too short."""
     frames_used: int
-    """How many of them can be scored."""
+    """How many of `frames` can be scored."""
     duration_s: float
+    """Length of the clip in seconds, by the times of its frames; 0 where they have none."""
     fps: float
+    """Mean number of frames a second; 0 where the frames have no times."""
     width: int
-    """Width of the upright frames, pixels; 0 where none could be decoded."""
+    """Width of the upright frames in pixels; 0 where none could be decoded."""
     height: int
+    """Height of the upright frames in pixels; 0 where none could be decoded."""
     timings_ms: Timings = field(default_factory=Timings)
 
 

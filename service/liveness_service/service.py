@@ -16,69 +16,71 @@ from liveness_service.submission import Endpoint, Submission
 
 
 class LivenessService:
-    """Scores submissions once started. Without a verified model it runs and refuses to score."""
+    """Scores submissions once it is started. Without a verified model it runs, but refuses to score."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
         self.registry = ModelRegistry.of(settings, metrics)
-        self._places = _Places(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
-        self._clip_places = _Places(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
+        self._slots = _Slots(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
+        self._clip_slots = _Slots(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
         metrics.inflight_limit.set(settings.max_inflight)
-        metrics.inflight.set_function(lambda: self._places.taken)
+        metrics.inflight.set_function(lambda: self._slots.taken)
 
     @property
     def fault(self) -> ModelUnavailableError | None:
-        """Why there is no model; None while there is one."""
+        """Why no model is loaded; None while one is."""
         return self.registry.fault
 
     async def start(self) -> None:
-        """Load the models; an event loop must be running. A fault is kept, not raised."""
+        """Load the models; an event loop must be running. A model's fault is not raised, `fault` then has it."""
         prepare_process()
         await self.registry.begin()
 
     async def close(self) -> None:
-        """Finish what was accepted, then stop."""
+        """Finish the accepted requests, then stop."""
         await self.registry.close()
 
     def model(self) -> Model:
-        """The model that decides where no canary does.
+        """The active model, which decides on all requests outside a canary's share.
 
         Raises:
-            ModelUnavailableError: there is none; the error names the file and the reason.
+            ModelUnavailableError: no model is loaded; the error names the file at fault and the reason.
         """
         return self.registry.active().model
 
     @contextmanager
     def admit(self, endpoint: Endpoint, request_id: str = "") -> Iterator[Engine]:
-        """Take a place for one request before its upload is read; a clip takes one of the clips' places as well.
+        """Accept one request before its upload is read, and give the engine that decides on it.
+
+        The request holds a slot until it is answered; a clip holds one of the clips' slots as well.
 
         Args:
             endpoint: where the upload goes.
-            request_id: tells whose share the request belongs to.
+            request_id: decides whether the request belongs to the canary's share.
 
         Raises:
-            ModelUnavailableError: there is no model.
-            OverloadedError: all places are taken.
+            ModelUnavailableError: no model is loaded.
+            OverloadedError: no slot is free.
         """
         self.registry.active()
         with ExitStack() as held:
-            held.enter_context(self._places.take())
+            held.enter_context(self._slots.take())
             engine = self.registry.choose(request_id)
             held.enter_context(engine.in_use())
             if endpoint is Endpoint.CLIP:
-                held.enter_context(self._clip_places.take())
+                held.enter_context(self._clip_slots.take())
             yield engine
 
     async def score(self, submission: Submission, engine: Engine | None = None) -> Result:
-        """The answer for an upload.
+        """Score an upload.
 
         Args:
             submission: the upload and how it is to be judged.
-            engine: the one of its admission; the active one for None.
+            engine: the engine that `admit` gave; None for the active one.
 
         Raises:
-            DeadlineExceededError: there was no answer in time; what had not begun is dropped.
+            DeadlineExceededError: the answer took too long; work that has not begun is dropped.
             ServiceError: the content, a parameter or the model is at fault.
         """
         engine = engine or self.registry.active()
@@ -95,14 +97,14 @@ class LivenessService:
                 ) from error
 
     def concluded(self, engine: Engine, submission: Submission, result: Result) -> None:
-        """Count a verdict, by the caller's name too, and show the upload to the shadow where there is one."""
+        """Count a verdict in the metrics, and let the shadow, if there is one, score the upload too."""
         self.metrics.concluded(submission.endpoint, result, submission.caller)
         self.metrics.scored(self.registry.role_of(engine), engine.manifest, submission.endpoint, result)
         self.registry.show_shadow(submission, result)
 
 
-class _Places:
-    """A number of places, of which each thing in work takes one."""
+class _Slots:
+    """A fixed number of slots; every request or clip in work holds one."""
 
     def __init__(self, limit: int, noun: str, setting: str) -> None:
         self.taken = 0
@@ -112,14 +114,14 @@ class _Places:
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Hold a place.
+        """Hold a slot while the context is open.
 
         Raises:
-            OverloadedError: all are taken.
+            OverloadedError: no slot is free.
         """
         if self.taken >= self._limit:
             raise OverloadedError(
-                f"{self.taken} {self._noun} are in work, no more are taken: try again, or add replicas "
+                f"{self.taken} {self._noun} are in work, and no more are accepted: try again, or add replicas "
                 f"({self._setting} is the limit)"
             )
         self.taken += 1

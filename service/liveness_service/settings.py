@@ -1,4 +1,4 @@
-"""Settings of the service, read from the environment: `LIVENESS_` and the field's name in capitals."""
+"""Settings of the service. Each is an environment variable: `LIVENESS_` and the field's name in capitals."""
 
 import importlib.util
 import os
@@ -16,19 +16,19 @@ from liveness_service.keys import KeyRing
 from liveness_service.rates import check_store, parse_rate
 
 _PREFIX = "LIVENESS_"
-_NOT_OURS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}
-"""Of whoever calls the service, on the same machine perhaps."""
+_OF_CLIENTS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}
+"""Variables of the command line as a client of a running service (`liveness models`); they are not settings."""
 SECRET = {"api_keys", "rate_limit_store"}
-"""Fields whose values are not shown in messages: a key or a password may be in them."""
+"""Fields whose values no message may show, since they may contain a key or a password."""
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use."""
+    """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
-    """What can be set; every value is checked when the service starts."""
+    """All settings of the service; every value is checked when the service starts."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -41,105 +41,105 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on; `0.0.0.0` for all. By default only this machine reaches the service: it asks for no key."""
+    """Address to listen on; `0.0.0.0` for all. The default lets only this machine in, since no key is asked for."""
     port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("LIVENESS_PORT", "PORT", "port"))
-    """Port to listen on; 0 takes a free one. `PORT` without the prefix works too."""
+    """Port to listen on; 0 takes a free one. The variable `PORT`, without the prefix, works too."""
     root_path: str = ""
-    """Prefix that a reverse proxy strips, e.g. `/face`; only the links of /docs need it."""
+    """Prefix that a reverse proxy removes from the path, e.g. `/face`; only the links of /docs need it."""
     log_format: Literal["auto", "json", "console"] = "auto"
-    """`auto`: readable in a terminal, JSON elsewhere."""
+    """`console` is for people, `json` for machines; `auto`: `console` in a terminal, else `json`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is logged."""
+    """Lowest severity that is logged."""
 
     bundle_path: Path | None = None
-    """Folder of the model bundle; the default bundle where it is not set."""
+    """Folder of the model bundle. Not set: the default bundle."""
     precision: Precision | None = None
-    """Variant of the bundle to run; its first one where it is not set."""
+    """Variant of the bundle to run. Not set: the bundle's first variant."""
     provider: Provider = "auto"
-    """`auto`: CUDA where it works, else the CPU. `cuda`: not ready without CUDA. `cpu`."""
+    """Where models run. `auto`: CUDA if it works, else the CPU. `cuda`: not ready without CUDA. `cpu`: the CPU."""
     device_id: int = Field(default=0, ge=0)
-    """Which GPU, counted from 0."""
+    """Number of the GPU, counted from 0."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
-    """Threads that share one batch; requests already run side by side, so more help only while few arrive."""
+    """Threads that share the work of one batch. More than 1 helps only while few requests run at the same time."""
 
     models_url: str | None = None
-    """Folder of bundles, one folder each, to choose from at run time; `s3://bucket/prefix` and the like work too."""
+    """Store of bundles to choose from at run time: a folder with one folder a bundle, or e.g. `s3://bucket/prefix`."""
     models_cache: Path = Path("/var/cache/liveness")
-    """Folder that bundles from afar are copied to before they are verified and used."""
+    """Folder to which bundles from an object store are copied before they are verified and used."""
     models_state: Path | None = None
-    """File that keeps which bundle has which role, so that a restart does not undo a switch. None: settings decide."""
+    """File that keeps the roles of bundles, so that a restart does not undo a switch. Not set: the settings decide."""
     active_model: str | None = None
-    """Bundle of `LIVENESS_MODELS_URL` that decides; that of `LIVENESS_BUNDLE_PATH`, or the default one, without."""
+    """Bundle of `LIVENESS_MODELS_URL` that decides. Not set: that of `LIVENESS_BUNDLE_PATH`, or the default bundle."""
     canary_model: str | None = None
-    """Bundle that decides for a share of the requests, by a hash of their id."""
+    """Bundle that decides for a share of the requests, chosen by a hash of their ids."""
     canary_share: float = Field(default=0.05, ge=0, le=1)
-    """That share."""
+    """Share of the requests for which the canary decides, 0 to 1."""
     shadow_model: str | None = None
-    """Bundle that scores a share of the requests beside the one that decides, and only reports."""
+    """Bundle that also scores a share of the requests, after they are answered; it reports and decides nothing."""
     shadow_share: float = Field(default=0.1, ge=0, le=1)
-    """That share."""
+    """Share of the requests that the shadow scores, 0 to 1."""
 
     api_keys: str | None = Field(default=None, repr=False)
-    """Access keys, one `name:permissions:salt:hash` a line or separated by blanks; `liveness keys new` makes them."""
+    """Entries of access keys, one a line or separated by blanks; `liveness keys new` makes a key and its entry."""
     api_keys_file: Path | None = None
-    """File with such lines, e.g. a secret that is mounted; read at start."""
+    """File with such entries, e.g. a mounted secret; read at start."""
     allow_anonymous: bool = False
-    """Answer without keys though others can reach the service. Without it and without keys it does not start there."""
+    """Answer everybody, without keys. Where others can reach the service, it needs keys or this setting to start."""
     rate_limit: str | None = None
-    """Most requests of one key, or of one address without keys: `100/minute`, `10/second`. None: no limit."""
+    """Most requests of one key, or of one address where there are no keys, e.g. `100/minute`. Not set: no limit."""
     rate_limit_store: str = Field(default="memory://", repr=False)
-    """Where they are counted: `memory://` in this process, `redis://host:6379` for all replicas together."""
+    """Where requests are counted: `memory://` in each process, `redis://host:6379` for all replicas together."""
     audit_log_path: Path | None = None
-    """File that gets one JSON line for each verdict, without pictures. What cannot be written is not answered."""
+    """File that gets a JSON line for each verdict, without pictures. A verdict that cannot be written is not given."""
 
     tracing: bool = False
-    """Send OpenTelemetry spans; the exporter reads the standard `OTEL_` variables. Needs the extra `tracing`."""
+    """Send OpenTelemetry spans, as the standard `OTEL_` variables say. Needs the extra `tracing`."""
 
     detector: DetectorName | None = None
-    """Face detector; the one that the bundle was trained with where it is not set. Another one cuts other crops."""
+    """Face detector. Not set: the one that the bundle was trained with; another one cuts different crops."""
     detector_model: str | None = None
-    """Model file (scrfd, yunet) or model pack of insightface (scrfd)."""
+    """Model file of the detector (scrfd, yunet), or name of a model pack of insightface (scrfd)."""
     detector_min_confidence: float | None = Field(default=None, ge=0.1, le=0.999)
-    """Least confidence for a face; the bundle's, or the chosen detector's default."""
+    """Lowest confidence that counts as a face. Not set: the bundle's value, or the default of another detector."""
 
     max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024, le=1 << 30)
-    """Largest image file."""
+    """Most bytes of an image file."""
     max_pixels: int = Field(default=50_000_000, ge=10_000, le=200_000_000)
-    """Most pixels of an image, read from its header. Decoding needs about 8 bytes for each, in each thread."""
+    """Most pixels of an image, by its header. Each thread needs about 8 bytes of memory for each pixel to decode."""
     max_clip_bytes: int = Field(default=50 * 1024 * 1024, ge=1024, le=1 << 30)
-    """Largest clip."""
+    """Most bytes of a clip's file."""
     max_clip_seconds: float = Field(default=30.0, ge=1, le=600)
-    """Longest clip, by the times of its frames, whatever its header says."""
+    """Longest clip, in seconds, by the times of its frames; what its header says does not count."""
     min_clip_seconds: float = Field(default=0.5, ge=0, le=10)
-    """A shorter clip is undetermined: a burst says little more than a photo."""
+    """Shortest clip that is scored, in seconds; a shorter one says little more than a photo and is undetermined."""
     max_clip_frames: int = Field(default=1_800, ge=8, le=100_000)
-    """Most frames of a clip; 30 s at 60 a second."""
+    """Most frames of a clip; the default is 30 s at 60 frames a second."""
     max_clip_pixels: int = Field(default=9_000_000, ge=10_000, le=70_000_000)
-    """Most pixels of a clip's frame; 4K has 8.3 million. A decoder holds up to 17 frames of 1.5 bytes a pixel."""
+    """Most pixels of a clip's frame; 4K has 8.3 million. A decoder holds up to 17 frames, at 1.5 bytes a pixel."""
     max_clip_streams: int = Field(default=8, ge=1, le=100)
-    """Most streams of a clip's file: pictures, sound, subtitles."""
+    """Most streams in a clip's file: pictures, sound and subtitles together."""
     max_faces: int = Field(default=10, ge=1, le=100)
-    """Most faces that `faces=all` scores."""
+    """Most faces in an image with `faces=all`; an image with more is undetermined."""
     upload_timeout_ms: int = Field(default=15_000, ge=100, le=600_000)
     """How long a client may take to send its image."""
     clip_upload_timeout_ms: int = Field(default=60_000, ge=100, le=3_600_000)
     """How long a client may take to send its clip."""
     deadline_ms: int = Field(default=10_000, ge=10, le=600_000)
-    """How long an image may take once it has arrived, waiting included."""
+    """How long the answer for an image may take after the upload, time in the queue included."""
     clip_deadline_ms: int = Field(default=30_000, ge=10, le=3_600_000)
-    """How long a clip may take once it has arrived, waiting included."""
+    """How long the answer for a clip may take after the upload, time in the queue included."""
     max_inflight: int = Field(default=32, ge=1, le=10_000)
-    """Requests in work or waiting; one more is answered 503 before its image is read."""
+    """Most requests in work or waiting; one more is answered 503 before its upload is read."""
     max_inflight_clips: int = Field(default=4, ge=1, le=10_000)
-    """Clips among them: each holds its file and a decoder in memory, up to 300 MB at the limits."""
+    """Most clips among these requests. A clip's file and decoder take up to 300 MB of memory at the default limits."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
-    """Threads that decode, detect and align photos, and as many again for clips, for which photos shall not wait."""
+    """Threads that decode, detect and align photos. Clips have as many of their own, so that photos do not wait."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)
-    """How long a batch that is not full waits for more. At 0 it takes what is there: batches form while one runs."""
+    """How long a batch that is not full waits for more crops. With 0, a batch takes the crops that queued meanwhile."""
     keep_alive_ms: int = Field(default=75_000, ge=1_000, le=3_600_000)
-    """How long an idle connection is kept; longer than a load balancer's own limit, usually 60 s, or it sees resets."""
+    """How long an idle connection stays open. Keep it above a load balancer's limit, usually 60 s, to avoid resets."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
 
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
 
     @field_validator("rate_limit")
     @classmethod
-    def _rate_is_one(cls, text: str | None) -> str | None:
+    def _rate_is_readable(cls, text: str | None) -> str | None:
         if text is not None:
             parse_rate(text)
         return text
@@ -177,8 +177,8 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: a misspelt limit must not go unnoticed."""
-    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields} | _NOT_OURS
+    """Variables that look like settings and are not, so that a misspelt limit does not go unnoticed."""
+    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields} | _OF_CLIENTS
     return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
 
 

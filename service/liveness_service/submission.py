@@ -1,11 +1,11 @@
-"""What is asked of the service: an upload, and how it is to be judged."""
+"""What a caller submits: the uploaded file, and how it is to be judged."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class Endpoint(StrEnum):
-    """The two ways in, by path. The label `endpoint` of metrics and the audit log has the same words."""
+    """The paths that take uploads. The label `endpoint` of metrics and the audit log use the same text."""
 
     PHOTO = "/v1/liveness"
     CLIP = "/v1/liveness/video"
@@ -15,11 +15,11 @@ class FacePolicy(StrEnum):
     """Which faces of a picture count."""
 
     SINGLE = "single"
-    """There must be exactly one."""
+    """The picture must have exactly one face."""
     LARGEST = "largest"
-    """The largest one; the others are ignored."""
+    """The largest face counts; the others are ignored."""
     ALL = "all"
-    """Each one; the picture is live only if every face is."""
+    """Every face counts; the picture is live only if all faces are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class ScoreOptions:
     """How an upload is to be judged."""
 
     operating_point: str | None = None
-    """Name of a threshold in the bundle; None for its default one."""
+    """Name of a threshold in the bundle; None for the bundle's default."""
     faces: FacePolicy = FacePolicy.SINGLE
     explain: bool = False
-    """Whether a heat map is wanted."""
+    """Whether to make a heat map of each scored face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Submission:
 
     endpoint: Endpoint
     content: bytes = field(repr=False)
-    """The file as it came."""
+    """The uploaded file, unchanged."""
     options: ScoreOptions = field(default_factory=ScoreOptions)
     request_id: str = ""
-    """The id that the answer has; shares of requests are told by it. Empty outside of a request."""
+    """The id in the answer; it decides whether a canary or shadow scores the request. Empty on the command line."""
     caller: str = "none"
     """Name of the caller's access key; `none` without one."""

@@ -1,1 +1,1 @@
-"""Who may ask, and how often. Nothing here knows the web framework."""
+"""Who may use the service, and how often. Nothing here imports the web framework."""

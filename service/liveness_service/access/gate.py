@@ -1,4 +1,4 @@
-"""What every guarded request passes: the policy says who asks and what they may do, the rate limit how often."""
+"""The checks for every guarded request: the policy says who calls and what they may do, the rate limit how often."""
 
 from typing import Self
 
@@ -24,7 +24,7 @@ class Gate:
         """Make the gate that the settings describe.
 
         Raises:
-            AccessError: the settings leave no safe way to start.
+            AccessError: the service cannot start safely with these settings.
         """
         limiter = None
         if settings.rate_limit is not None:
@@ -37,23 +37,23 @@ class Gate:
         return cls(AccessPolicy.of(settings), limiter)
 
     def announce(self, settings: Settings) -> None:
-        """Write to the log whose requests are answered."""
+        """Log which callers the service answers."""
         mode = self.policy.mode
         say = log.warning if mode is Mode.OPEN_BY_SETTING else log.info
         say("access", mode=mode.value, keys=self.policy.keys.names, rate_limit=settings.rate_limit)
         if mode is Mode.KEYS and settings.allow_anonymous:
-            log.warning("allow_anonymous_has_no_effect", note="there are keys, so one is asked for")
+            log.warning("allow_anonymous_has_no_effect", note="there are access keys, so every caller needs one")
 
     async def count(self, caller: Caller, address: str) -> None:
-        """Count one request for its key or, where there are no keys, for the client's address.
+        """Count one request of a caller: by the key's name or, where there are no keys, by the client's address.
 
         Raises:
-            RateLimitedError: the caller has asked too often.
+            RateLimitedError: the caller has reached the rate limit.
         """
         if self._limiter is not None:
             await self._limiter.take(caller.name if self.policy.mode is Mode.KEYS else network_of(address))
 
     async def close(self) -> None:
-        """Close the connection to the store of rates."""
+        """Close the connection to the store that counts requests."""
         if self._limiter is not None:
             await self._limiter.close()

@@ -1,6 +1,6 @@
-"""Whether keys are asked for, and what a caller may do.
+"""Whether callers need a key, and what each caller may do.
 
-Without keys the service answers only where nobody else can reach it, or where a setting says that it shall.
+Without keys, the service answers only if nobody else can reach it, or if a setting allows everybody.
 """
 
 from collections.abc import Set as AbstractSet
@@ -18,50 +18,52 @@ _NEW = "`liveness keys new` makes one (docs/access.md)"
 
 
 class AccessError(ValueError):
-    """The settings leave no safe way to start; the message says what to set."""
+    """The service cannot start safely with these settings; the message says what to set."""
 
 
 class Mode(StrEnum):
-    """Who is answered; the log says which at start."""
+    """Which callers the service answers; it logs the mode at start."""
 
     KEYS = "keys"
-    """Whoever has a key."""
+    """Callers who have a key."""
     OPEN_BY_SETTING = "open_by_setting"
-    """Everybody."""
+    """All callers, because LIVENESS_ALLOW_ANONYMOUS is set."""
     OPEN_ON_LOOPBACK = "open_on_loopback"
-    """Whoever comes from this machine."""
+    """Callers on this machine: there are no keys, and the service listens on loopback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """The sender of a request, and what they may do."""
 
     name: str
-    """Of the key; `none` without one, `unknown` for a wrong one."""
+    """Name of the caller's key; `none` without a key, `unknown` for a wrong key."""
     permissions: frozenset[Permission] = frozenset()
     refusal: str = ""
-    """Why whoever has no permission at all has none."""
+    """Message for a caller who has no permission at all: why, and what to do. Empty for other callers."""
 
 
 _ANYBODY = Caller("none", frozenset(Permission))
 _NO_KEY = Caller("none", refusal="no access key came with the request: send the header `Authorization: Bearer KEY`")
-_WRONG_KEY = Caller("unknown", refusal="the access key is none of this service's: check that it is whole and in use")
-_FROM_AFAR = Caller("none", refusal=f"without keys this service answers its own machine only: {_NEW}")
+_WRONG_KEY = Caller(
+    "unknown", refusal="this service does not know the access key: check that it is complete and still in use"
+)
+_NOT_LOCAL = Caller("none", refusal=f"without keys this service answers its own machine only: {_NEW}")
 
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """Who may do what."""
+    """Decides who a caller is and what they may do."""
 
     mode: Mode
     keys: KeyRing
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """From the settings and the file that they name.
+        """Make the policy from the settings, and from the file of keys that they name.
 
         Raises:
-            AccessError: the file is of no use, or there are no keys where others can reach the service.
+            AccessError: the file cannot be used, or others can reach the service and there are no keys.
         """
         keys = KeyRing.parse(settings.api_keys or "")
         if settings.api_keys_file is not None:
@@ -73,18 +75,18 @@ class AccessPolicy:
         if not is_loopback(settings.host):
             raise AccessError(
                 f"others can reach {settings.host or 'all addresses'} and there are no access keys: {_NEW} for "
-                "LIVENESS_API_KEYS, or set LIVENESS_ALLOW_ANONYMOUS=true where something before the service checks "
-                "who asks"
+                "LIVENESS_API_KEYS, or set LIVENESS_ALLOW_ANONYMOUS=true if something in front of the service checks "
+                "its callers"
             )
         return cls(Mode.OPEN_ON_LOOPBACK, keys)
 
     def identify(self, presented: str | None, server: str | None) -> Caller:
-        """Who asks.
+        """Find out who sent a request.
 
         Args:
-            presented: the key that came with the request.
-            server: the service's own address that the request came to. Another ASGI server than `liveness serve`
-                listens where it was told to, whatever LIVENESS_HOST says.
+            presented: the key that came with the request; None without one.
+            server: the service's own address to which the request came. It is checked because LIVENESS_HOST binds only
+                `liveness serve`: another ASGI server may listen elsewhere.
         """
         if self.mode is Mode.KEYS:
             if presented is None:
@@ -92,16 +94,16 @@ class AccessPolicy:
             entry = self.keys.find(presented)
             return _WRONG_KEY if entry is None else Caller(entry.name, entry.permissions)
         if self.mode is Mode.OPEN_ON_LOOPBACK and not _is_local(server):
-            return _FROM_AFAR
+            return _NOT_LOCAL
         return _ANYBODY
 
 
 def admit(caller: Caller, enough: AbstractSet[Permission]) -> None:
-    """Let a caller pass who has one of these permissions.
+    """Refuse a caller who has none of these permissions.
 
     Raises:
-        UnauthorizedError: there is no key, or a wrong one.
-        ForbiddenError: the key is for something else.
+        UnauthorizedError: the request has no key or a wrong one.
+        ForbiddenError: the key does not have any of the permissions.
     """
     if caller.permissions & enough:
         return
@@ -114,20 +116,20 @@ def admit(caller: Caller, enough: AbstractSet[Permission]) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address to listen on is reached from this machine only."""
+    """Whether a service that listens on this name or address can be reached from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
         address = ip_address(host)
     except ValueError:
-        return False  # another name, or none, which means all addresses
+        return False  # another host name, or an empty text, which means all addresses
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.is_loopback
     return address.is_loopback
 
 
 def _is_local(server: str | None) -> bool:
-    """Whether an address that a request came to is of this machine; one that is no address is a socket in a folder."""
+    """Whether a request came to a loopback address, or to a Unix socket: then `server` is a path, or None."""
     if server is None:
         return True
     try:
@@ -143,5 +145,5 @@ def _read(path: Path) -> KeyRing:
     except (OSError, ValueError) as error:
         raise AccessError(f"LIVENESS_API_KEYS_FILE {path}: {error}") from error
     if not len(keys):
-        raise AccessError(f"LIVENESS_API_KEYS_FILE {path}: it holds no key: {_NEW}")
+        raise AccessError(f"LIVENESS_API_KEYS_FILE {path}: the file holds no key: {_NEW}")
     return keys

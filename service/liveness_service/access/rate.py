@@ -1,12 +1,12 @@
-"""How often each caller may ask.
+"""Limits how many requests each caller may send.
 
-A fixed window: one counter a caller, which the store itself lets expire, so that replicas need not agree on the time
-(a moving window is kept by the clients' clocks), it takes the same memory whatever the limit, and when to come back is
-known exactly. Its price: around the end of a window up to twice the limit can come at once.
+The window is fixed: there is one counter for each caller, and the store lets it expire. So replicas need not agree on
+the time (a moving window would depend on their clocks), the memory does not grow with the limit, and the time to wait
+is known exactly. The price: around the end of a window, up to twice the limit can come at once.
 
-When the store cannot be reached, each process counts for itself until it can again. The limit protects others from a
-greedy client and is no lock: keys are checked and the work is bounded (LIVENESS_MAX_INFLIGHT) with or without it, and
-refusing everybody would make the store a second thing that stops all verdicts.
+While the store cannot be reached, each process counts for itself. The limit only protects other callers from a greedy
+one. Access keys and the bound on the work in progress (LIVENESS_MAX_INFLIGHT) do not depend on it. If a failing store
+refused everybody, it would be one more thing that can stop all verdicts.
 """
 
 import asyncio
@@ -28,18 +28,24 @@ from liveness_service.rates import MEMORY, check_store, parse_rate
 log = structlog.get_logger(__name__)
 
 _STORE_TIMEOUT_S = 0.5
+"""Longest wait for a connection to the store, and for each of its answers."""
 _STORE_PAUSE_S = 5.0
-"""How long a store that failed is left alone: not every request shall wait for it."""
+"""How long a store that failed is not asked again, so that not every request waits for it."""
 
 
 class RateLimiter:
-    """Counts requests of each caller in a window; needs a running event loop for all but its making."""
+    """Counts the requests of each caller in a window. Its methods need a running event loop; making it does not."""
 
     def __init__(self, rate: str, store: str, on_store_failure: Callable[[], None]) -> None:
-        """`on_store_failure` is called each time that the store did not answer.
+        """Prepare the counters; nothing connects to the store yet.
+
+        Args:
+            rate: number of requests and window, e.g. `100/minute`.
+            store: URL of the store that counts requests.
+            on_store_failure: called each time that the store does not answer.
 
         Raises:
-            ValueError: the rate or the store is none, or the client of the store is not installed.
+            ValueError: the rate or the store is not valid, or the store's client is not installed.
         """
         self._item = parse_rate(rate)
         self._on_store_failure = on_store_failure
@@ -49,13 +55,13 @@ class RateLimiter:
         self._ask_again_at = 0.0
 
     async def take(self, who: str) -> None:
-        """Count one request.
+        """Count one request of a caller.
 
         Args:
             who: name of the key, or address of the client.
 
         Raises:
-            RateLimitedError: it is one too many; it says when to come back.
+            RateLimitedError: the caller has reached the limit; the error says how many seconds to wait.
         """
         if self._shared is not None and time.monotonic() >= self._ask_again_at:
             try:
@@ -72,7 +78,7 @@ class RateLimiter:
         """Close the connections to the store."""
         storage = None if self._shared is None else self._shared.storage
         if isinstance(storage, RedisStorage) and isinstance(storage.bridge, RedispyBridge):
-            connection: Any = storage.bridge.get_connection()  # whose declared type has not all its methods
+            connection: Any = storage.bridge.get_connection()  # the declared type lacks some of its methods
             await connection.aclose()
 
     async def _take(self, counter: FixedWindowRateLimiter, who: str) -> None:
@@ -102,7 +108,10 @@ class RateLimiter:
 
 
 def network_of(address: str) -> str:
-    """Whom an address belongs to: itself, or of IPv6 the /64 network, of which one client has all 2^64 addresses."""
+    """The network that counts as one client: an IPv4 address itself, but the whole /64 network of an IPv6 address.
+
+    One IPv6 client usually has all 2^64 addresses of its /64 network.
+    """
     try:
         ip = ip_address(address)
     except ValueError:
@@ -126,5 +135,5 @@ def _redis(url: str) -> Storage:
         )
     except ConfigurationError as error:
         raise ValueError("the Redis client is not installed: pip install 'face-liveness[redis]'") from error
-    except ValueError as error:  # whose message may hold a part of a password
+    except ValueError as error:  # its message may hold a part of a password, so it is not quoted
         raise ValueError("not an address: redis://host:port, or redis://:password@host:port") from error

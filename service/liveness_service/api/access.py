@@ -1,7 +1,8 @@
-"""What routes need of the app, typed: the service, and who may ask.
+"""What routes depend on: the service, typed, and the check whether the caller may use the route.
 
-A guarded route says what its callers need: `dependencies=[Depends(requires(Permission.OPERATIONS))]`, of the route or
-of its router. Where FastAPI itself reads a body (a JSON parameter), the router needs `route_class=GuardedRoute` too.
+A guarded route, or its router, says which permission its callers need:
+`dependencies=[Depends(requires(Permission.OPERATIONS))]`. If FastAPI itself reads the body (a JSON parameter), the
+router needs `route_class=GuardedRoute` as well.
 """
 
 from collections.abc import Callable, Coroutine
@@ -32,7 +33,7 @@ _HEADER = APIKeyHeader(name="X-API-Key", scheme_name="header", description=_HINT
 
 
 class _Requires:
-    """A dependency: the caller has one of these permissions, and does not ask too often."""
+    """A dependency that checks the caller's permissions and rate limit."""
 
     def __init__(self, enough: frozenset[Permission], *, limited: bool) -> None:
         self._enough = enough
@@ -41,14 +42,16 @@ class _Requires:
     async def __call__(
         self, request: Request, _bearer: Annotated[Any, Security(_BEARER)], _header: Annotated[Any, Security(_HEADER)]
     ) -> None:
-        """For FastAPI; the two schemes are there to be described."""
+        """Check the request, called by FastAPI. The two schemes are parameters only for the OpenAPI document."""
         await self.check(request)
 
     async def check(self, request: Request) -> None:
-        """Let the request pass or not; nothing of its body is read.
+        """Refuse the request if its caller may not send it; nothing of its body is read.
 
         Raises:
-            UnauthorizedError, ForbiddenError, RateLimitedError: it does not pass.
+            UnauthorizedError: the request has no key, or one that the service does not know.
+            ForbiddenError: the key has none of the permissions.
+            RateLimitedError: the caller has reached the rate limit.
         """
         gate = request.app.state.gate
         assert isinstance(gate, Gate)
@@ -66,8 +69,8 @@ def requires(*enough: Permission, limited: bool = True) -> _Requires:
     """A dependency that asks for a key with one of these permissions.
 
     Args:
-        enough: any one of them will do.
-        limited: whether the request counts for the rate limit.
+        enough: the permissions, of which the caller needs one.
+        limited: whether the request counts towards the rate limit.
     """
     return _Requires(frozenset(enough), limited=limited)
 
@@ -76,20 +79,21 @@ class GuardedRoute(APIRoute):
     """A route that checks access before FastAPI reads its body; FastAPI asks dependencies only afterwards."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind the checks of the route and of its router."""
+        """FastAPI's handler, preceded by the access checks of the route and of its router."""
         handle = super().get_route_handler()
-        checks = [each.dependency for each in self.dependencies if isinstance(each.dependency, _Requires)]
+        dependencies = (declared.dependency for declared in self.dependencies)
+        required = [dependency for dependency in dependencies if isinstance(dependency, _Requires)]
 
         async def checked(request: Request) -> Response:
-            for each in checks:
-                await each.check(request)
+            for requirement in required:
+                await requirement.check(request)
             return await handle(request)
 
         return checked
 
 
 def presented_key(request: Request) -> str | None:
-    """The key that came with a request; None without one."""
+    """The access key that came with a request, in either of the two headers; None without one."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()

@@ -1,4 +1,4 @@
-"""Verdicts are written to the audit log, where there is one, before they are given."""
+"""Writes each verdict to the audit log, if there is one, before the verdict is given."""
 
 import asyncio
 import hashlib
@@ -14,17 +14,17 @@ from liveness_service.submission import Submission
 
 
 def audit_log(request: Request) -> AuditLog | None:
-    """The app's audit log; None where it keeps none."""
+    """The app's audit log; None if the settings ask for none."""
     log = request.app.state.audit
     assert log is None or isinstance(log, AuditLog)
     return log
 
 
 async def record_verdict(request: Request, submission: Submission, result: Result, manifest: Manifest) -> None:
-    """Record a verdict before it is given.
+    """Write a verdict to the audit log, if there is one; call this before the verdict is given.
 
     Raises:
-        AuditFailedError: it could not be recorded, so it is not to be given.
+        AuditFailedError: the verdict could not be written, so it must not be given.
     """
     log = audit_log(request)
     if log is None:

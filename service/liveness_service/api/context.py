@@ -1,4 +1,4 @@
-"""Around every request: its ids, its log line, its metrics, its trace, and the answer when something breaks."""
+"""What happens around every request: its ids, log line, metrics and trace, and the answer to an unexpected error."""
 
 import re
 import time
@@ -17,19 +17,19 @@ log = structlog.get_logger(__name__)
 
 _CLIENTS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/health/live", "/health/ready", "/metrics"}
-"""Asked every few seconds by machines; logged only at level debug, and never traced."""
+"""Paths that machines ask for every few seconds; logged at level debug only (faults: info), and never traced."""
 CLIENT_CLOSED = 499
-"""Status in metrics and logs of a request whose client went away; nobody receives it."""
+"""Status in metrics and logs of a request whose client went away before the answer; no client receives it."""
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's `X-Request-ID` where it is short and plain, else a new ULID."""
+    """The client's `X-Request-ID` if it is short and plain, else a new ULID."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _CLIENTS_ID.fullmatch(given) else str(ULID())
 
 
 class RequestContext:
-    """Pure ASGI middleware, outermost of ours."""
+    """ASGI middleware, the outermost one of the service."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
@@ -70,7 +70,7 @@ class RequestContext:
                 failure = type(error).__name__
                 log.exception("request_failed")
                 if status != CLIENT_CLOSED:
-                    raise  # half an answer is out: the connection can only be closed
+                    raise  # a part of the answer is sent already: the connection can only be closed
                 await internal_error(scope, ident)(scope, receive, send_with_ids)
             finally:
                 self._report(scope, state, status, time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""`GET /docs`: Swagger UI from files of this machine, so that it works where no browser reaches the internet."""
+"""`GET /docs`: Swagger UI, served from local files, so that it works without the internet."""
 
 from importlib import resources
 from typing import Any
@@ -16,13 +16,13 @@ _ASSETS = "/docs/assets"
 
 
 def install_docs(app: FastAPI, root_path: str) -> None:
-    """Serve the page, its assets and the schema.
+    """Add the page, its assets and the OpenAPI document to the app.
 
     Args:
-        app: its routes are described.
-        root_path: prefix that a reverse proxy strips.
+        app: the app whose routes are described.
+        root_path: prefix that a reverse proxy removes from the path.
     """
-    # The package `fastapi-offline` is used for the distribution of Swagger UI that it carries.
+    # The package `fastapi-offline` is used only for the copy of Swagger UI that it contains.
     with resources.as_file(resources.files("fastapi_offline") / "static") as folder:
         app.mount(_ASSETS, StaticFiles(directory=folder), name="docs-assets")
 
@@ -47,7 +47,7 @@ def install_docs(app: FastAPI, root_path: str) -> None:
 
 
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Correct what FastAPI cannot be told: problems are not `application/json`, and a null in an example stays."""
+    """Correct what FastAPI gets wrong: problems are not `application/json`, and examples keep their null values."""
     for path in schema["paths"].values():
         for operation in path.values():
             for response in operation["responses"].values():

@@ -1,4 +1,4 @@
-"""Example answers for /docs."""
+"""The example answers that /docs shows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Probes and metrics. They pass by admission: an overloaded service is alive."""
+"""Health probes and metrics. They are answered without a slot for requests, since an overloaded service is alive."""
 
 from typing import Literal
 

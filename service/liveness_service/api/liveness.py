@@ -1,4 +1,4 @@
-"""`POST /v1/liveness` and `POST /v1/liveness/video`."""
+"""`POST /v1/liveness` and `POST /v1/liveness/video`: score a photo or a clip."""
 
 import asyncio
 import contextlib
@@ -80,10 +80,10 @@ async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], ser
 async def _score(
     request: Request, service: LivenessService, endpoint: Endpoint, expected: Expected, options: ScoreOptions
 ) -> Response:
-    """The way of every upload: a place, the file, the verdict, its record, the answer."""
+    """Handle an upload: take a slot, read the file, score it, record the verdict, answer."""
     state = request_state(request)
     with service.admit(endpoint, state.request_id) as engine:
-        # An operating point that the bundle lacks is refused before the file is read.
+        # This refuses an unknown operating point before the file is read.
         engine.pipeline(endpoint).operating_point(options.operating_point)
         try:
             content = await read_upload(request, expected)
@@ -107,7 +107,7 @@ async def _score(
 
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of `work`, which is cancelled as soon as its client hangs up: nobody would read it.
+    """Wait for the result of `work`, and cancel it as soon as the client hangs up, since nobody would read the result.
 
     Raises:
         ClientDisconnect: the client went away first.

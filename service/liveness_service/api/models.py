@@ -1,4 +1,4 @@
-"""`GET /v1/models`: what scores here, and what is known of it."""
+"""`GET /v1/models`: which bundles are loaded, and what their manifests say about them."""
 
 from typing import Self
 
@@ -26,7 +26,7 @@ class ClipDetails(BaseModel):
 
     @classmethod
     def of(cls, head: TemporalHead) -> Self:
-        """From the manifest's entry."""
+        """Make the details from the temporal head's entry in the manifest."""
         return cls(frames=head.clip.frames, temperature=head.temperature, operating_points=dict(head.operating_points))
 
 
@@ -52,7 +52,7 @@ class ModelDetails(BaseModel):
 
     @classmethod
     def of(cls, role: str, model: Model) -> Self:
-        """From a loaded model."""
+        """Make the details of a loaded model and its role."""
         bundle = model.bundle
         manifest = bundle.manifest
         return cls(
@@ -89,6 +89,6 @@ class Models(BaseModel):
 )
 async def list_models(service: Service) -> Models:
     """Describe the loaded models."""
-    service.model()  # an error that says why, where there is none
+    service.model()  # raises an error with the reason if no model is loaded
     loaded = service.registry.roles.by_role()
     return Models(models=[ModelDetails.of(role, engine.model) for role, engine in loaded])

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of routes beyond their types: bodies, responses, descriptions."""
+"""What the OpenAPI document says about routes beyond their types: bodies, responses, descriptions."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from liveness_service.errors import ServiceError
 from liveness_service.submission import Endpoint
 
 Responses = dict[int | str, dict[str, Any]]
-"""Responses of a route by status, as FastAPI takes them."""
+"""The responses of a route by status, in the form that FastAPI takes."""
 
 
 def _problem(
     error: type[ServiceError], detail: str, description: str, endpoint: Endpoint = Endpoint.PHOTO
 ) -> dict[str, Any]:
-    """The response of an error, with an example of its detail."""
+    """Describe the response for an error, with an example; `detail` is the example's text."""
     return {
         "model": Problem,
         "description": description,

@@ -1,4 +1,4 @@
-"""`/v1/operations/models`: which bundle decides, which for a share of the requests, which only looks on."""
+"""`/v1/operations/models`: shows and changes which bundle is active, canary or shadow."""
 
 from collections.abc import Awaitable
 from typing import Annotated, Self
@@ -55,7 +55,7 @@ class Loaded(BaseModel):
 
     @classmethod
     def of(cls, engine: Engine | None, share: float | None = None) -> Self | None:
-        """From the engine that runs it."""
+        """Describe the bundle of an engine; None for a role without an engine."""
         if engine is None:
             return None
         manifest = engine.manifest
@@ -70,7 +70,7 @@ class Loaded(BaseModel):
 
     @classmethod
     def of_share(cls, given: Share | None) -> Self | None:
-        """From a share."""
+        """Describe the bundle of a canary or shadow, with its share; None for a role without an engine."""
         return None if given is None else cls.of(given.engine, given.share)
 
 
@@ -85,7 +85,7 @@ class Stored(BaseModel):
 
     @classmethod
     def of(cls, found: Available) -> Self:
-        """From the store's record."""
+        """Describe a bundle of the store."""
         manifest = found.manifest
         if manifest is None:
             return cls(model=found.name, name=None, version=None, manifest_sha256=None, fault=found.fault)
@@ -108,7 +108,7 @@ class RolesOut(BaseModel):
 
     @classmethod
     def of(cls, service: LivenessService) -> Self:
-        """As it is now."""
+        """Make the answer from the roles at this moment."""
         roles = service.registry.roles
         return cls(
             active=Loaded.of(roles.active),
@@ -127,7 +127,7 @@ class ModelsOut(RolesOut):
 @router.get("", summary="Which bundles are there, and what do they do?")
 async def list_roles(service: Service) -> ModelsOut:
     """List roles and store; the store is read anew."""
-    available = [Stored.of(each) for each in await service.registry.available()]
+    available = [Stored.of(bundle) for bundle in await service.registry.available()]
     return ModelsOut(**dict(RolesOut.of(service)), available=available)
 
 
@@ -174,7 +174,7 @@ async def end_shadow(service: Service) -> RolesOut:
 
 
 async def _changed(service: LivenessService, action: str, change: Awaitable[None]) -> RolesOut:
-    """Make a change; it is counted and logged, whatever becomes of it."""
+    """Make a change of roles; it is counted and logged, whether it works or fails."""
     outcome = "failed"
     try:
         await change
@@ -187,6 +187,8 @@ async def _changed(service: LivenessService, action: str, change: Awaitable[None
             "models_changed",
             action=action,
             outcome=outcome,
-            **{role: each and f"{each.model or 'built in'}: {each.name} {each.version}" for role, each in now},
+            **{
+                role: bundle and f"{bundle.model or 'built in'}: {bundle.name} {bundle.version}" for role, bundle in now
+            },
         )
     return now

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457)."""
+"""Answers errors with `application/problem+json` (RFC 9457)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -33,7 +33,7 @@ class Problem(BaseModel):
 
 
 class ProblemResponse(JSONResponse):
-    """A problem as a response."""
+    """The HTTP response that carries a problem."""
 
     media_type = MEDIA_TYPE
 
@@ -48,7 +48,17 @@ def problem(
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, Any] | None = None,
 ) -> ProblemResponse:
-    """Make the response of a problem."""
+    """Make the response for a problem.
+
+    Args:
+        scope: the ASGI scope of the request.
+        status: HTTP status.
+        code: stable name of the kind of problem, for programs.
+        title: the kind of problem in words.
+        detail: what happened and what to check.
+        headers: further HTTP headers.
+        members: further members of the JSON object.
+    """
     content = {
         "type": f"urn:face-liveness:problem:{code}",
         "title": title,
@@ -63,7 +73,7 @@ def problem(
 
 
 def internal_error(scope: Scope, request_id: str) -> ProblemResponse:
-    """The answer to a fault of ours: it tells nothing but where to look."""
+    """Make the answer to a fault of the service. It reveals nothing, except where an operator finds the cause."""
     return problem(
         scope,
         status=500,
@@ -74,10 +84,10 @@ def internal_error(scope: Scope, request_id: str) -> ProblemResponse:
 
 
 def install_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Let the app answer every error with a problem."""
+    """Make the app answer every error with a problem."""
 
     async def service_error(request: Request, error: Exception) -> ProblemResponse:
-        assert isinstance(error, ServiceError)  # what the handler is registered for
+        assert isinstance(error, ServiceError)  # the type that the handler is registered for
         metrics.rejected.labels(error.code).inc()
         request_state(request).outcome = {"code": error.code, "detail": error.detail}
         return problem(
@@ -103,7 +113,7 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
         status = HTTPStatus(error.status_code)
         details = {
             404: "there is nothing at this path: see /docs",
-            405: f"{request.method} is not served here: see /docs",
+            405: f"this path does not take {request.method} requests: see /docs",
         }
         return problem(
             request.scope,

@@ -1,4 +1,4 @@
-"""What the API answers."""
+"""The query parameters and the answers of the scoring routes."""
 
 import base64
 from typing import Annotated, Any, Literal, Self
@@ -43,7 +43,7 @@ class LivenessQuery(BaseModel):
     explain: bool = Field(default=False, description="Adds a heat map of what spoke for live (blue) or spoof (red).")
 
     def options(self) -> ScoreOptions:
-        """As the pipeline takes them."""
+        """The parameters as the record that the pipelines take."""
         return ScoreOptions(self.operating_point, self.faces, self.explain)
 
 
@@ -66,7 +66,7 @@ class ClipQuery(BaseModel):
     )
 
     def options(self) -> ScoreOptions:
-        """As the pipeline takes them."""
+        """The parameters as the record that the pipelines take."""
         return ScoreOptions(self.operating_point, self.faces, self.explain)
 
 
@@ -82,7 +82,7 @@ class QualityOut(BaseModel):
 
     @classmethod
     def of(cls, quality: Quality) -> Self:
-        """From core's record."""
+        """Make the answer's entry from the measured quality; values are rounded."""
         return cls(
             face_px=round(quality.face_px, 1),
             sharpness=round(quality.sharpness, 3),
@@ -111,7 +111,7 @@ class FaceOut(BaseModel):
 
     @classmethod
     def of(cls, result: FaceResult) -> Self:
-        """From the pipeline's record."""
+        """Make the answer's entry for one face; coordinates are rounded."""
         heatmap = result.heatmap_png
         left, right, nose, mouth_left, mouth_right = (_rounded(point) for point in result.face.landmarks)
         return cls(
@@ -152,7 +152,7 @@ class TimingsOut(BaseModel):
 
     @classmethod
     def of(cls, timings: Timings) -> Self:
-        """From the pipeline's record."""
+        """Make the answer's timings; milliseconds are rounded."""
         return cls(**{name: round(getattr(timings, name), 2) for name in cls.model_fields})
 
 
@@ -172,7 +172,7 @@ class _Answer(BaseModel):
 
 
 def _common(request_id: str, result: Result, model: Model) -> dict[str, Any]:
-    """The fields of `_Answer` except for the faces."""
+    """The values for the fields of `_Answer`, without `faces`."""
     manifest = model.bundle.manifest
     return {
         "request_id": request_id,
@@ -192,7 +192,7 @@ class LivenessResponse(_Answer):
 
     @classmethod
     def of(cls, request_id: str, result: ImageResult, model: Model) -> Self:
-        """From the pipeline's record."""
+        """Make the answer for one image."""
         return cls(
             **_common(request_id, result, model),
             faces=[FaceOut.of(face) for face in result.faces],
@@ -220,7 +220,7 @@ class ClipFrameOut(BaseModel):
 
     @classmethod
     def of(cls, result: FrameResult) -> Self:
-        """From the pipeline's record."""
+        """Make the answer's entry for one frame; coordinates and times are rounded."""
         return cls(
             index=result.index,
             time_s=round(result.time_s, 3),
@@ -239,7 +239,7 @@ class ClipResponse(_Answer):
 
     @classmethod
     def of(cls, request_id: str, result: ClipResult, model: Model) -> Self:
-        """From the pipeline's record."""
+        """Make the answer for one clip."""
         return cls(
             **_common(request_id, result, model),
             faces=[] if result.face is None else [FaceOut.of(result.face)],
@@ -256,7 +256,7 @@ class ClipResponse(_Answer):
 
 
 def answer_of(request_id: str, result: Result, model: Model) -> LivenessResponse | ClipResponse:
-    """The answer for a submission, as the API gives it."""
+    """Make the API's answer from the result of a submission."""
     if isinstance(result, ClipResult):
         return ClipResponse.of(request_id, result, model)
     return LivenessResponse.of(request_id, result, model)

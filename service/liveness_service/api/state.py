@@ -1,4 +1,4 @@
-"""What the service knows of a request while it is in work; everything between middleware and route is kept here."""
+"""What the service knows about a request in work. The middleware and the route share it through this object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,26 +10,26 @@ from starlette.types import Scope
 from liveness_service.access.policy import Caller
 
 _KEY = "liveness"
-"""Where it lies in the ASGI scope's `state`, which other middleware may share."""
+"""Key of the object in the ASGI scope's `state`, which other middleware may use as well."""
 _NOBODY = Caller("none")
 
 
 @dataclass(slots=True)
 class RequestState:
-    """One request, from its first byte to its log line."""
+    """The state of one request, from its first byte to its log line."""
 
     request_id: str
-    """The client's own where it sent a usable one, else a ULID; in the answer, the log and the audit log."""
+    """The client's own id if it sent a usable one, else a ULID. Answer, log and audit log show it."""
     caller: Caller | None = None
-    """Who asks; None until access was checked, which not every path does."""
+    """Who sent the request; None before access is checked, and on paths without such a check."""
     counted: bool = False
-    """Whether the rate limit has counted the request: it does so once, however many checks there are."""
+    """Whether the rate limit has counted the request; it counts once, even if there are several checks."""
     outcome: Mapping[str, Any] = field(default_factory=dict)
-    """What the log line says beside path, status and time: the verdict, or the error's code."""
+    """What the log line says besides path, status and time: the verdict, or the error's code."""
 
     @property
     def caller_name(self) -> str:
-        """The name of the caller's access key, for logs, metrics and audit; `none` without one."""
+        """The name of the caller's access key, for logs, metrics and audit log; `none` without a key."""
         return (self.caller or _NOBODY).name
 
 
@@ -41,7 +41,7 @@ def begin_state(scope: Scope, request_id: str) -> RequestState:
 
 
 def state_of(scope: Scope) -> RequestState:
-    """The state of the request with this scope; `begin_state` has made it."""
+    """The state of the request with this scope; `begin_state` must have made it."""
     state = scope["state"][_KEY]
     assert isinstance(state, RequestState)
     return state

@@ -1,4 +1,4 @@
-"""Reading an upload from a request: in memory, counted while it streams, in either form of body."""
+"""Reads the uploaded file of a request: from a form or from the body itself, in memory, with a limit on its bytes."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -24,52 +24,57 @@ _MAX_FIELDS = 16
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser without its temporary files: uploads are bounded, and a container's disk may be read-only.
+    """Starlette's parser of forms, with two changes.
 
-    A form that is cut off is an error.
+    It keeps files in memory: uploads are bounded, and a container's disk may be read-only. And a form that ends too
+    early is an error.
     """
 
     spool_max_size = 1 << 40
 
     def __init__(self, headers: Headers, chunks: AsyncGenerator[bytes, None]) -> None:
-        # Another file or field could only be a mistake; a few are let through so that the message can name them.
+        # A second file or another field is always a mistake. A few are accepted, so that the error can name them.
         super().__init__(headers, self._until_complete(chunks), max_files=4, max_fields=_MAX_FIELDS)
         self._complete = False
 
     def on_end(self) -> None:
-        """Note the closing boundary."""
+        """Remember that the closing boundary was there; the parser calls this at the form's end."""
         self._complete = True
 
     async def _until_complete(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         async for chunk in chunks:
             yield chunk
         if not self._complete:
-            raise MultiPartException("it ends before its closing boundary, check that it was sent whole")
+            raise MultiPartException("it ends before its closing boundary: check that it was sent whole")
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a route takes."""
+    """The upload that a route takes, and its limits."""
 
     field: str
-    """Of the form."""
+    """Name of the form's field that holds the file."""
     noun: str
-    """For messages: `image` or `clip`."""
+    """What messages call the file: `image` or `clip`."""
     example: str
-    """Name of a file, for messages."""
+    """Example of a file name, for messages."""
     max_bytes: int
+    """Most bytes of the file."""
     limit_setting: str
-    """Variable that sets it, for messages."""
+    """Name of the setting for `max_bytes`, for messages."""
     timeout_ms: int
+    """How long the upload may take, in milliseconds."""
 
 
 async def read_upload(request: Request, expected: Expected) -> bytes:
-    """The uploaded file: the form's field, or else the whole body, whatever its declared type.
+    """Read the uploaded file: from the form's field if the body is a form, else the whole body, of any declared type.
 
     Raises:
-        EmptyBodyError, MalformedBodyError, InvalidParameterError: there is no file in it.
-        TooManyBytesError: it is larger than is taken; it is not read further.
-        UploadTimeoutError: it did not arrive in time.
+        EmptyBodyError: the file has no content.
+        MalformedBodyError: the form cannot be read.
+        InvalidParameterError: the form does not have exactly one such field, with a file.
+        TooManyBytesError: the file is too large; the rest of it is not read.
+        UploadTimeoutError: the file did not arrive in time.
         ClientDisconnect: the client went away.
     """
     declared = Message()
@@ -154,10 +159,10 @@ async def _parse(request: Request, chunks: AsyncGenerator[bytes, None]) -> FormD
 
 
 def _boundary_alone(request: Request) -> Headers:
-    """The form's content type without a charset.
+    """The form's content type with its boundary, but without a charset.
 
-    A charset would choose the codec of names and texts: `punycode` takes a minute for a megabyte, `utf-7` makes strings
-    that no answer can hold.
+    With a charset, the client would choose the codec for names and texts: `punycode` takes a minute for a megabyte, and
+    `utf-7` makes strings that no answer can hold.
     """
     _, options = parse_options_header(request.headers["content-type"])
     boundary = options.get(b"boundary", b"")

@@ -1,4 +1,4 @@
-"""A file that grows by whole lines, whoever else writes to it, rotates it or fills its disk."""
+"""A file that grows by whole lines only, even if others write to it, rotate it or fill its disk."""
 
 import errno
 import os
@@ -7,33 +7,38 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-if sys.platform != "win32":  # where there is no audit log
+if sys.platform != "win32":  # Windows has no fcntl, so there is no audit log there
     import fcntl
 
 _LONGEST_TAIL = 64 * 1024
-"""How far back the beginning of an unfinished line is looked for."""
+"""How many bytes before the end of the file the beginning of an unfinished line is looked for."""
 
 
 class LineFile:
-    """Appends lines, all of them or none. For one thread; other processes may have the same file."""
+    """Appends lines, all of them or none. One thread uses it; other processes may write to the same file."""
 
     def __init__(self, path: Path, begin: bytes) -> None:
-        """`begin` is how every line begins: what was left by a crash is told from a file of somebody else by it."""
+        """Remember the file; it is not opened yet.
+
+        Args:
+            path: the file.
+            begin: how every line begins. It tells a line that a crash cut off from the end of a foreign file.
+        """
         self._path = path
         self._begin = begin
         self._fd: int | None = None
 
     def append(self, lines: bytes) -> None:
-        """Write lines and wait until the disk has them. Without lines, check that the file can be opened.
+        """Write lines and wait until they are on the disk. With empty `lines`, check that the file can be opened.
 
         Raises:
-            OSError: they could not be written; the file is as it was.
+            OSError: the lines could not be written; the file is unchanged.
         """
         fd = self._locked()
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 self._append_to_file(fd, lines)
-            else:  # a pipe or a device: nothing to cut or to sync
+            else:  # a pipe or a device: there is nothing to cut off and nothing to sync
                 _write(fd, lines)
         finally:
             fcntl.flock(fd, fcntl.LOCK_UN)
@@ -45,7 +50,10 @@ class LineFile:
             self._fd = None
 
     def _locked(self) -> int:
-        """The file that has the name now, locked. Until the lock is held it may be rotated, then the next one is."""
+        """Lock the file that has the configured name now, and return its descriptor.
+
+        The file may be rotated while this waits for the lock; then the new file of that name is opened and locked.
+        """
         while True:
             if self._fd is None:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
@@ -58,7 +66,7 @@ class LineFile:
                     return self._fd
             finally:
                 if not has_the_name:
-                    self.close()  # which unlocks it
+                    self.close()  # closing unlocks the file
 
     def _append_to_file(self, fd: int, lines: bytes) -> None:
         end = self._end_of_last_line(fd)
@@ -66,24 +74,24 @@ class LineFile:
             _write(fd, lines)
             os.fsync(fd)
         except OSError:
-            with suppress(OSError):  # the first error says more
+            with suppress(OSError):  # the first error says more than this one would
                 os.ftruncate(fd, end)
             raise
 
     def _end_of_last_line(self, fd: int) -> int:
-        """Where the next line begins. What a crash left unfinished was never answered, and is cut off."""
+        """Where the next line begins, in bytes. A line that a crash left unfinished is cut off: it was not answered."""
         size = os.fstat(fd).st_size
         if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
             return size
         start = max(0, size - _LONGEST_TAIL)
         _, _, tail = os.pread(fd, size - start, start).rpartition(b"\n")
         if tail[: len(self._begin)] != self._begin[: len(tail)]:
-            raise OSError(errno.EINVAL, "its last line is not finished and none of this log")
+            raise OSError(errno.EINVAL, "its last line is unfinished and does not come from this log")
         os.ftruncate(fd, size - len(tail))
         return size - len(tail)
 
 
 def _write(fd: int, content: bytes) -> None:
-    """One call, so that whoever reads meanwhile sees whole lines; a disk that gets full takes a part."""
+    """Write in one call, so that readers see whole lines; on a full disk the call may write only a part."""
     if os.write(fd, content) != len(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

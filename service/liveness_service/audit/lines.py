@@ -1,5 +1,5 @@
-"""Lines of the audit log: who asked, what was answered, by which model, about which file. They hold no picture and no
-file name.
+"""The lines of the audit log: which caller got which answer, from which model, about which file. They hold no picture
+and no file name.
 """
 
 import json
@@ -15,12 +15,12 @@ BEGIN = b'{"time"'
 
 
 def verdict_line(submission: Submission, upload_sha256: str, result: Result, manifest: Manifest) -> bytes:
-    """The line of one verdict.
+    """Make the line for one verdict.
 
     Args:
-        submission: what was asked, and by whom.
-        upload_sha256: digest of the file that was sent, without the form around it, hexadecimal.
-        result: what is answered.
+        submission: the upload and its caller.
+        upload_sha256: digest of the uploaded file, without the form around it, hexadecimal.
+        result: the verdict.
         manifest: the manifest of the bundle that decided.
     """
     return _line(
@@ -43,17 +43,17 @@ def verdict_line(submission: Submission, upload_sha256: str, result: Result, man
 
 
 def resumed_line(failing_since: str, refused: int) -> bytes:
-    """The line that says that the log can be written again.
+    """Make the line that says that the log can be written again.
 
     Args:
         failing_since: time of the first failure, as `now` gives it.
-        refused: verdicts that were not given meanwhile.
+        refused: how many verdicts were not given in between.
     """
     return _line("resumed", failing_since=failing_since, refused=refused)
 
 
 def now() -> str:
-    """The time in UTC to the millisecond, ISO 8601."""
+    """The current time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -1,4 +1,4 @@
-"""Writing the audit log beside the event loop. What cannot be written is not answered."""
+"""Writes the audit log in a thread beside the event loop. A verdict that cannot be written is not given."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from liveness_service.observability.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 5.0
-"""A disk that does not answer is as bad as one that is full."""
+"""Longest wait for the disk; one that does not answer counts as a failure, like a full one."""
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class _Failure:
 
 
 class AuditLog:
-    """Lines that wait while the disk is busy are written together, in one call and with one sync."""
+    """Writes lines to the audit log. Lines that wait for the disk are written together, in one call with one sync."""
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
         self._path = path
@@ -38,19 +38,19 @@ class AuditLog:
 
     @property
     def failing(self) -> bool:
-        """Whether the last line could not be written."""
+        """Whether the last attempt to write failed."""
         return self._failure is not None
 
     async def start(self) -> None:
-        """Open the file. Like a faulty model, a faulty file is said and makes the service not ready; it is no crash."""
+        """Open the file. If that fails, the service logs it and runs, but is not ready: as with a faulty model."""
         if await self._written(b"") is None:
             log.info("audit_log_opened", path=str(self._path))
 
     async def record(self, line: bytes) -> None:
-        """Write the line of a verdict; it is on the disk when this returns.
+        """Write the line of a verdict. When this returns, the line is on the disk.
 
         Raises:
-            AuditFailedError: it is not.
+            AuditFailedError: the line could not be written.
         """
         error = await self._written(line)
         if error is not None:
@@ -61,23 +61,23 @@ class AuditLog:
         self._metrics.audit_records.inc()
 
     async def check(self) -> None:
-        """Once a line could not be written: try whether one can be. A line then tells of the gap.
+        """After a failure, try to write again. If that works, the log gets a line that records the gap.
 
         Raises:
-            AuditFailedError: none can be.
+            AuditFailedError: the log still cannot be written.
         """
         if self._failure is not None and (error := await self._written(b"")) is not None:
             raise _refusal(error)
 
     async def close(self) -> None:
-        """Close the file once what waits is written."""
+        """Write the lines that wait, then close the file."""
         if self._writer is not None:
             await asyncio.wait({self._writer}, timeout=_TIMEOUT_S)
         self._thread.submit(self._file.close)
         self._thread.shutdown(wait=False)
 
     async def _written(self, line: bytes) -> OSError | None:
-        """Hand a line to the writer and wait; what went wrong, or None."""
+        """Hand a line to the writer and wait until it is written; returns the error, or None."""
         done: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
         self._waiting[done] = line
         if self._writer is None or self._writer.done():
@@ -116,7 +116,7 @@ class AuditLog:
     def _fails(self, error: OSError) -> None:
         if self._failure is None:
             self._failure = _Failure()
-            log.error("audit_log_failed", path=str(self._path), reason=_reason(error), note="no verdict is answered")
+            log.error("audit_log_failed", path=str(self._path), reason=_reason(error), note="no verdict is given")
 
 
 def _reason(error: OSError) -> str:
@@ -125,6 +125,6 @@ def _reason(error: OSError) -> str:
 
 def _refusal(error: OSError) -> AuditFailedError:
     return AuditFailedError(
-        f"the audit log cannot be written ({_reason(error)}), and what is not recorded is not answered: check the "
-        "disk of LIVENESS_AUDIT_LOG_PATH, then send it again"
+        f"the audit log cannot be written ({_reason(error)}), and a verdict that is not recorded is not given: check "
+        "the disk of LIVENESS_AUDIT_LOG_PATH, then send the file again"
     )

@@ -1,1 +1,1 @@
-"""From the bytes of an upload to upright RGB pictures, within limits."""
+"""Turns the bytes of an upload into upright RGB pictures, within limits."""

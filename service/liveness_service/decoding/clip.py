@@ -1,4 +1,4 @@
-"""Opening one clip."""
+"""Opens an uploaded clip and turns what is wrong with it into errors for the client."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -25,7 +25,8 @@ from liveness_service.errors import (
     UnsupportedMediaError,
 )
 
-_BEYOND: dict[str, tuple[type[ServiceError], str, str]] = {
+# For each limit of a clip: the error, the setting, and what the client can do.
+_ERROR_OF_LIMIT: dict[str, tuple[type[ServiceError], str, str]] = {
     "seconds": (TooManySecondsError, "LIVENESS_MAX_CLIP_SECONDS", "send a shorter one"),
     "frames": (TooManyFramesError, "LIVENESS_MAX_CLIP_FRAMES", "send a shorter one, or one of fewer frames a second"),
     "pixels": (TooManyPixelsError, "LIVENESS_MAX_CLIP_PIXELS", "record it at a lower resolution"),
@@ -35,21 +36,21 @@ _BEYOND: dict[str, tuple[type[ServiceError], str, str]] = {
 
 @contextmanager
 def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], bool]) -> Iterator[VideoReader]:
-    """A clip whose frames can be asked for; what goes wrong inside is answered as below.
+    """Open a clip for reading its frames. While the context is open, reading raises the errors below.
 
-    The kind is told from the content.
+    The kind of file is told from the content.
 
     Args:
-        content: of the file.
-        limits: what is read at all.
-        interrupted: asked again and again while it is read; True ends the work.
+        content: the bytes of the file.
+        limits: the largest clip that is read.
+        interrupted: called again and again while the clip is read; reading stops when it returns True.
 
     Raises:
         EmptyBodyError: there is no content.
-        UnsupportedMediaError: it is no clip of these kinds, or has no pictures.
-        TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: it is beyond a limit.
-        UnreadableMediaError: it is truncated or damaged.
-        DeadlineExceededError: it was interrupted.
+        UnsupportedMediaError: the content is not a clip of an accepted kind, or has no pictures.
+        TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: the clip is beyond a limit.
+        UnreadableMediaError: the clip is truncated or damaged.
+        DeadlineExceededError: reading was interrupted.
     """
     if not content:
         raise EmptyBodyError("the clip has 0 bytes: check that the file was read before it was sent")
@@ -61,7 +62,7 @@ def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], b
     try:
         yield VideoReader(io.BytesIO(content), limits, interrupted=interrupted)
     except VideoLimitError as error:
-        kind, setting, advice = _BEYOND[error.limit]
+        kind, setting, advice = _ERROR_OF_LIMIT[error.limit]
         raise kind(f"{error}: {advice} ({setting} is the limit)", limit=_number(error.allowed)) from error
     except VideoInterruptedError as error:
         raise DeadlineExceededError("the clip was not read in time: send a shorter one") from error

@@ -1,4 +1,4 @@
-"""Decoding one still image."""
+"""Decodes an uploaded image."""
 
 import io
 from dataclasses import dataclass
@@ -19,37 +19,37 @@ from liveness_service.errors import (
     UnsupportedMediaError,
 )
 
-# Ours is the limit that counts, and it is checked before decoding; Pillow's own would only warn, process-wide.
+# Pillow's own limit, which would only warn, is off for the whole process: `_check_size` checks the service's limit.
 Image.MAX_IMAGE_PIXELS = None
 
-_STRIP = 256  # rows
+_STRIP = 256  # rows that are converted at once
 _ORIENTATION_TAG = 0x0112
-# EXIF orientation -> what turns the stored picture upright.
+# EXIF orientation -> the rotation that turns the stored picture upright.
 _ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is decoded at all."""
+    """The largest image that is decoded."""
 
     max_pixels: int
-    """Width times height."""
+    """Most pixels: width times height."""
     max_side_px: int = 30_000
-    """Of the longer side; OpenCV's warps end at 32,767."""
+    """Most pixels of the longer side; OpenCV's warps handle at most 32,767."""
 
 
 def decode_image(content: bytes, limits: ImageLimits) -> Picture:
     """Decode JPEG, PNG, WebP or BMP to an upright RGB picture, shape (H, W, 3).
 
-    The kind is told from the content. The first frame of an animation is taken, 16 bits become 8, transparency is
-    laid over white (what a person who looks at the file sees), and the EXIF orientation is applied.
+    The kind of file is told from the content. The first frame of an animation is taken, 16 bits become 8, transparent
+    parts are laid over white (as a viewer shows them), and the EXIF orientation is applied.
 
     Raises:
         EmptyBodyError: there is no content.
-        UnsupportedMediaError: it is no image of these kinds.
-        TooManyPixelsError: its header names a size beyond the limits.
-        UnreadableMediaError: it is truncated or damaged.
-        OverloadedError: there is no memory for it.
+        UnsupportedMediaError: the content is not an image of these kinds.
+        TooManyPixelsError: by its header the image is larger than the limits.
+        UnreadableMediaError: the image is truncated or damaged.
+        OverloadedError: there is not enough memory to decode it.
     """
     if not content:
         raise EmptyBodyError("the image has 0 bytes: check that the file was read before it was sent")
@@ -58,7 +58,7 @@ def decode_image(content: bytes, limits: ImageLimits) -> Picture:
         raise UnsupportedMediaError(
             f"the content is {describe(content)}; accepted are JPEG, PNG, WebP and BMP, told from the content"
         )
-    # Pillow's readers raise whatever their parsing stumbles over, from SyntaxError to struct.error.
+    # On damaged files Pillow's readers raise exceptions of many types, from SyntaxError to struct.error.
     try:
         with Image.open(io.BytesIO(content), formats=(kind,)) as image:
             _check_size(image.size, limits)
@@ -90,13 +90,13 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001 (damaged EXIF, which says nothing of the picture itself)
+    except Exception:  # noqa: BLE001 (the EXIF data is damaged; the picture itself may be sound)
         return 1
     return value if isinstance(value, int) else 1
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """All pixels, strip by strip: whole-picture conversions would hold the picture three more times."""
+    """Convert strip by strip: converting the whole picture at once would hold it in memory three more times."""
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _STRIP):
@@ -122,7 +122,7 @@ def _grey_to_rgb(grey: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> Picture:
-    """Undo the orientation of EXIF tag 0x0112 (2: mirrored, 5 and 7: mirrored and turned)."""
+    """Turn the picture upright by its EXIF orientation, tag 0x0112 (2, 4, 5 and 7 are mirrored too)."""
     turned: Any = pixels
     if orientation in (2, 4, 5, 7):
         turned = cv2.flip(turned, 1)

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes; names and declared types are the client's word and are not asked."""
+"""Tells the kind of a file from its first bytes. File names and declared types are ignored: a client may be wrong."""
 
 from liveness_core.video import VideoKind, video_kind
 
@@ -9,7 +9,7 @@ _ACCEPTED: tuple[tuple[str, bytes], ...] = (
     ("BMP", b"BM"),
 )
 
-# Kinds that users send by mistake, named so that the answer can say what to do.
+# Kinds that users send by mistake. The answer names the kind and, where that helps, says what to do.
 _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF image"),
     (0, b"II*\x00", "a TIFF image"),
@@ -43,12 +43,12 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
-# Brands of pictures in the container of MP4.
+# Brands of still pictures that use the same container as MP4.
 _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
 
 
 def image_kind(content: bytes) -> str | None:
-    """Pillow's name of the kind of image, or None where it is none that is accepted."""
+    """Pillow's name of the kind of image; None where the content is not an image of an accepted kind."""
     for kind, magic in _ACCEPTED:
         if content.startswith(magic):
             return kind
@@ -58,14 +58,14 @@ def image_kind(content: bytes) -> str | None:
 
 
 def clip_kind(content: bytes) -> VideoKind | None:
-    """The kind of clip, or None where it is none that is accepted; pictures in a video's container are none."""
+    """The kind of clip; None where the content is not a clip of an accepted kind, as with a HEIC picture."""
     if content[4:8] == b"ftyp" and content[8:12] in _STILL_BRANDS:
         return None
     return video_kind(content[:16])
 
 
 def describe(content: bytes) -> str:
-    """What refused content seems to be, for the message."""
+    """What refused content seems to be, in words for the error message."""
     if (kind := image_kind(content)) is not None:
         return f"a {kind} image; photos go to /v1/liveness"
     for offset, magic, name in _REFUSED:

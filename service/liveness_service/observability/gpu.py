@@ -1,4 +1,4 @@
-"""Memory of the GPU, asked of its driver (NVML) when metrics are scraped."""
+"""Reports the GPU's memory: asks the driver (NVML) each time that metrics are scraped."""
 
 import importlib
 import os
@@ -13,30 +13,30 @@ from prometheus_client.registry import Collector
 log = structlog.get_logger(__name__)
 
 _WAIT_S = 0.1
-"""Longest wait for the driver; it answers within a millisecond, or hangs with the GPU."""
+"""Longest wait for the driver. It answers within a millisecond, unless the GPU hangs and the driver with it."""
 
 
 class MemoryReader(Protocol):
-    """What tells of a GPU's memory; `NvmlReader` is one."""
+    """Reads how much memory of a GPU is used; `NvmlReader` is the implementation for production."""
 
     def read(self) -> Mapping[str, int]:
-        """Bytes by kind: `used` and `total` of the whole GPU, `process` of this process where that can be told."""
+        """Bytes by kind: `used` and `total` of the whole GPU, and `process` of this process where it is known."""
         ...
 
 
 class GpuMemory(Collector):
-    """`liveness_gpu_memory_bytes`; without samples where there is no GPU, or none that answers."""
+    """The metric `liveness_gpu_memory_bytes`; it has no samples where there is no GPU, or where it does not answer."""
 
     def __init__(self) -> None:
         self._reader: MemoryReader | None = None
         self._asking: threading.Thread | None = None
 
     def watch(self, reader: MemoryReader | None) -> None:
-        """Ask this reader from now on; None: nothing is to be told."""
+        """Ask this reader from now on; with None, report nothing."""
         self._reader = reader
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Ask, and wait for a moment; while the driver hangs it is neither asked again nor waited for."""
+        """Ask the reader and wait for up to 0.1 s. While an earlier question hangs, neither ask again nor wait."""
         family = GaugeMetricFamily(
             "liveness_gpu_memory_bytes",
             "Memory of the GPU: used and total of all of it, process of this process where the driver tells.",
@@ -55,7 +55,7 @@ class GpuMemory(Collector):
         def ask() -> None:
             try:
                 answer.update(reader.read())
-            except Exception as error:  # noqa: BLE001 (whatever the driver says, the scrape must go on)
+            except Exception as error:  # noqa: BLE001 (any failure of the driver; the scrape must go on)
                 log.debug("gpu_memory_unknown", reason=str(error))
 
         self._asking = threading.Thread(target=ask, name="gpu-memory", daemon=True)
@@ -65,7 +65,7 @@ class GpuMemory(Collector):
 
 
 class NvmlReader:
-    """The GPU that CUDA counts as this one."""
+    """Reads the memory of one GPU through NVML; `nvml_reader` makes it."""
 
     def __init__(self, nvml: Any, handle: Any, pid: int) -> None:
         self._nvml = nvml
@@ -73,12 +73,12 @@ class NvmlReader:
         self._pid = pid
 
     def read(self) -> Mapping[str, int]:
-        """As `MemoryReader`; in a container NVML may count processes by other ids, and `process` is missing."""
+        """See `MemoryReader`. In a container NVML may know this process by another id; then `process` is missing."""
         memory = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
         found = {"used": int(memory.used), "total": int(memory.total)}
         try:
             processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        except self._nvml.NVMLError:  # not told on this GPU, e.g. a virtual one
+        except self._nvml.NVMLError:  # some GPUs, e.g. virtual ones, do not tell
             return found
         for process in processes:
             if process.pid == self._pid and process.usedGpuMemory is not None:
@@ -87,11 +87,12 @@ class NvmlReader:
 
 
 def nvml_reader(device_id: int, load: Callable[[str], Any] = importlib.import_module) -> NvmlReader | None:
-    """A reader of this GPU; None without nvidia-ml-py (extra `gpu`), a driver, or the GPU.
+    """Make the reader of a GPU; None where nvidia-ml-py (extra `gpu`), the driver or the GPU is missing.
 
     Args:
-        device_id: as `LIVENESS_DEVICE_ID`: its place among `CUDA_VISIBLE_DEVICES` where that is set.
-        load: imports a module.
+        device_id: the GPU's number as in `LIVENESS_DEVICE_ID`, counted as CUDA does: within `CUDA_VISIBLE_DEVICES`
+            where that is set, else among all GPUs.
+        load: imports a module by its name.
     """
     try:
         nvml = load("pynvml")

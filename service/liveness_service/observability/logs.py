@@ -1,4 +1,4 @@
-"""Logs: readable in a terminal, JSON for machines; one line for each answered request."""
+"""Sets up the log: readable in a terminal, JSON for machines, one line for each answered request."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from liveness_service.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send every log line, ours and uvicorn's, through one formatter to standard error."""
+    """Send every log line, the service's and uvicorn's, through one formatter to standard error."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -30,7 +30,7 @@ def configure_logging(settings: Settings) -> None:
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
                 timestamp_key="time",
-                # Rich's would show local variables: the request's headers with their key, the picture's bytes.
+                # Rich's formatter would show local variables: the headers with the access key, the picture's bytes.
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
@@ -44,7 +44,8 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    # `debug` is for ours: Pillow's debug lines hold what a photo's EXIF says, its place included.
+    # `debug` holds for the service's own loggers only: Pillow's debug lines quote a photo's EXIF data, which may say
+    # where it was taken.
     root.setLevel(max(level, logging.INFO))
     for name in ("liveness_core", "liveness_service"):
         logging.getLogger(name).setLevel(level)
@@ -52,9 +53,9 @@ def configure_logging(settings: Settings) -> None:
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
-    # An exporter whose collector is away repeats itself, and a caller can make the reader of headers warn: what an
-    # operator needs of it, `span_export` says once.
+    # OpenTelemetry's exporter repeats its warning while the collector is away, and any caller can make its reader of
+    # headers warn. `span_export` logs once what an operator needs to know.
     for name in ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "opentelemetry.trace"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # Ours says more, and carries the request id.
+    # The service's own line for each request says more, and carries the request id.
     logging.getLogger("uvicorn.access").disabled = True

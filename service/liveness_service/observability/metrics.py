@@ -1,4 +1,4 @@
-"""Prometheus metrics. Their names are part of the contract; labels take few values, never a client's own words."""
+"""Prometheus metrics. Their names are part of the contract; labels have few values, never text that clients choose."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -18,17 +18,17 @@ from liveness_core.bundle.reference import SCORE_EDGES
 from liveness_service.observability.gpu import GpuMemory
 from liveness_service.results import Result
 
-# An answer takes 20 to 100 ms on a CPU and should be there within a second; the rest shows how bad an overload is.
-# Clips take longer, by what has to be decoded.
+# An answer takes 20 to 100 ms on a CPU and should be ready within a second; the larger buckets show how bad an overload
+# is. Clips take longer, depending on how much must be decoded.
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-# Stages take from below a millisecond (align) to hundreds (decoding 50 megapixels), and seconds for a clip in 4K.
+# A stage takes from less than a millisecond (align) to hundreds (decoding 50 megapixels), or seconds for a clip in 4K.
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _STATUSES = {status.value for status in HTTPStatus} | {499}  # 499: the client went away
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """All metrics of one service, on a registry of their own, so that several services can live in one process."""
+    """All metrics of one service. They have their own registry, so that one process can run several services."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -156,24 +156,31 @@ class Metrics:
         registry.register(self.gpu_memory)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
-        """Report the queue's depth as it is when scraped."""
+        """Report the queue's depth; `depth` is called at each scrape and gives the number of waiting crops."""
         self.queue_depth.set_function(depth)
 
     def answered(self, endpoint: str, status: int, seconds: float, key: str = "none") -> None:
-        """Count an answered request; statuses that no one assigned would be labels without bound."""
+        """Count an answered request.
+
+        Args:
+            endpoint: pattern of the route's path; `unmatched` where no route matched.
+            status: HTTP status. All statuses that HTTP does not define share the label `other`, to bound the labels.
+            seconds: from the request to its answer.
+            key: name of the caller's access key; `none` without a key, `unknown` for a wrong one.
+        """
         label = str(status) if status in _STATUSES else "other"
         self.requests.labels(endpoint, label).inc()
         self.key_requests.labels(key, endpoint, label).inc()
         self.request_seconds.labels(endpoint).observe(seconds)
 
     def scored(self, role: str, manifest: Manifest, endpoint: str, result: Result) -> None:
-        """Count what a model concluded, whether it decided or looked on."""
+        """Count a model's result by model and role, also that of a shadow, which decides nothing."""
         self.model_verdicts.labels(manifest.name, manifest.version, role, endpoint, result.verdict.value).inc()
         if result.score is not None:
             self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
 
     def concluded(self, endpoint: str, result: Result, key: str = "none") -> None:
-        """Count a verdict."""
+        """Count the verdict that a caller gets, with its reasons, its score and its times."""
         self.verdicts.labels(endpoint, result.verdict.value).inc()
         self.key_verdicts.labels(key, endpoint, result.verdict.value).inc()
         for reason in result.reasons:

@@ -1,4 +1,4 @@
-"""The scores that a model gave to the data its thresholds were chosen on, beside those that it gives in production."""
+"""Reports the scores that a model gave to the data of its thresholds, for comparison with its scores in production."""
 
 from liveness_core.bundle.manifest import Manifest
 from liveness_core.bundle.reference import SCORE_EDGES, LabelledScores
@@ -6,7 +6,10 @@ from liveness_service.observability.metrics import Metrics
 
 
 def publish_reference(metrics: Metrics, manifest: Manifest) -> None:
-    """Report a model's reference distribution, by the buckets of `liveness_score`; bundles from before it have none."""
+    """Report a model's reference distribution of scores, in the buckets of `liveness_score`.
+
+    Bundles that were made before there was such a distribution have none; for them nothing is reported.
+    """
     reference = manifest.reference_scores
     if reference is None:
         return

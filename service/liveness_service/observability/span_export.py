@@ -1,4 +1,4 @@
-"""Sending spans by OTLP over HTTP. Only this module needs the extra `tracing`."""
+"""Sends spans by OTLP over HTTP. Only this module needs the extra `tracing`."""
 
 import threading
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from liveness_service.settings import Settings
 log = structlog.get_logger(__name__)
 
 _FLUSH_S = 5.0
-"""Longest wait for a collector at the end; within `LIVENESS_SHUTDOWN_GRACE_MS` where that is shorter."""
+"""Longest wait for the collector when the service stops; LIVENESS_SHUTDOWN_GRACE_MS where that is shorter."""
 
 
 def exporting(settings: Settings) -> Tracing:
-    """Tracing whose spans a thread of its own sends; endpoint, headers, sampler, limits: the `OTEL_` variables."""
-    # Of the environment what is set wins: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES.
+    """Make a tracing that sends its spans in a thread. The `OTEL_` variables set endpoint, headers, sampler, limits."""
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over the names given here.
     resource = Resource.create({SERVICE_NAME: "face-liveness", SERVICE_VERSION: liveness_core.__version__}).merge(
         OTELResourceDetector().detect()
     )
@@ -32,24 +32,24 @@ def exporting(settings: Settings) -> Tracing:
 
 
 def flush(provider: TracerProvider, seconds: float) -> None:
-    """Send what is left and stop; what a collector does not take in this time is lost."""
-    # The SDK alone would wait for 30 s; a daemon does not hold the process.
+    """Send the remaining spans and stop; spans that the collector does not take within `seconds` are lost."""
+    # The SDK alone would wait for 30 s. A daemon thread does not keep the process from ending.
     stopping = threading.Thread(target=provider.shutdown, name="flush-spans", daemon=True)
     stopping.start()
     stopping.join(seconds)
     if stopping.is_alive():
-        log.warning("spans_lost", note=f"the collector took none within {seconds:g} s of the stop")
+        log.warning("spans_lost", note=f"the collector did not take all spans within {seconds:g} s of the stop")
 
 
 class OutageReporter(SpanExporter):
-    """Sends by another exporter, and says once when that begins to fail and once when it works again."""
+    """Sends spans through another exporter; logs once when that begins to fail, and once when it works again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._lost = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans, in the exporting thread."""
+        """Send spans; called in the exporting thread."""
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             if self._lost:
@@ -59,15 +59,15 @@ class OutageReporter(SpanExporter):
             if not self._lost:
                 log.warning(
                     "spans_not_sent",
-                    note="check the collector, OTEL_EXPORTER_OTLP_ENDPOINT and its headers; said once until it works",
+                    note="check the collector, OTEL_EXPORTER_OTLP_ENDPOINT and its headers; logged once until it works",
                 )
             self._lost += len(spans)
         return result
 
     def shutdown(self) -> None:
-        """Stop the other one."""
+        """Stop the other exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Let the other one send what it holds."""
+        """Let the other exporter send the spans that it holds."""
         return self._exporter.force_flush(timeout_millis)

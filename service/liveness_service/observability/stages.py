@@ -1,4 +1,4 @@
-"""Stages of the work on a request: each is timed for the answer and, where the request is traced, becomes a span."""
+"""Times the stages of the work on a request: for the answer and, if the request is traced, as spans."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ _NANO = 1_000_000_000
 _NOTHING = nullcontext(INVALID_SPAN)
 
 active_tracer: ContextVar[Tracer | None] = ContextVar("liveness_tracer", default=None)
-"""Set while a traced request is in work, in every task and thread that works on it."""
+"""The tracer of the request in work, in every task and thread that works on it; None where it is not traced."""
 
 
 class StageTimes:
-    """Seconds spent in each stage of one submission.
+    """The time spent in each stage of one submission.
 
-    A stage inside another one counts for itself alone: `decode`, which asks for frames between looks at them, is what
-    the looks do not take.
+    The time of an inner stage does not count for the outer one. So `decode` of a clip does not include `detect` and
+    `align`, which run inside it for each decoded frame.
     """
 
     def __init__(self) -> None:
@@ -31,22 +31,22 @@ class StageTimes:
         self._runs.setdefault(name, []).append(seconds)
 
     def total_ms(self, name: str) -> float:
-        """Milliseconds of all runs of a stage together; 0 where it never ran."""
+        """Milliseconds of all runs of a stage together; 0 if it never ran."""
         return 1000 * sum(self._runs.get(name, ()))
 
     def longest_ms(self, name: str) -> float:
-        """Milliseconds of the longest run of a stage, for stages that run side by side; 0 where it never ran."""
+        """Milliseconds of the longest run of a stage, for stages that run side by side; 0 if it never ran."""
         return 1000 * max(self._runs.get(name, ()), default=0.0)
 
 
 _times: ContextVar[StageTimes | None] = ContextVar("liveness_stage_times", default=None)
 _inner_s: ContextVar[list[float] | None] = ContextVar("liveness_inner_stage_seconds", default=None)
-"""Seconds of the stages inside the one that is open."""
+"""Seconds that the inner stages of the open stage took, in a list of one, which they add to."""
 
 
 @contextmanager
 def timed() -> Iterator[StageTimes]:
-    """Collect the times of the stages that run inside, in whatever task or thread this context is copied to."""
+    """Collect the times of the stages that run inside, also in tasks and threads to which this context is copied."""
     times = StageTimes()
     token = _times.set(times)
     try:
@@ -56,11 +56,11 @@ def timed() -> Iterator[StageTimes]:
 
 
 def stage(name: str, **attributes: str | float) -> AbstractContextManager[Span]:
-    """Time a part of the work, and make a span of it where the request is traced.
+    """Time a part of the work and, if the request is traced, make a span of it.
 
     Args:
         name: the stage's name, the same in the answer's `timings_ms` and in traces.
-        attributes: of the span; `liveness.` is put before their names.
+        attributes: attributes of the span; their names get the prefix `liveness.`.
     """
     tracer, times = active_tracer.get(), _times.get()
     span = _NOTHING if tracer is None else _span(tracer, name, attributes)
@@ -68,16 +68,16 @@ def stage(name: str, **attributes: str | float) -> AbstractContextManager[Span]:
 
 
 def record(name: str, started_ns: int, seconds: float, **attributes: str | float) -> int:
-    """Note a stage that was measured elsewhere, in time and as a span.
+    """Note a stage that was timed elsewhere and, if the request is traced, make a span of it.
 
     Args:
         name: the stage's name.
-        started_ns: nanoseconds since 1970.
+        started_ns: when it started, in nanoseconds since 1970.
         seconds: how long it took.
-        attributes: of the span.
+        attributes: attributes of the span; their names get the prefix `liveness.`.
 
     Returns:
-        When it ended, nanoseconds since 1970.
+        When it ended, in nanoseconds since 1970.
     """
     ended_ns = started_ns + int(seconds * _NANO)
     if (times := _times.get()) is not None:

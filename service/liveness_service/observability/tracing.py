@@ -1,7 +1,7 @@
-"""Traces of whole requests: W3C ids always, an OpenTelemetry span where tracing is on.
+"""Traces requests: every request has W3C trace ids, and an OpenTelemetry span if tracing is on.
 
-With tracing off no span is made. The caller's `traceparent` is read all the same, so that the caller's log and this
-service's can be compared. Pictures, keys, addresses and query strings never go into a span.
+Without tracing, the caller's `traceparent` is read too, so that the caller's log and this service's log share an id.
+Pictures, keys, addresses and query strings never go into a span.
 """
 
 import secrets
@@ -18,40 +18,41 @@ from liveness_service.observability.stages import active_tracer
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _MAX_HEADER = 512
-"""Longest `traceparent` or `tracestate` that is read, characters (W3C Trace Context, 3.3.1.5)."""
+"""Longest `traceparent` or `tracestate` that is read, in characters (W3C Trace Context, 3.3.1.5)."""
 _MAX_PATH = 256
-"""Longest path that a span holds, characters: a stranger chooses it."""
+"""Longest path that a span holds, in characters; it is bounded because anybody can send any path."""
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
-# What a span takes over from the request's log line; `detail` is not among it, since it may quote the client.
+# What a span takes over from the request's log line. `detail` is not taken, since it may quote the client's input.
 _OUTCOME = ("verdict", "reasons", "score", "operating_point", "model", "model_version", "faces", "code")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTrace:
-    """The ids of a request in traces, and its span where there is one."""
+    """The ids of a request in traces, and its span if there is one."""
 
     trace_id: str
-    """32 hexadecimal digits, the caller's where it sent them."""
+    """32 hexadecimal digits: the caller's if it sent any, else made here."""
     span_id: str
     """16 hexadecimal digits, made here."""
     sampled: bool
-    """Whether its spans are recorded here."""
+    """Whether this service records the request's spans."""
     span: Span = INVALID_SPAN
     method: str = ""
+    """HTTP method; empty without a span."""
 
     @property
     def traceparent(self) -> str:
-        """The header `traceparent` of the answer."""
+        """Value of the answer's header `traceparent`."""
         return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
 
     def answered(self, route: str | None, status: int, outcome: Mapping[str, Any], failure: str | None = None) -> None:
-        """Say how the request ended.
+        """Write into the span how the request ended.
 
         Args:
-            route: the pattern of its path; None where no route matched.
+            route: the pattern of the route's path; None if no route matched.
             status: HTTP status.
-            outcome: what its log line says of the answer.
-            failure: type of the exception where nobody expected one.
+            outcome: what the request's log line says of the answer.
+            failure: type of the exception if an unexpected one ended the request.
         """
         if not self.span.is_recording():
             return
@@ -69,18 +70,23 @@ class Tracing:
     """Makes the traces of one service."""
 
     def __init__(self, tracer: Tracer | None = None, stop: Callable[[], None] = lambda: None) -> None:
-        """Without a tracer there are ids and no spans; `stop` sends what was recorded."""
+        """Prepare tracing.
+
+        Args:
+            tracer: makes the spans; without one, requests have ids only.
+            stop: called by `close`; sends the spans that are left.
+        """
         self._tracer = tracer
         self.close = stop
 
     @contextmanager
     def request(self, scope: Mapping[str, Any], request_id: str, *, record: bool = True) -> Iterator[RequestTrace]:
-        """Trace one request until it is answered.
+        """Trace one request while the context is open.
 
         Args:
             scope: the ASGI scope.
-            request_id: the id that the answer and the log have.
-            record: whether to make spans of it, where spans are made at all.
+            request_id: the request's id in the answer and in the log.
+            record: whether to make spans of this request if tracing is on.
         """
         parent = _incoming(scope["headers"])
         if self._tracer is None or not record:
@@ -89,7 +95,7 @@ class Tracing:
         method = scope["method"] if scope["method"] in _METHODS else "HTTP"
         span = self._tracer.start_span(method, parent, SpanKind.SERVER, _request_attributes(scope, request_id))
         context = span.get_span_context()
-        if not context.is_valid:  # OTEL_SDK_DISABLED
+        if not context.is_valid:  # the SDK is switched off by OTEL_SDK_DISABLED
             yield _without_span(parent)
             return
         sampled = context.trace_flags.sampled
@@ -106,7 +112,7 @@ class Tracing:
 
 
 def _incoming(headers: Iterable[tuple[bytes, bytes]]) -> Context:
-    """The caller's span; an empty context where the caller sent none, or one that is malformed."""
+    """The context with the caller's span; an empty context if the caller sent no span, or a malformed one."""
     found = [value.decode("latin-1") for name, value in headers if name == b"traceparent"]
     if len(found) != 1 or len(found[0]) > _MAX_HEADER:
         return Context()
@@ -122,7 +128,7 @@ def _without_span(parent: Context) -> RequestTrace:
 
 
 def _request_attributes(scope: Mapping[str, Any], request_id: str) -> dict[str, str | int]:
-    """What OpenTelemetry's conventions for HTTP servers ask for, without anything that says who asked."""
+    """The attributes that OpenTelemetry's conventions ask of HTTP servers, without any that identify the caller."""
     address, port = scope.get("server") or (None, None)
     return {
         "http.request.method": scope["method"] if scope["method"] in _METHODS else "_OTHER",

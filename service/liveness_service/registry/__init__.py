@@ -1,1 +1,1 @@
-"""Which bundle scores: loaded bundles, their roles, and where they come from."""
+"""Decides which bundle scores a request: the loaded bundles, their roles, and the store they come from."""

@@ -1,4 +1,4 @@
-"""Which bundle has which role, kept in a file so that a restart does not undo a switch."""
+"""Records which bundle has which role, in a file, so that a restart does not undo a switch."""
 
 import json
 import os
@@ -13,14 +13,16 @@ from liveness_service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Roles by the references of bundles; None for a role that no bundle has."""
+    """For each role the name of its bundle in the store, with or without a digest; None for a role without a bundle."""
 
     active: str | None = None
-    """None: the bundle of `LIVENESS_BUNDLE_PATH`, or the default one."""
+    """None: the bundle of `LIVENESS_BUNDLE_PATH`, or the default bundle."""
     canary: str | None = None
     canary_share: float = 0.0
+    """Share of the requests for which the canary decides, in [0, 1]."""
     shadow: str | None = None
     shadow_share: float = 0.0
+    """Share of the requests that the shadow scores, in [0, 1]."""
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Self:
@@ -37,29 +39,30 @@ class Assignment:
 @dataclass(frozen=True, slots=True)
 class _Kept:
     settings: Assignment
-    """What the settings said when the roles were kept. Once they say something else, they are the newer decision."""
+    """The roles in the settings when the file was written. If the settings differ now, they are newer and win."""
     roles: Assignment
+    """The roles at the last change."""
 
 
 _KEPT = TypeAdapter(_Kept)
 
 
 class RoleStateError(Exception):
-    """The file cannot be read or written; the message says what to check."""
+    """The file of roles cannot be read or written; the message says what to check."""
 
 
 class AssignmentFile:
-    """Keeps the roles between two starts; without a path it keeps nothing, and the settings decide."""
+    """Keeps the roles in a file between two starts. Without a path it keeps nothing, and the settings decide."""
 
     def __init__(self, path: Path | None, settings: Assignment) -> None:
         self.path = path
         self._settings = settings
 
     def read(self) -> Assignment:
-        """The roles to begin with.
+        """The roles for the start: those of the file, or those of the settings if there is no file or they changed.
 
         Raises:
-            RoleStateError: the file is there and cannot be read.
+            RoleStateError: the file exists but cannot be read.
         """
         if self.path is None:
             return self._settings
@@ -69,11 +72,11 @@ class AssignmentFile:
             return self._settings
         except (OSError, ValidationError) as error:
             why = error.strerror if isinstance(error, OSError) else f"{error.error_count()} fault(s) in its content"
-            raise RoleStateError(f"cannot be read ({why}): mend or remove it (LIVENESS_MODELS_STATE)") from error
+            raise RoleStateError(f"cannot be read ({why}): repair or remove it (LIVENESS_MODELS_STATE)") from error
         return kept.roles if kept.settings == self._settings else self._settings
 
     def write(self, roles: Assignment) -> None:
-        """Keep the roles, whole or not at all.
+        """Write the roles to the file, completely or not at all.
 
         Raises:
             RoleStateError: the file cannot be written.

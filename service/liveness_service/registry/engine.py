@@ -1,4 +1,4 @@
-"""One loaded bundle at work: its batcher, its pipelines, and how many requests use it."""
+"""A loaded bundle that scores: its batcher, its pipelines, and the count of requests that use it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ class Threads:
     clips: ThreadPoolExecutor
 
     def shutdown(self) -> None:
-        """Wait for what runs."""
+        """Wait until the running work ends, then stop the threads."""
         self.photos.shutdown()
         self.clips.shutdown()
 
 
 class Engine:
-    """Scores with one model until it is retired. A request uses one engine from beginning to end."""
+    """Scores with one model until it is retired. A request uses the same engine from beginning to end."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Engine:
         threads: Threads,
         on_batch: Callable[[int], None] = lambda _size: None,
     ) -> None:
-        """Begin; an event loop must be running.
+        """Start the engine; an event loop must be running.
 
         Args:
-            reference: what the bundle was asked for by; None for the one of `LIVENESS_BUNDLE_PATH`.
+            reference: name of the bundle in the store; None for that of `LIVENESS_BUNDLE_PATH`, or the default one.
             model: a verified model.
-            settings: limits.
-            threads: may be shared by several engines.
-            on_batch: told the size of each batch.
+            settings: the limits of uploads and of batches.
+            threads: the threads that prepare uploads; several engines may share them.
+            on_batch: called with the size of each batch.
         """
         self.reference = reference
         self.model = model
@@ -76,7 +76,7 @@ class Engine:
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest of its bundle."""
+        """The manifest of the engine's bundle."""
         return self.model.bundle.manifest
 
     @property
@@ -85,12 +85,12 @@ class Engine:
         return self._batcher.depth
 
     def pipeline(self, endpoint: Endpoint) -> PhotoPipeline | ClipPipeline:
-        """The way of uploads to this endpoint."""
+        """The pipeline that scores uploads to this endpoint."""
         return self._pipelines[endpoint]
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Hold the engine: it is not retired meanwhile."""
+        """Use the engine while the context is open; it is not retired before."""
         self._users += 1
         self._unused.clear()
         try:
@@ -101,6 +101,6 @@ class Engine:
                 self._unused.set()
 
     async def retire(self) -> None:
-        """Wait until nobody uses it, then stop."""
+        """Wait until no request uses the engine, then stop it."""
         await self._unused.wait()
         await self._batcher.close()

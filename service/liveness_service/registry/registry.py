@@ -1,8 +1,8 @@
-"""Several bundles side by side, and the changes of their roles.
+"""Runs several bundles side by side and changes their roles.
 
-A change loads, verifies and warms up first; then one assignment in the event loop makes it. A request keeps the engine
-that it began with, and an engine is stopped once nobody uses it. So no request is dropped, and none sees a bundle that
-is half loaded.
+A change first loads, verifies and warms up the bundle; then one assignment in the event loop switches the role. A
+request keeps the engine that it began with, and an engine stops once no request uses it. So no request is dropped, and
+none meets a bundle that is half loaded.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ class ModelRegistry:
     """Holds the loaded engines by role and changes the roles, one change at a time."""
 
     def __init__(self, source: EngineSource, state: AssignmentFile, metrics: Metrics, shadows: ShadowRunner) -> None:
-        """Load nothing yet: no role is filled.
+        """Make a registry without any engine; `begin` loads the first ones.
 
         Args:
-            source: where engines come from.
+            source: loads bundles and starts engines.
             state: keeps the roles for the next start.
-            metrics: told of the roles.
-            shadows: lets the shadow score what was answered.
+            metrics: report which bundle has which role.
+            shadows: lets the shadow score requests that were answered.
         """
         self.roles = Roles()
         self._source = source
@@ -51,19 +51,21 @@ class ModelRegistry:
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Self:
-        """The registry of the bundles that the settings name."""
+        """Make the registry for the bundles that the settings name."""
         shadows = ShadowRunner(metrics)
         source = BundleSource(settings, shadows.threads, metrics.batch_size.observe)
         return cls(source, AssignmentFile(settings.models_state, Assignment.of_settings(settings)), metrics, shadows)
 
     @property
     def fault(self) -> ModelUnavailableError | None:
-        """Why there is no model that decides; None while there is one."""
+        """Why no active model is loaded; None while one is."""
         return self._fault
 
     async def begin(self) -> None:
-        """Load what is to begin with. Without the active bundle there is a fault, which is kept and not raised;
-        without the others their roles stay empty, and the log says why.
+        """Load the bundles that have a role at the start.
+
+        If the active bundle cannot be loaded, nothing is raised: `fault` then says why. If another bundle cannot be
+        loaded, its role stays empty, and the log says why.
         """
         try:
             wanted = self._state.read()
@@ -98,10 +100,10 @@ class ModelRegistry:
             log.error("role_not_filled", role=role, model=reference, reason=error.detail)
 
     def choose(self, request_id: str) -> Engine:
-        """The engine that decides on this request.
+        """The engine that decides on this request: the canary's for its share of the requests, else the active one.
 
         Raises:
-            ModelUnavailableError: there is none; the error names the file and the reason.
+            ModelUnavailableError: no active model is loaded; the error names the file at fault and the reason.
         """
         canary = self.roles.canary
         if canary is not None and falls_into(canary.share, request_id, "canary"):
@@ -109,10 +111,10 @@ class ModelRegistry:
         return self.active()
 
     def active(self) -> Engine:
-        """The engine that decides where no canary does.
+        """The engine that decides on all requests outside a canary's share.
 
         Raises:
-            ModelUnavailableError: there is none; the error names the file and the reason.
+            ModelUnavailableError: no active model is loaded; the error names the file at fault and the reason.
         """
         if self._fault is not None:
             raise ModelUnavailableError(self._fault.file, self._fault.reason) from self._fault
@@ -121,18 +123,18 @@ class ModelRegistry:
         return self.roles.active
 
     def role_of(self, engine: Engine) -> str:
-        """The role in which an engine decided; one that was replaced meanwhile did so as the active one."""
+        """The role of an engine that decided; an engine that has lost its role since then counts as active."""
         canary = self.roles.canary
         return "canary" if canary is not None and canary.engine is engine else "active"
 
     def show_shadow(self, submission: Submission, answered: Result) -> None:
-        """Let the shadow score an answered submission too, where it belongs to the shadow's share."""
+        """Let the shadow score an answered submission too, if it is in the shadow's share of the requests."""
         shadow = self.roles.shadow
         if shadow is not None and falls_into(shadow.share, submission.request_id, "shadow"):
             self._shadows.offer(shadow.engine, submission, answered)
 
     async def available(self) -> list[Available]:
-        """The bundles of the store; empty without one.
+        """The bundles of the store; empty if the settings name no store.
 
         Raises:
             ModelRefusedError: the store cannot be read.
@@ -141,10 +143,15 @@ class ModelRegistry:
             return await asyncio.to_thread(self._source.available)
 
     async def activate(self, reference: str, *, force: bool = False) -> None:
-        """Let this bundle decide; a canary of the same bundle ends, as it now decides everywhere.
+        """Make a bundle the active one. A canary with the same bundle ends, since the bundle now decides everywhere.
+
+        Args:
+            reference: name of the bundle in the store.
+            force: accept a bundle that lacks operating points, or clips, that the active one has.
 
         Raises:
-            ModelRefusedError: it is missing or unsound, or does not answer all that the active one answers.
+            ModelRefusedError: the bundle is missing or unsound or, without `force`, would leave requests unanswered
+                that the active bundle answers.
         """
         async with self._lock:
             roles = self.roles
@@ -154,15 +161,15 @@ class ModelRegistry:
                 canary = roles.canary
                 if canary is not None and canary.engine.reference == reference:
                     canary = None
-                # What is active already does not become its own predecessor: a roll-back would lead nowhere.
+                # An engine that is active already does not become its own predecessor: a roll-back would do nothing.
                 previous = roles.previous if engine is roles.active else roles.active
                 await self._change(replace(roles, active=engine, previous=previous, canary=canary))
 
     async def roll_back(self) -> None:
-        """Let the previous bundle decide again; the two change places.
+        """Make the previous bundle active again; the active one becomes the previous one.
 
         Raises:
-            NoPreviousModelError: nothing was active before.
+            NoPreviousModelError: no other bundle was active before in this process.
         """
         async with self._lock:
             roles = self.roles
@@ -173,10 +180,10 @@ class ModelRegistry:
             await self._change(replace(roles, active=roles.previous, previous=roles.active))
 
     async def set_canary(self, reference: str, share: float) -> None:
-        """Let this bundle decide on a share of the requests.
+        """Let a bundle decide on a share of the requests, in [0, 1].
 
         Raises:
-            ModelRefusedError: as for `activate`.
+            ModelRefusedError: as in `activate` without `force`.
         """
         async with self._lock:
             engine = await self._engine(reference, as_shadow=False)
@@ -185,10 +192,10 @@ class ModelRegistry:
                 await self._change(replace(self.roles, canary=Share(engine, share)))
 
     async def set_shadow(self, reference: str, share: float) -> None:
-        """Let this bundle score a share of the requests too, and only report.
+        """Let a bundle score a share of the requests, in [0, 1], without deciding; its verdicts are only reported.
 
         Raises:
-            ModelRefusedError: it is missing or unsound.
+            ModelRefusedError: the bundle is missing or unsound.
         """
         async with self._lock:
             engine = await self._engine(reference, as_shadow=True)
@@ -196,17 +203,17 @@ class ModelRegistry:
                 await self._change(replace(self.roles, shadow=Share(engine, share)))
 
     async def end_canary(self) -> None:
-        """Let the active bundle decide on all requests."""
+        """Take the canary's role from its bundle, if there is one: the active bundle decides on all requests."""
         async with self._lock:
             await self._change(replace(self.roles, canary=None))
 
     async def end_shadow(self) -> None:
-        """Let no bundle score beside the one that decides."""
+        """Take the shadow's role from its bundle, if there is one."""
         async with self._lock:
             await self._change(replace(self.roles, shadow=None))
 
     async def close(self) -> None:
-        """Finish what was accepted, then stop all engines and their threads."""
+        """Finish the accepted requests, then stop all engines and their threads."""
         await self._shadows.close()
         async with self._lock:
             engines = self.roles.engines()
@@ -214,7 +221,7 @@ class ModelRegistry:
         self._source.close()
 
     async def _engine(self, reference: str, *, as_shadow: bool) -> Engine:
-        """A loaded engine: one that is there already with the very same content, or a new one."""
+        """An engine for this bundle: a loaded one if it has the same name and content, else a new one."""
         if not self._source.has_store:
             raise ModelRefusedError(
                 "there is no store to take a bundle from: set LIVENESS_MODELS_URL", file="LIVENESS_MODELS_URL"
@@ -231,7 +238,7 @@ class ModelRegistry:
 
     @contextmanager
     def _stopped_unless_used(self, engine: Engine) -> Iterator[None]:
-        """Around giving an engine a role: where that fails, a newly loaded one is stopped again."""
+        """Stop the engine when the context ends, unless it has a role then: giving it the role may have failed."""
         try:
             yield
         finally:
@@ -239,7 +246,7 @@ class ModelRegistry:
                 self._retire(engine)
 
     def _check_replaces(self, engine: Engine, *, force: bool) -> None:
-        """Refuse a bundle that would no longer answer what is answered today: a missing operating point, or clips."""
+        """Refuse a bundle without an operating point, or without support for clips, that the active bundle has."""
         active = self.roles.active
         if force or active is None:
             return
@@ -272,7 +279,7 @@ class ModelRegistry:
             self._retire(engine)
 
     def _retire(self, engine: Engine) -> None:
-        """Stop an engine once nobody uses it."""
+        """Stop an engine once no request uses it."""
         task = asyncio.create_task(engine.retire())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -280,7 +287,7 @@ class ModelRegistry:
 
 @contextmanager
 def _refused() -> Iterator[None]:
-    """Answer a bundle's fault with 409 where it was to get a role: what is loaded goes on."""
+    """Turn a bundle's fault into a refusal (409, not 503): only the change fails, the loaded bundles go on."""
     try:
         yield
     except ModelUnavailableError as error:

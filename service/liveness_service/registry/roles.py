@@ -1,4 +1,4 @@
-"""Who does what: the bundle that decides, the one for a share of the requests, the one that only looks on."""
+"""The roles of bundles: active decides, canary decides on a share of the requests, shadow scores without deciding."""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Roles:
 
     active: Engine | None = None
     previous: Engine | None = None
-    """What was active before; still loaded, so that going back takes no time."""
+    """The engine that was active before; it stays loaded, so that a roll-back takes no time."""
     canary: Share | None = None
     shadow: Share | None = None
 
     def by_role(self) -> list[tuple[str, Engine]]:
-        """The roles that are filled, the active one first, with their engines."""
+        """The roles that have an engine, with their engines, the active one first."""
         roles = [
             ("active", self.active),
             ("canary", None if self.canary is None else self.canary.engine),
@@ -42,7 +42,7 @@ class Roles:
         return {engine for _, engine in self.by_role()}
 
     def assignment(self) -> Assignment:
-        """The roles by the references of their bundles."""
+        """The same roles, with the names of bundles instead of engines."""
         canary, shadow = self.canary, self.shadow
         return Assignment(
             None if self.active is None else self.active.reference,
@@ -54,13 +54,21 @@ class Roles:
 
 
 def falls_into(share: float, request_id: str, purpose: str) -> bool:
-    """Whether a request belongs to a share: always the same for the same id, and independent between purposes."""
+    """Whether a request belongs to a share of the requests.
+
+    The answer for one id is always the same. Different purposes choose their requests independently of each other.
+
+    Args:
+        share: how large the share is, in [0, 1].
+        request_id: the request's id, which is hashed.
+        purpose: what the share is for: `canary` or `shadow`.
+    """
     digest = hashlib.sha256(f"{purpose}:{request_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def publish_roles(metrics: Metrics, roles: Roles) -> None:
-    """Report in the metrics which bundle has which role, the scores to expect of it, and how many crops wait."""
+    """Report in the metrics which bundle has which role, which scores to expect from it, and how many crops wait."""
     filled = roles.by_role()
     metrics.watch_queue(lambda: sum(engine.queue_depth for role, engine in filled if role != "shadow"))
     metrics.model_info.clear()

@@ -1,4 +1,4 @@
-"""A shadow scores what was already answered, and only reports."""
+"""Runs the shadow: a bundle that scores requests after they were answered, and only reports its verdicts."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,12 @@ from liveness_service.submission import Submission
 log = structlog.get_logger(__name__)
 
 _MOST_WAITING = 4
-"""Uploads held for the shadow at once, each in memory: more are skipped, and counted."""
+"""Most uploads that wait for the shadow in memory; further ones are skipped and counted."""
 
 
 class ShadowRunner:
-    """Lets an engine score answered requests, one after the other in a thread that nothing else uses: it may take a
-    core's time, and delays no answer.
+    """Lets an engine score answered requests, one after the other, in a thread that nothing else uses. It can keep one
+    core busy, but delays no answer.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -32,20 +32,20 @@ class ShadowRunner:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def offer(self, engine: Engine, submission: Submission, answered: Result) -> None:
-        """Score an answered submission later, unless too many wait."""
+        """Score an answered submission later, unless too many wait already."""
         if len(self._tasks) >= _MOST_WAITING:
             self._metrics.shadow_skipped.labels("busy").inc()
             return
         using = ExitStack()
         using.enter_context(engine.in_use())
-        # In an empty context: its stages do not belong to the request's, in traces and in logs.
+        # In an empty context, so that the shadow's stages and log lines do not become part of the request's.
         task = asyncio.create_task(self._run(engine, submission, answered), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _task: using.close())
 
     async def close(self) -> None:
-        """Drop what waits."""
+        """Drop the submissions that wait, and stop the thread."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -72,7 +72,7 @@ class ShadowRunner:
         )
 
     async def _scored(self, engine: Engine, submission: Submission) -> Result | None:
-        """What the shadow concludes; None where it cannot, which is counted."""
+        """The shadow's result; None where it cannot score, which the metrics count with the reason."""
         try:
             options = replace(submission.options, explain=False)
             return await engine.pipeline(submission.endpoint).score(submission.content, options)
@@ -80,7 +80,7 @@ class ShadowRunner:
             self._metrics.shadow_skipped.labels("clips_unsupported").inc()
         except InvalidParameterError:
             self._metrics.shadow_skipped.labels("no_operating_point").inc()
-        except Exception:  # of any kind: what happens to a shadow hurts no one
+        except Exception:  # of any kind: a failing shadow must not affect the service
             self._metrics.shadow_skipped.labels("failed").inc()
             log.exception("shadow_failed", model=engine.reference, request_id=submission.request_id)
         return None

@@ -1,4 +1,4 @@
-"""Where engines come from: bundles are fetched, verified, warmed up and started."""
+"""Makes engines: fetches, verifies and warms up bundles, and starts them."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,47 +18,48 @@ log = structlog.get_logger(__name__)
 
 
 class EngineSource(Protocol):
-    """What the registry takes engines from; `BundleSource` is the real one.
+    """Where the registry gets its engines; `BundleSource` is the implementation for production.
 
-    Every method but `start` blocks and is called in a thread; what goes wrong is a `ModelUnavailableError`.
+    `available`, `digest` and `load` block, so they are called in a thread; when they fail they raise
+    `ModelUnavailableError`.
     """
 
     @property
     def has_store(self) -> bool:
-        """Whether there is a store to choose bundles from."""
+        """Whether the settings name a store to choose bundles from."""
         ...
 
     def available(self) -> list[Available]:
-        """The bundles of the store; empty without one."""
+        """The bundles of the store; empty without a store."""
         ...
 
     def digest(self, reference: str) -> str:
-        """SHA-256 of the manifest of the bundle that this reference means now."""
+        """SHA-256 of the manifest that the store has now under this reference, hexadecimal."""
         ...
 
     def load(self, reference: str | None) -> Model:
-        """Fetch, verify and warm up a bundle; None means the one that the settings name."""
+        """Fetch, verify and warm up a bundle; None for the bundle of `LIVENESS_BUNDLE_PATH`, or the default one."""
         ...
 
     def start(self, reference: str | None, model: Model, *, as_shadow: bool) -> Engine:
-        """Put a model to work; an event loop must be running."""
+        """Start an engine with a loaded model; an event loop must be running."""
         ...
 
     def close(self) -> None:
-        """Stop the threads that the engines worked in."""
+        """Stop the threads of the engines."""
         ...
 
 
 class BundleSource:
-    """Engines of bundles in a store, or in the folder that the settings name."""
+    """Makes engines of the bundles in the store, or of the one in the folder that the settings name."""
 
     def __init__(self, settings: Settings, shadow_threads: Threads, on_batch: Callable[[int], None]) -> None:
-        """Load nothing yet.
+        """Prepare threads and store; nothing is loaded yet.
 
         Args:
             settings: where bundles are and how they run.
-            shadow_threads: for engines that only look on; the caller stops them.
-            on_batch: told the size of each batch that answers are made of.
+            shadow_threads: threads for shadows; the caller stops them.
+            on_batch: called with the size of each batch, except for those of shadows.
         """
         self._settings = settings
         self._store = BundleStore(settings.models_url, settings.models_cache) if settings.models_url else None
@@ -92,7 +93,7 @@ class BundleSource:
                     return load_model(self._settings.bundle_path or default_bundle_path(), self._settings)
                 store = self._stored(reference)
                 model = load_model(store.fetch(reference), self._settings)
-                # A folder may have changed since it was fetched.
+                # A local folder may have changed since `fetch` checked it.
                 store.check(reference, model.bundle.manifest)
                 return model
         except ModelUnavailableError as error:
@@ -111,7 +112,7 @@ class BundleSource:
 
     def _stored(self, reference: str) -> BundleStore:
         if self._store is None:
-            raise BundleError("LIVENESS_MODELS_URL", f"is not set: there is no store to take {reference} from")
+            raise BundleError("LIVENESS_MODELS_URL", f"is not set, so there is no store to take {reference} from")
         return self._store
 
 

@@ -1,4 +1,4 @@
-"""Where bundles come from: a folder of bundles, or an object store that fsspec reaches."""
+"""The store of bundles: a folder with one folder for each bundle, or an object store that fsspec can read."""
 
 import hashlib
 import re
@@ -19,33 +19,36 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """A bundle of the store, by its manifest alone."""
+    """A bundle of the store, as its manifest describes it; the other files are not read."""
 
     name: str
-    """Of its folder: what it is asked for by."""
+    """Name of the bundle's folder, by which it is asked for."""
     manifest: Manifest | None
+    """None where the manifest cannot be read; `fault` then says why."""
     fault: str | None
-    """Why it could not be used, as far as the manifest tells."""
+    """Why the bundle cannot be used, as far as the manifest tells; None where no fault is known."""
 
 
 class BundleStore:
-    """Bundles by name. A name may carry the beginning of the manifest's SHA-256, `name@0123abcd…`: then nothing else
-    is taken under that name, whoever can write to the store.
+    """Finds bundles by reference: the name of the bundle's folder.
+
+    The beginning of the manifest's SHA-256 may follow, as in `name@0123abcd…`. Then only that content is accepted, even
+    if somebody else can write to the store.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
-        """Nothing is read yet.
+        """Remember the store; nothing is read yet.
 
         Args:
             url: a folder, or an address that fsspec knows: `s3://bucket/prefix`, `oci://bucket@namespace/prefix`.
-            cache: folder for copies of what is not local.
+            cache: folder for copies of bundles that are not local.
         """
         self._url = url
         self._folder = None if "://" in url else Path(url)
         self._cache = cache
 
     def available(self) -> list[Available]:
-        """Every bundle there is, by name.
+        """All bundles of the store, sorted by name.
 
         Raises:
             BundleError: the store cannot be read.
@@ -53,10 +56,10 @@ class BundleStore:
         return [self._described(name) for name in sorted(self._names())]
 
     def fetch(self, reference: str) -> Path:
-        """A folder with this bundle; what is not local is copied, each file checked against the manifest.
+        """A local folder with this bundle. A remote one is copied, and each file is checked against the manifest.
 
         Raises:
-            BundleError: there is none, or it is not what its manifest or the reference says.
+            BundleError: the bundle is missing, or does not match its manifest or the digest in the reference.
         """
         name, digest = _split(reference)
         if self._folder is not None:
@@ -68,7 +71,7 @@ class BundleStore:
             manifest = self._copy_manifest(name, staging)
             _check_digest(reference, digest, manifest)
             target = self._cache / f"{name}@{manifest.manifest_sha256[:16]}"
-            if not target.is_dir():  # what is there is verified again when it is loaded
+            if not target.is_dir():  # a copy that exists is verified again when it is loaded
                 for file, expected in manifest.files.items():
                     self._copy(f"{name}/{file}", staging / file, expected)
                 staging.rename(target)
@@ -77,10 +80,10 @@ class BundleStore:
         return target
 
     def manifest(self, reference: str) -> Manifest:
-        """The manifest of this bundle alone.
+        """The manifest of this bundle; no other file is read.
 
         Raises:
-            BundleError: as `fetch`.
+            BundleError: as in `fetch`.
         """
         name, digest = _split(reference)
         if self._folder is not None:
@@ -94,14 +97,14 @@ class BundleStore:
     def _local_manifest(self, name: str) -> Manifest:
         path = Path(self._url) / name
         if not path.is_dir():
-            raise BundleError(name, f"there is no bundle of this name in {self._url}: `liveness models list` has them")
+            raise BundleError(name, f"there is no bundle of this name in {self._url}: see `liveness models list`")
         return read_manifest(path)
 
     def check(self, reference: str, manifest: Manifest) -> None:
-        """Refuse what was loaded by this reference if it is not what the reference pins: a folder may change meanwhile.
+        """Refuse a loaded bundle that does not match the digest in its reference: a folder may change after `fetch`.
 
         Raises:
-            BundleError: it is not.
+            BundleError: the bundle does not match.
         """
         _check_digest(reference, _split(reference)[1], manifest)
 
@@ -122,7 +125,7 @@ class BundleStore:
             try:
                 files.invalidate_cache()
                 entries = files.ls(root, detail=True)
-            except Exception as error:  # each kind of store has its own
+            except Exception as error:  # each kind of store raises types of its own
                 raise BundleError(self._url, f"cannot be listed: {error}; check LIVENESS_MODELS_URL") from error
             found = [str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] != "file"]
         return [name for name in found if _REFERENCE.fullmatch(name)]
@@ -151,7 +154,7 @@ class BundleStore:
                     writer.write(chunk)
         except FileNotFoundError as error:
             raise BundleError(source, f"missing in {self._url}: check the bundle's name") from error
-        except Exception as error:  # each kind of store has its own
+        except Exception as error:  # each kind of store raises types of its own
             raise BundleError(source, f"cannot be fetched from {self._url}: {error}") from error
         if expected is not None and digest.hexdigest() != expected:
             raise BundleError(source, f"SHA-256 in {self._url} is not the manifest's: copy the whole bundle again")
@@ -161,7 +164,8 @@ def _split(reference: str) -> tuple[str, str]:
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise BundleError(
-            reference[:100], "no name of a bundle: the name of its folder, perhaps with @ and its manifest's SHA-256"
+            reference[:100],
+            "not the name of a bundle: give the name of its folder; @ and its manifest's SHA-256 may follow",
         )
     return match[1], match[2] or ""
 
@@ -170,6 +174,6 @@ def _check_digest(reference: str, digest: str, manifest: Manifest) -> None:
     if not manifest.manifest_sha256.startswith(digest):
         raise BundleError(
             MANIFEST_FILE,
-            f"its SHA-256 begins with {manifest.manifest_sha256[: len(digest)]}, {reference!r} was asked for: "
-            "what lies in the store is not what was meant",
+            f"its SHA-256 begins with {manifest.manifest_sha256[: len(digest)]}, but {reference!r} was asked for: "
+            "the bundle in the store is not what was meant",
         )

@@ -1,1 +1,1 @@
-"""How an upload is scored: preparation, batching, and the rules that make a verdict of scores."""
+"""Scores uploads: prepares them, runs the model in batches, and makes verdicts of the scores."""

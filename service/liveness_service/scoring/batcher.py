@@ -1,8 +1,8 @@
-"""Micro-batching: crops of requests that run at the same time share a run of the encoder.
+"""Micro-batching: the crops of requests that come at the same time share a run of the encoder.
 
-There is no timer by default. While a batch runs, crops queue; the next batch takes what is there. A lone request is
-never made to wait, and the busier the service, the fuller its batches. Crops that are submitted together, a clip's,
-stay in one batch.
+By default there is no timer. While a batch runs, further crops queue, and the next batch takes them. So a single
+request never waits for others, and the busier the service, the fuller its batches. Crops that are submitted together,
+such as those of a clip, stay in one batch.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ log = structlog.get_logger(__name__)
 
 
 class CropScorer(Protocol):
-    """Runs a batch; `liveness_core.scoring.Scorer` is the real one."""
+    """Runs a batch; `liveness_core.scoring.Scorer` is the implementation for production."""
 
     def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
-        """Score crops as one batch, in order."""
+        """Score the crops as one batch; the scores are in the order of the crops."""
         ...
 
 
@@ -36,13 +36,13 @@ class Scored:
     """The scores of crops that were submitted together, and how long they took."""
 
     results: tuple[CropScore, ...]
-    """One score a crop, in order."""
+    """One score for each crop, in the order of the crops."""
     queue_s: float
-    """From the submission to the start of the batch."""
+    """Seconds from the submission to the start of the batch."""
     infer_s: float
-    """How long the batch ran."""
+    """Seconds that the batch ran."""
     batch_size: int
-    """Crops that ran together, those of other requests included."""
+    """How many crops ran together, with those of other requests."""
 
 
 @dataclass(slots=True)
@@ -65,20 +65,20 @@ class MicroBatcher:
         max_queue_delay_ms: float = 0.0,
         on_batch: Callable[[int], None] = lambda _size: None,
     ) -> None:
-        """Prepare; `start` begins.
+        """Prepare the batcher; it takes crops once `start` is called.
 
         Args:
             scorer: runs a batch; called in a thread that only the batcher uses.
-            max_batch_size: most crops in one run; more crops submitted together are run in pieces.
-            max_queue_delay_ms: how long a batch that is not full waits for more.
-            on_batch: told the size of each batch.
+            max_batch_size: most crops in one run; a larger submission is split into several runs.
+            max_queue_delay_ms: how long a batch that is not full waits for more crops.
+            on_batch: called with the size of each run.
         """
         self._scorer = scorer
         self._max_batch_size = max_batch_size
         self._max_delay_s = max_queue_delay_ms / 1000
         self._on_batch = on_batch
         self._queue: asyncio.Queue[_Item] = asyncio.Queue()
-        self._held: _Item | None = None  # taken from the queue, and too large for the batch of that time
+        self._held: _Item | None = None  # taken from the queue, but it did not fit into that batch: goes into the next
         self._waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._worker: asyncio.Task[None] | None = None
@@ -86,7 +86,7 @@ class MicroBatcher:
 
     @property
     def depth(self) -> int:
-        """How many crops wait."""
+        """How many crops wait for a batch."""
         return self._waiting
 
     def start(self) -> None:
@@ -94,7 +94,7 @@ class MicroBatcher:
         self._worker = asyncio.create_task(self._work(), name="micro-batcher")
 
     async def close(self) -> None:
-        """Finish what was accepted, then stop."""
+        """Score the crops that were accepted, then stop."""
         self._closed = True
         await self._queue.join()
         if self._worker is not None:
@@ -103,10 +103,10 @@ class MicroBatcher:
         self._thread.shutdown()
 
     async def submit(self, crops: Sequence[Picture], *, explain: bool = False) -> Scored:
-        """Score crops in one batch. A caller that is cancelled while it waits takes its crops out of the queue.
+        """Score crops in one batch. If the caller is cancelled while its crops wait, they are not scored.
 
         Raises:
-            ScoringFailedError: the batch failed; others are not affected.
+            ScoringFailedError: the batch failed; other batches are not affected.
             OverloadedError: the batcher is closing.
         """
         if self._closed or self._worker is None:
@@ -115,7 +115,7 @@ class MicroBatcher:
         item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future(), request_id)
         self._waiting += len(item.crops)
         self._queue.put_nowait(item)
-        with stage("score"):  # unlike its parts, it is seen in a trace even where no score comes of it
+        with stage("score"):  # this span is there even if scoring fails; `queue` and `infer` are recorded only after it
             queued_ns = time.time_ns()
             scored = await item.future
             started_ns = record("queue", queued_ns, scored.queue_s)
@@ -152,7 +152,7 @@ class MicroBatcher:
         return self._held is None and sum(len(item.crops) for item in batch) < self._max_batch_size
 
     def _add(self, batch: list[_Item], item: _Item) -> None:
-        """Put an item into the batch or, where it does not fit any more, aside for the next one."""
+        """Add an item to the batch or, if it does not fit any more, hold it for the next batch."""
         if sum(len(other.crops) for other in batch) + len(item.crops) <= self._max_batch_size:
             batch.append(item)
         else:
@@ -173,12 +173,12 @@ class MicroBatcher:
             took = time.perf_counter() - started
             if len(results) != len(crops):
                 raise RuntimeError(f"{len(crops)} crops got {len(results)} scores")
-        except Exception as error:  # of any kind: these callers must hear of it, and the worker must go on
+        except Exception as error:  # of any kind: the callers must get an error, and the worker must go on
             log.exception("batch_failed", size=len(crops), request_ids=[item.request_id for item in batch])
             for item in batch:
                 if not item.future.done():
                     failure = ScoringFailedError(
-                        "the model failed on this batch; nothing is concluded: try again, and see the service's log"
+                        "the model failed on this batch, so there is no verdict: try again, and see the service's log"
                     )
                     failure.__cause__ = error
                     item.future.set_exception(failure)

@@ -1,4 +1,4 @@
-"""Clips: T frames are chosen, checked to show one face, scored together, and judged by the temporal head."""
+"""Scores clips: chooses T frames, checks that they show one face, scores them together, and asks the temporal head."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,22 +40,26 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PreparedClip:
-    """A clip that was looked at."""
+    """A clip whose frames were chosen and looked at, before scoring."""
 
     refusals: tuple[str, ...]
-    """Why it is not scored; empty where it is."""
+    """Why the clip is not scored; empty if it is scored."""
     usable: tuple[UsableFrame, ...] = ()
     """The frames that can be scored, in the order of time."""
     frames: tuple[FrameResult, ...] = ()
-    """The T frames that stand for the clip, without their scores; empty where the clip is too short."""
+    """The T frames that represent the clip, without scores; empty if the clip is too short."""
     duration_s: float = 0.0
+    """Length of the clip in seconds."""
     fps: float = 0.0
+    """Mean number of frames a second."""
     width: int = 0
+    """Width of the upright frames in pixels; 0 if none was decoded."""
     height: int = 0
+    """Height of the upright frames in pixels; 0 if none was decoded."""
 
     @property
     def groups(self) -> list[list[Picture]]:
-        """The crops in one group, since the temporal head needs them all; none where the clip is refused."""
+        """All crops in one group, since the temporal head needs them together; no group if the clip is refused."""
         return [] if self.refusals or not self.usable else [[frame.crop for frame in self.usable]]
 
 
@@ -89,7 +93,7 @@ class ClipPipeline(Pipeline[PreparedClip, ClipResult]):
 
     def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> PreparedClip:
         head, _ = self._head()
-        # The looks inside are stages of their own: what is left for `decode` is decoding.
+        # Detection and alignment inside are stages of their own, so `decode` counts the decoding alone.
         with stage("decode") as span, opened_clip(content, self._limits, unwanted) as video:
             if video.frames < head.clip.frames or video.duration_s < self._min_seconds:
                 return PreparedClip((CLIP_TOO_SHORT,), duration_s=video.duration_s, fps=video.fps)
@@ -145,16 +149,16 @@ class ClipPipeline(Pipeline[PreparedClip, ClipResult]):
         )
 
     async def _clip_score(self, scored: Scored) -> float:
-        """The temporal head's score of the frames' embeddings."""
+        """Let the temporal head score the frames' embeddings."""
         _, scorer = self._head()
         embeddings_1TD = np.stack([result.embedding for result in scored.results])[None]
         try:
             with stage("temporal"):
                 return float((await self._in_thread(lambda: scorer.score_embeddings(embeddings_1TD)))[0])
-        except Exception as error:  # nothing may be concluded from a head that fails, for any reason
+        except Exception as error:  # of any kind: a head that fails must not lead to a verdict
             log.exception("temporal_head_failed")
             raise ScoringFailedError(
-                "the temporal head failed on this clip; nothing is concluded: try again, and see the service's log"
+                "the temporal head failed on this clip, so there is no verdict: try again, and see the service's log"
             ) from error
 
 
@@ -173,11 +177,12 @@ def _refusals(
     frames: Sequence[FrameResult],
     refused: Mapping[int, RefusedFrame],
 ) -> tuple[str, ...]:
-    """Why a clip is not scored, what to mend first; empty where it is."""
+    """Why a clip is not scored, the reason to fix first at the front; empty if the clip is scored."""
     if any(MULTIPLE_FACES in frame.reasons for frame in refused.values()):
         return (MULTIPLE_FACES,)
     if None in taken:
-        # Every reason of the missing frames once. Without a single good frame these reasons are all there is to say.
+        # The reasons of all missing frames, each once. If no frame is usable, these reasons alone say what to fix, and
+        # `too_few_frames` would add nothing.
         causes = tuple(dict.fromkeys(reason for frame in frames for reason in frame.reasons))
         return causes if not any(taken) and causes != (FRAME_UNREADABLE,) else (TOO_FEW_FRAMES, *causes)
     looks = [found.value.appearance for found in taken if found is not None]

@@ -1,8 +1,8 @@
-"""Whether all frames of a clip show one face: a cut or a swapped face must not borrow a live person's frames.
+"""Checks that all frames of a clip show the same face, so that no attack is mixed with frames of a live person.
 
-Frames that follow each other are compared by two signs, neither of which needs a network: where the face is, and what
-it looks like. The signs refuse clips, they identify nobody. benchmarks/face_changed.py says how many swaps they see and
-how many honest clips they refuse.
+Consecutive frames are compared in two ways that need no network: where the face is, and what it looks like. This is
+enough to refuse clips, but it identifies nobody. benchmarks/face_changed.py measures how many swapped faces are noticed
+and how many honest clips are refused.
 """
 
 import math
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from liveness_core.alignment import align, face_size
 from liveness_core.types import Box, DetectedFace, Picture
 
-_SIDE = 24  # of the small picture that is compared: features of a face, and no skin texture or screen pattern
+_SIDE = 24  # side of the small picture that is compared: shows the features of a face, but no skin or screen texture
 _MARGIN = 1.1
-_SHIFT = 2  # pixels of it by which two may be out of register
-_DETAIL = 6.0  # sigma of what is taken away as lighting
+_SHIFT = 2  # how many pixels of the small picture two faces may be shifted against each other
+_DETAIL = 6.0  # sigma of the blur whose result counts as lighting and is subtracted
 
-# A face may move between two frames, which are a second or more apart, but not so far or so near at once.
-_MAX_MOVE = 2.0  # sizes of the face
-_MAX_GROWTH = 2.0
+# Between two frames, which are a second or more apart, a face may move or come closer, but only so much.
+_MAX_MOVE = 2.0  # in sizes of the face
+_MAX_GROWTH = 2.0  # ratio of the sizes
 # Measured on consecutive frames of real clips against faces of two people (benchmarks/face_changed.py).
 _LEAST_LIKENESS = 0.6
 _MOST_TINT = 7.0
@@ -31,17 +31,18 @@ _DOUBTFUL_LIKENESS, _DOUBTFUL_TINT = 0.75, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What two frames are compared by."""
+    """Where a face is in a frame and what it looks like, for the comparison with another frame."""
 
     box: Box
+    """The face's box in pixels of the frame."""
     detail: NDArray[np.float32]
-    """Shape (24, 24): luma without its lighting, mean 0, variance 1."""
+    """Shape (24, 24): luma with the lighting removed, mean 0, variance 1."""
     tint: NDArray[np.float32]
-    """Shape (2,): mean chroma, red and blue, on a scale of 255."""
+    """Shape (2,): mean chroma, red and blue, 0 to 255."""
 
 
 def appearance(picture: Picture, face: DetectedFace) -> Appearance:
-    """Describe one face of a picture for the comparison."""
+    """Describe a face in a picture, for the comparison with another frame."""
     crop = align(picture, face, margin=_MARGIN, size=_SIDE).pixels
     colours = cv2.cvtColor(crop, cv2.COLOR_RGB2YCrCb).astype(np.float32)
     luma = colours[..., 0]
@@ -51,7 +52,7 @@ def appearance(picture: Picture, face: DetectedFace) -> Appearance:
 
 
 def is_same_face(before: Appearance, after: Appearance) -> bool:
-    """Whether two frames that follow each other seem to show one face."""
+    """Whether two consecutive frames seem to show the same face."""
     size = (face_size(before.box) + face_size(after.box)) / 2
     (x, y), (other_x, other_y) = before.box.centre, after.box.centre
     if math.hypot(x - other_x, y - other_y) > _MAX_MOVE * size:
@@ -67,7 +68,7 @@ def is_same_face(before: Appearance, after: Appearance) -> bool:
 
 
 def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """The best correlation of two details over small shifts, -1 to 1."""
+    """The best correlation of two `detail` arrays over small shifts, in [-1, 1]."""
     inside = one[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
     found = cv2.matchTemplate(other, np.ascontiguousarray(inside), cv2.TM_CCOEFF_NORMED)
     return float(found.max())

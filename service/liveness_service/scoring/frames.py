@@ -1,4 +1,4 @@
-"""The look at a clip's frames: a crop to be scored, or the reason why there is none."""
+"""Looks at the frames of a clip: each frame gives a crop to score, or the reasons why it has none."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,10 +21,12 @@ class UsableFrame:
     """A frame that can be scored."""
 
     face: DetectedFace
-    """The face in pixels of the upright frame."""
+    """The face, in pixels of the upright frame."""
     quality: Quality
     crop: Picture
+    """The aligned face that the model scores."""
     appearance: Appearance
+    """What the face looks like, for the comparison with the next frame."""
     time_s: float
     """Seconds from the first frame to this one."""
 
@@ -34,34 +36,36 @@ class RefusedFrame:
     """A frame that cannot be scored."""
 
     face: DetectedFace | None
+    """The largest face, in pixels of the upright frame; None if no face was found."""
     reasons: tuple[str, ...]
+    """Why the frame cannot be scored; never empty."""
 
 
 class FrameLook:
-    """Looks at the frames of one clip and follows its face from one to the next."""
+    """Looks at the frames of one clip and follows the face from frame to frame."""
 
     def __init__(self, model: Model, policy: FacePolicy, searched_whole: Iterable[int]) -> None:
-        """Begin a clip.
+        """Begin with a new clip.
 
         Args:
-            model: its detector finds the faces, its gates refuse them.
+            model: its detector finds the faces, and its quality gates refuse unusable ones.
             policy: which faces count.
-            searched_whole: positions of the frames in which a second face is looked for where there must be none;
-                in the others the face is first looked for where it was.
+            searched_whole: positions of the frames that are searched completely for a second face, if the policy allows
+                only one. In all other frames the face is first looked for where it was before.
         """
         self._model = model
         self._tracker = FaceTracker(model.detector)
         self._policy = policy
         self._searched_whole = set(searched_whole) if policy is FacePolicy.SINGLE else set()
         self.refused: dict[int, RefusedFrame] = {}
-        """The frames that cannot be scored, by position."""
+        """The frames that cannot be scored, by their position in the clip."""
         self.size = (0, 0)
-        """Width and height of the upright frames, pixels; zeros until one was seen."""
+        """Width and height of the upright frames in pixels; zeros before the first frame."""
         self.count = 0
         """How many frames were looked at."""
 
     def __call__(self, frame: VideoFrame) -> UsableFrame | None:
-        """Look at a frame; None where it cannot be scored, and `refused` then says why."""
+        """Look at a frame. Returns None if it cannot be scored; `refused` then says why."""
         self.size = (frame.width, frame.height)
         self.count += 1
         with stage("detect", frame=frame.position):

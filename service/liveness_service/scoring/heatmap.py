@@ -1,4 +1,4 @@
-"""The class activation map as a picture that a person can read."""
+"""Draws the class activation map as a picture that a person can read."""
 
 import cv2
 import numpy as np
@@ -12,14 +12,14 @@ _STRENGTH = 0.6
 
 
 def heatmap_png(crop: Picture, activation_hw: NDArray[np.float32]) -> bytes:
-    """Colour the crop that was scored: blue speaks for live, red for spoof, and more strongly where it says more.
+    """Colour the scored crop: blue areas speak for live, red ones for spoof; the stronger the colour, the more.
 
     Args:
         crop: shape (S, S, 3), RGB.
-        activation_hw: logit of live minus logit of spoof at every position of the last feature map.
+        activation_hw: shape (h, w): logit of live minus logit of spoof at every position of the last feature map.
 
     Returns:
-        A PNG of the crop's size.
+        A PNG of S by S pixels.
     """
     size = crop.shape[0]
     strongest = float(np.abs(activation_hw).max()) or 1.0

@@ -1,4 +1,4 @@
-"""The loaded model: a verified bundle and the detector that cuts its crops."""
+"""Loads a model: a verified bundle, and the face detector that finds the faces to cut its crops from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A bundle and a detector that work together; there is none before it was verified."""
+    """A verified bundle and its face detector."""
 
     bundle: Bundle
     detector: FaceDetector
@@ -34,10 +34,10 @@ def load_model(path: Path, settings: Settings) -> Model:
 
     Args:
         path: the bundle's folder.
-        settings: how to run it.
+        settings: precision, provider and detector.
 
     Raises:
-        ModelUnavailableError: it cannot be used; the error names the file at fault and the reason.
+        ModelUnavailableError: the bundle cannot be used; the error names the file at fault and the reason.
     """
     try:
         bundle = load_bundle(
@@ -80,11 +80,14 @@ def _detector(bundle: Bundle, settings: Settings) -> FaceDetector:
     name = settings.detector or trained_with.name
     if name != trained_with.name:
         log.warning(
-            "other_detector", detector=name, trained_with=trained_with.name, note="the bundle's figures do not hold"
+            "other_detector",
+            detector=name,
+            trained_with=trained_with.name,
+            note="the error rates in the bundle were not measured with this detector",
         )
     spec = trained_with if name == trained_with.name else DetectorSpec(name=name)
     if settings.detector_min_confidence is not None:
         spec = DetectorSpec(name=name, min_confidence=settings.detector_min_confidence)
-    # One thread: pictures are searched side by side.
+    # One thread for each picture: several pictures are searched side by side.
     runtime = RuntimeOptions(settings.provider, 1, settings.device_id)
     return create_detector(spec, model=settings.detector_model, runtime=runtime)

@@ -1,4 +1,4 @@
-"""Photos: every face that counts is measured, cut out and scored by itself."""
+"""Scores photos: every face that counts is measured, cut out and scored by itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,14 +20,14 @@ from liveness_service.submission import FacePolicy, ScoreOptions
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A face that counts."""
+    """A face that the answer shows, scored or not."""
 
     face: DetectedFace
     quality: Quality
     reasons: tuple[str, ...]
-    """Why it is not scored; empty where it is."""
+    """Why the quality gates refuse the face; empty if they pass it."""
     crop: Picture | None
-    """What is scored; None where the face is refused."""
+    """The aligned face that the model scores; None if the face, or the whole photo, is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,13 @@ class PreparedPhoto:
     width: int
     height: int
     refusal: str | None
-    """Why no face of the photo is scored."""
+    """Why no face of the photo is scored; None if the photo is not refused as a whole."""
     candidates: tuple[_Candidate, ...]
+    """The faces that the answer shows."""
 
     @property
     def groups(self) -> list[list[Picture]]:
-        """Each crop by itself: several faces of one photo need not share a batch."""
+        """Every crop in a group of its own: the faces of one photo need not share a batch."""
         return [[candidate.crop] for candidate in self.candidates if candidate.crop is not None]
 
 
@@ -59,7 +60,7 @@ class PhotoPipeline(Pipeline[PreparedPhoto, ImageResult]):
     def _operating_points(self) -> Mapping[str, OperatingPoint]:
         return self.manifest.operating_points
 
-    def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> PreparedPhoto:  # noqa: ARG002 (no step of it can be interrupted)
+    def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> PreparedPhoto:  # noqa: ARG002 (none of its steps can be interrupted)
         with stage("decode"):
             picture = decode_image(content, self._limits)
         with stage("detect") as span:

@@ -1,5 +1,5 @@
-"""The way of every upload: prepare it in a thread, score its crops in batches, conclude. Photos and clips differ in
-what they prepare and in what they conclude.
+"""The steps for every upload: prepare it in a thread, score its crops in batches, conclude. Photos and clips have their
+own way to prepare and to conclude.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Prepared(Protocol):
 
     @property
     def groups(self) -> Sequence[Sequence[Picture]]:
-        """Crops by group; the crops of one group are scored in one batch. Empty where nothing can be scored."""
+        """The crops in groups; the crops of a group are scored in one batch. Empty if nothing can be scored."""
         ...
 
 
@@ -38,6 +38,7 @@ class ChosenPoint:
 
     name: str
     threshold: float
+    """A score at or above this value, in [0, 1], is live."""
 
 
 _T = TypeVar("_T")
@@ -46,7 +47,7 @@ _R = TypeVar("_R", ImageResult, ClipResult)
 
 
 class Pipeline(ABC, Generic[_P, _R]):
-    """Scores uploads of one kind with one model. Its threads and its batcher bound what runs at once."""
+    """Scores uploads of one kind with one model. Its threads and its batcher limit how much runs at the same time."""
 
     def __init__(self, model: Model, batcher: MicroBatcher, threads: ThreadPoolExecutor) -> None:
         self._model = model
@@ -59,11 +60,11 @@ class Pipeline(ABC, Generic[_P, _R]):
 
     @abstractmethod
     def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> _P:
-        """Make crops of an encoded upload; runs in a thread, and may stop early once it is `unwanted`."""
+        """Make crops of an uploaded file. Runs in a thread, and may stop early once `unwanted` returns True."""
 
     @abstractmethod
     async def _conclude(self, prepared: _P, scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint) -> _R:
-        """Make an answer of the scores, which come group by group."""
+        """Make the result of the scores; `scored` has one entry for each of the prepared groups, in their order."""
 
     @property
     def manifest(self) -> Manifest:
@@ -71,10 +72,10 @@ class Pipeline(ABC, Generic[_P, _R]):
         return self._model.bundle.manifest
 
     def operating_point(self, name: str | None) -> ChosenPoint:
-        """The operating point of this name, or the default one for None.
+        """The operating point with this name; the bundle's default one for None.
 
         Raises:
-            ClipsUnsupportedError: clips were asked for and the bundle scores photos only.
+            ClipsUnsupportedError: this pipeline is for clips, and the bundle scores photos only.
             InvalidParameterError: the bundle has no operating point of this name.
         """
         points = self._operating_points()
@@ -87,7 +88,7 @@ class Pipeline(ABC, Generic[_P, _R]):
             ) from error
 
     async def score(self, content: bytes, options: ScoreOptions) -> _R:
-        """The answer for an encoded upload.
+        """Score an uploaded file.
 
         Raises:
             ServiceError: the content, a parameter or the model is at fault.
@@ -107,17 +108,17 @@ class Pipeline(ABC, Generic[_P, _R]):
         try:
             return await self._in_thread(lambda: self._prepare(content, options, unwanted.is_set))
         finally:
-            unwanted.set()  # a thread cannot be cancelled: it is told, and stops by itself
+            unwanted.set()  # a thread cannot be cancelled, so it is told to stop by itself
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        # The request's ids, its span and its stage times go along.
+        # The thread gets the request's ids, its span and its stage times.
         here = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._threads, here.run, work)
 
     async def _heatmap(self, crop: Picture, scored: Scored, index: int, options: ScoreOptions) -> bytes | None:
-        """The heat map of a scored crop, as PNG; None where it was not asked for."""
+        """The heat map of a scored crop as PNG; None if the request did not ask for it."""
         activation = scored.results[index].activation
-        # A batch is explained as a whole, so a crop may carry a map that its own request did not ask for.
+        # Activation maps are made for whole batches, so a crop may have one that its own request did not ask for.
         if not options.explain or activation is None:
             return None
         with stage("heatmap"):

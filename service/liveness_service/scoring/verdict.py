@@ -1,4 +1,4 @@
-"""The rules by which scores and refusals become a verdict. They fail closed: what is not scored is never live."""
+"""The rules that make a verdict of scores and refusals. They fail closed: a face that is not scored is never live."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from liveness_service.submission import FacePolicy
 
 
 def verdict_of_score(score: float, threshold: float) -> Verdict:
-    """Live at or above the threshold; a score that is not a number is below every threshold."""
+    """Live at or above the threshold, else spoof; NaN counts as below every threshold."""
     return Verdict.LIVE if score >= threshold else Verdict.SPOOF
 
 
 def refusal_of_count(count: int, policy: FacePolicy, max_faces: int) -> str | None:
-    """Why a picture with this many faces is not scored; None where it is."""
+    """Why a picture with this number of faces is not scored; None if it is scored."""
     if count == 0:
         return NO_FACE
     if policy is FacePolicy.SINGLE and count > 1:
@@ -23,15 +23,15 @@ def refusal_of_count(count: int, policy: FacePolicy, max_faces: int) -> str | No
 
 
 def combine(refusal: str | None, faces: Sequence[FaceResult]) -> tuple[Verdict, tuple[str, ...], float | None]:
-    """Verdict, reasons and score of a picture.
+    """Combine the faces of a picture to its verdict, reasons and score.
 
-    Undetermined where the picture was refused as a whole; else spoof if one face is; live if all faces are and there
-    is one; else undetermined. The score is the lowest, and none where the verdict is undetermined: whoever reads the
-    score alone must not take it for a pass.
+    The verdict is undetermined if the picture was refused as a whole; else spoof if at least one face is spoof; live if
+    there is a face and all faces are live; else undetermined. The score is the lowest of the faces' scores. It is None
+    if the verdict is undetermined, so that nobody who reads the score alone takes it for a pass.
 
     Args:
-        refusal: why no face was scored; None where they were.
-        faces: those that count.
+        refusal: why the picture was refused as a whole; None if it was not.
+        faces: the results of the faces that count.
     """
     if refusal is not None:
         return Verdict.UNDETERMINED, (refusal,), None
@@ -41,5 +41,5 @@ def combine(refusal: str | None, faces: Sequence[FaceResult]) -> tuple[Verdict, 
         return Verdict.SPOOF, (), lowest
     if verdicts == {Verdict.LIVE}:
         return Verdict.LIVE, (), lowest
-    # In the order of the faces, each reason once.
+    # The reasons in the order of the faces, each reason once.
     return Verdict.UNDETERMINED, tuple(dict.fromkeys(reason for face in faces for reason in face.reasons)), None

@@ -1,1 +1,1 @@
-"""The demo page."""
+"""The file of the demo page, `index.html`."""
