@@ -76,7 +76,7 @@ class ModelDetails(BaseModel):
 
 
 class Models(BaseModel):
-    """The loaded bundles; the first one decides, but for a canary's share."""
+    """The loaded bundles. The first one decides, except for a canary's share of the requests."""
 
     models: list[ModelDetails]
 

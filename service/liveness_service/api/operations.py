@@ -99,7 +99,7 @@ class Stored(BaseModel):
 
 
 class RolesOut(BaseModel):
-    """Who does what in this process."""
+    """The bundles by role in this process."""
 
     active: Loaded | None
     previous: Loaded | None = Field(description="What a roll-back goes to.")
@@ -119,7 +119,7 @@ class RolesOut(BaseModel):
 
 
 class ModelsOut(RolesOut):
-    """Who does what, and who else could."""
+    """The bundles by role, and those that could be given one."""
 
     available: list[Stored]
 
@@ -157,19 +157,19 @@ async def set_canary(wanted: WantedShare, service: Service) -> RolesOut:
 
 @router.delete("/canary", summary="All requests to the active bundle")
 async def end_canary(service: Service) -> RolesOut:
-    """End it; also where there is none."""
+    """End it. Without one, nothing changes."""
     return await _changed(service, "canary", service.registry.end_canary())
 
 
-@router.put("/shadow", summary="Let this bundle look on")
+@router.put("/shadow", summary="Let this bundle score too, and only report")
 async def set_shadow(wanted: WantedShare, service: Service) -> RolesOut:
     """Load, verify, warm up, then begin."""
     return await _changed(service, "shadow", service.registry.set_shadow(wanted.model, wanted.share))
 
 
-@router.delete("/shadow", summary="Nobody looks on")
+@router.delete("/shadow", summary="End the shadow")
 async def end_shadow(service: Service) -> RolesOut:
-    """End it; also where there is none."""
+    """End it. Without one, nothing changes."""
     return await _changed(service, "shadow", service.registry.end_shadow())
 
 

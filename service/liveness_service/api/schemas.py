@@ -200,7 +200,7 @@ class LivenessResponse(_Answer):
 
 
 class ClipOut(BaseModel):
-    """What the clip is, and how much of it was of use."""
+    """Measures of the clip, and how many of its frames could be scored."""
 
     frames_used: int = Field(description="Of the frames that were looked for, how many can be scored.")
     duration_s: float = Field(description="By the times of its frames; 0 where they have none.")
@@ -216,7 +216,7 @@ class ClipFrameOut(BaseModel):
     time_s: float = Field(description="When it is shown, after the first frame.")
     score: Unit | None = Field(description="As of a photo; null where the clip was not scored.")
     box: BoxOut | None
-    reasons: list[str] = Field(description="Why this frame and its neighbours are of no use; empty where it is.")
+    reasons: list[str] = Field(description="Why neither this frame nor its neighbours can be scored; empty where the frame can.")
 
     @classmethod
     def of(cls, result: FrameResult) -> Self:

@@ -19,9 +19,6 @@ from liveness_service.errors import (
     UnsupportedMediaError,
 )
 
-# Pillow's own limit, which would only warn, is off for the whole process: `_check_size` checks the service's limit.
-Image.MAX_IMAGE_PIXELS = None
-
 _STRIP = 256  # rows that are converted at once
 _ORIENTATION_TAG = 0x0112
 # EXIF orientation -> the rotation that turns the stored picture upright.

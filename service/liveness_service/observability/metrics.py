@@ -90,7 +90,7 @@ class Metrics:
         )
         self.ready = Gauge(
             "liveness_ready",
-            "1 while requests are answered: as /health/ready, but that nothing is tried for it.",
+            "1 while requests are answered, 0 otherwise: what /health/ready says, without trying the audit log anew.",
             registry=registry,
         )
         self.model_verdicts = Counter(
