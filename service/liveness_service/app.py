@@ -16,7 +16,6 @@ from liveness_service.api.problems import install_handlers
 from liveness_service.audit.log import AuditLog
 from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
-from liveness_service.observability.start import start_tracing
 from liveness_service.observability.tracing import Tracing
 from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
@@ -36,7 +35,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     """
     settings = settings or Settings()
     metrics = Metrics()
-    traces = tracing or start_tracing(settings)
+    traces = tracing or _tracing(settings)
     service = LivenessService(settings, metrics)
     gate = Gate.of(settings, metrics)
     audit = None if settings.audit_log_path is None else AuditLog(settings.audit_log_path, metrics)
@@ -81,3 +80,12 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.include_router(health.router)
     app.include_router(page.router)
     return app
+
+
+def _tracing(settings: Settings) -> Tracing:
+    """Start tracing as it is set; only where it is on are OpenTelemetry's SDK and its exporter imported."""
+    if not settings.tracing:
+        return Tracing()
+    from liveness_service.observability.span_export import exporting
+
+    return exporting(settings)

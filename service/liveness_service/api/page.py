@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse
 
 router = APIRouter(include_in_schema=False)
 
-_PAGE = (resources.files("liveness_service.web") / "index.html").read_text(encoding="utf-8")
+_PAGE = (resources.files("liveness_service") / "web" / "index.html").read_text(encoding="utf-8")
 # The page may use only its own script and style, and send requests only to this service.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; media-src blob:; "

@@ -216,7 +216,9 @@ class ClipFrameOut(BaseModel):
     time_s: float = Field(description="When it is shown, after the first frame.")
     score: Unit | None = Field(description="As of a photo; null where the clip was not scored.")
     box: BoxOut | None
-    reasons: list[str] = Field(description="Why neither this frame nor its neighbours can be scored; empty where the frame can.")
+    reasons: list[str] = Field(
+        description="Why neither this frame nor its neighbours can be scored; empty where the frame can."
+    )
 
     @classmethod
     def of(cls, result: FrameResult) -> Self:
