@@ -32,14 +32,14 @@ def corners(square):
 
 
 def brightest(pixels):
-    """Centroid of what is bright, in pixels where (0, 0) is the top-left corner of the top-left pixel."""
+    """Centroid of the bright pixels; (0, 0) is the top-left corner of the top-left pixel."""
     weight = pixels[..., 0].astype(float)
     ys, xs = np.mgrid[: weight.shape[0], : weight.shape[1]] + 0.5
     return (xs * weight).sum() / weight.sum(), (ys * weight).sum() / weight.sum()
 
 
 def turned(picture, angle_deg, centre):
-    """The picture turned clockwise on the screen about a point, and the function that maps points with it."""
+    """The picture turned clockwise on the screen around a point, and a function that turns points in the same way."""
     matrix = cv2.getRotationMatrix2D((centre[0] - 0.5, centre[1] - 0.5), -angle_deg, 1.0)
     height, width = picture.shape[:2]
     result = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -84,11 +84,11 @@ def test_crop_shrinks_and_shifts_no_more_than_it_must(x, y, face_width, angle, m
     spread = abs(math.cos(math.radians(angle))) + abs(math.sin(math.radians(angle)))
     wanted = margin * face_width
     assert square.side_px == pytest.approx(min(wanted, 300 / spread))
-    for place, asked, length in ((square.centre[0], x, 400), (square.centre[1], y, 300)):
+    for centre, asked, length in ((square.centre[0], x, 400), (square.centre[1], y, 300)):
         reach = square.side_px * spread / 2
-        moved = abs(place - asked)
+        moved = abs(centre - asked)
         # Where the centre moved, the crop touches the side that it came from.
-        assert moved < 1e-6 or min(abs(place - reach), abs(length - reach - place)) < 1e-6
+        assert moved < 1e-6 or min(abs(centre - reach), abs(length - reach - centre)) < 1e-6
 
 
 def test_face_in_the_middle_is_cut_at_the_margin_asked_for():
@@ -243,7 +243,7 @@ def test_tiny_pictures_are_cut(width, height):
 
 @pytest.mark.parametrize("face_px", [32, 300])
 def test_only_the_surroundings_of_the_face_are_resampled(face_px):
-    # A picture of three terabytes, all of it one pixel in memory: whatever copies it whole fails.
+    # A picture of three terabytes that takes one pixel of memory: code that copied it whole would fail.
     picture = np.broadcast_to(np.array([10, 20, 30], np.uint8), (1_000_000, 1_000_000, 3))
     crop = align(picture, face_at(900_000, 300_000, face_px, angle_deg=10), margin=2.0, size=64)
     assert (crop.pixels == [10, 20, 30]).all()

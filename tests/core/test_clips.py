@@ -61,10 +61,10 @@ class TestNeighbours:
         spec = ClipSpec(frames=frames)
         middles = spec.positions(total)
         seen = []
-        for place, (middle, nearby) in enumerate(zip(middles, spec.neighbours(total), strict=True)):
+        for part, (middle, nearby) in enumerate(zip(middles, spec.neighbours(total), strict=True)):
             assert middle not in nearby
             assert len(nearby) <= 6
-            assert all(place * total <= position * frames < (place + 1) * total for position in nearby)
+            assert all(part * total <= position * frames < (part + 1) * total for position in nearby)
             distances = [abs(position - middle) for position in nearby]
             assert distances == sorted(distances)
             seen += nearby
@@ -80,7 +80,7 @@ class TestNeighbours:
 
 
 class Recorded:
-    """A video of which some frames cannot be decoded, for the rule alone."""
+    """Stands for a video some of whose frames cannot be decoded; it notes which frames it was asked for."""
 
     def __init__(self, frames, broken=()):
         self.frames = frames
@@ -108,15 +108,15 @@ class TestSample:
     def test_the_nearest_neighbour_that_will_do_stands_in(self):
         useless = {15, 14, 16}
         taken = sample(Recorded(40), SPEC, lambda frame: None if frame.position in useless else frame.position)
-        assert [each.position for each in taken] == [5, 12, 25, 35]
+        assert [frame.position for frame in taken] == [5, 12, 25, 35]
 
     def test_so_it_does_for_a_frame_that_cannot_be_decoded(self):
         taken = sample(Recorded(40, broken=[25, 24]), SPEC, lambda frame: frame.position)
-        assert [each.position for each in taken] == [5, 15, 26, 35]
+        assert [frame.position for frame in taken] == [5, 15, 26, 35]
 
     def test_no_part_lends_a_frame_to_another(self):
         taken = sample(Recorded(40), SPEC, lambda frame: None if 10 <= frame.position < 20 else frame.position)
-        assert [each and each.position for each in taken] == [5, None, 25, 35]
+        assert [frame and frame.position for frame in taken] == [5, None, 25, 35]
 
     def test_a_clip_of_no_use_costs_a_bounded_number_of_looks(self):
         looks = []
@@ -135,4 +135,4 @@ class TestSample:
 
     def test_a_short_clip_gives_frames_more_than_once(self):
         taken = sample(Recorded(2), SPEC, lambda frame: frame.position)
-        assert [each.position for each in taken] == [0, 0, 1, 1]
+        assert [frame.position for frame in taken] == [0, 0, 1, 1]

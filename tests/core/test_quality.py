@@ -17,7 +17,7 @@ def boxed(x1, y1, x2, y2):
 
 
 def posed(yaw=0.0, pitch=0.0, roll=0.0, distance=12.0):
-    """Landmarks of a head that is nodded up, turned to the picture's right, then tilted clockwise, in that order.
+    """Landmarks of a head that is first nodded up, then turned to the picture's right, then tilted clockwise.
 
     Axes as on the screen: x right, y down, z away from the camera. The projection is a real camera's.
     """

@@ -25,7 +25,7 @@ QUARTERS[:32, :48] = (250, 10, 10)
 QUARTERS[:32, 48:] = (10, 250, 10)
 QUARTERS[32:, :48] = (10, 10, 250)
 
-# Container and encoder; together all that the endpoint names.
+# Container and encoder: together they cover all kinds that the endpoint names.
 KINDS = [
     ("mp4", "libx264"),
     ("mp4", "libx265"),
@@ -55,14 +55,14 @@ def frames_of(content, positions, **options):
 
 
 def numbers(frames):
-    """Which of the frames of `greys` each is."""
+    """The numbers that these frames have in the video made by `greys`."""
     return [round((float(frame.pixels.mean()) - 20) / 10) for frame in frames]
 
 
 def greys(kind, codec, *, noise=0, **options):
     """A video of 20 frames; frame k has level 20 + 10 k."""
     size = (144, 176) if codec == "h263" else (64, 96)
-    frames = np.array([np.full((*size, 3), 20 + 10 * place, np.uint8) for place in range(20)])
+    frames = np.array([np.full((*size, 3), 20 + 10 * number, np.uint8) for number in range(20)])
     frames += np.random.default_rng(0).integers(0, 2 * noise + 1, frames.shape, dtype=np.uint8)
     frames -= np.uint8(noise)
     return encode_video(frames, kind, codec, **options)
@@ -78,7 +78,7 @@ def encodable(kind, codec, **options):
 def assert_like(pixels, expected):
     assert pixels.shape == expected.shape
     assert pixels.dtype == np.uint8
-    # The middle of each quarter, away from edges that compression blurs.
+    # Compare the middles of the quarters, away from the edges, which compression blurs.
     height, width = expected.shape[:2]
     at = np.ix_([height // 4, 3 * height // 4], [width // 4, 3 * width // 4])
     assert np.abs(pixels[at].astype(int) - expected[at]).max() < 25
@@ -120,7 +120,7 @@ class TestWhichFrames:
         monkeypatch.setattr(
             VideoReader,
             "_wanted_of",
-            lambda self, frames, wanted: original(self, (came.append(each) or each for each in frames), wanted),
+            lambda self, frames, wanted: original(self, (came.append(frame) or frame for frame in frames), wanted),
         )
         assert numbers(frames_of(content, [19])) == [19]
         assert len(came) < 15
@@ -268,8 +268,8 @@ class TestDamage:
         random = np.random.default_rng(0)
         for _ in range(60):
             content = bytearray(whole)
-            for place in random.integers(0, len(content), 8):
-                content[place] = random.integers(256)
+            for position in random.integers(0, len(content), 8):
+                content[position] = random.integers(256)
             try:
                 frames_of(bytes(content[: random.integers(100, len(content) + 1)]), range(0, 20, 5))
             except VideoError:

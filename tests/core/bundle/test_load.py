@@ -39,7 +39,7 @@ def bundle(original, tmp_path):
 
 
 def resave(path, changes=None, **files):
-    """Write the bundle again with other content, hashes and digest right: as a faulty exporter would."""
+    """Write the bundle again with other content but correct hashes and digest, as a faulty exporter would."""
     manifest = Manifest.model_validate_json((path / "bundle.json").read_text())
     contents = {name: (path / name).read_bytes() for name in manifest.files}
     contents |= {name.replace("_", "."): content for name, content in files.items()}
@@ -98,10 +98,10 @@ def test_bundles_temperature_is_applied(bundle):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("place", [0, 0.5, 1])
-def test_one_flipped_bit_in_a_file_is_refused(bundle, name, place):
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_one_flipped_bit_in_a_file_is_refused(bundle, name, share):
     content = bytearray((bundle / name).read_bytes())
-    content[int(place * (len(content) - 1))] ^= 1
+    content[int(share * (len(content) - 1))] ^= 1
     (bundle / name).write_bytes(content)
     error = error_of(bundle)
     assert error.file == name
@@ -110,9 +110,9 @@ def test_one_flipped_bit_in_a_file_is_refused(bundle, name, place):
 
 def test_one_flipped_bit_anywhere_in_the_manifest_is_refused(bundle):
     content = (bundle / "bundle.json").read_bytes()
-    for place in range(0, len(content), 5):
+    for position in range(0, len(content), 5):
         flipped = bytearray(content)
-        flipped[place] ^= 1
+        flipped[position] ^= 1
         (bundle / "bundle.json").write_bytes(flipped)
         with pytest.raises(BundleError) as raised:
             read_manifest(bundle)

@@ -23,7 +23,7 @@ def with_head(tmp_path_factory):
 
 
 def paths_of(value, path=()):
-    """Where each field and each entry of a JSON document is."""
+    """The keys that lead to every field and every entry of a JSON document."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in entries:
         yield (*path, key)
@@ -123,7 +123,7 @@ def test_figures_that_json_cannot_hold_are_refused_before_they_are_written(manif
 
 
 def test_manifest_written_before_there_were_temporal_heads_still_loads(tmp_path):
-    """That of the default bundle's version 1, as it was released."""
+    """The manifest of version 1 of the default bundle, as it was released."""
     written = (Path(__file__).parent / "bundle_before_temporal_heads.json").read_text()
     assert "temporal" not in json.loads(written)
     (tmp_path / "bundle.json").write_text(written)
@@ -138,7 +138,7 @@ def test_nothing_taken_out_of_a_saved_manifest_goes_unnoticed(manifest, with_hea
         "clips": lambda: json.loads(with_head.model_dump_json()),
         "default": lambda: json.loads((default_bundle_path() / "bundle.json").read_text()),
     }[bundle]()
-    # A detector's own limit, left out, is filled in again before anything looks: it means the same.
+    # A detector's own limit is filled in where it is missing, so leaving it out changes nothing.
     assert whole["detector"] == {"name": "mtcnn", "min_confidence": 0.9}
     paths = [path for path in paths_of(whole) if path != ("detector", "min_confidence")]
     assert len(paths) > 80
@@ -153,7 +153,7 @@ def test_nothing_taken_out_of_a_saved_manifest_goes_unnoticed(manifest, with_hea
             parent.insert(path[-1], taken)
         else:
             parent[path[-1]] = taken
-    assert json.loads(before) == whole  # so that each time one thing was missing and no other
+    assert json.loads(before) == whole  # every round put back what it took out
 
 
 def test_nothing_put_into_a_saved_manifest_goes_unnoticed(manifest, tmp_path):
@@ -168,7 +168,7 @@ def test_nothing_put_into_a_saved_manifest_goes_unnoticed(manifest, tmp_path):
         assert "changed after export" in refused(old | {"temporal": None})
     whole = json.loads(manifest.model_dump_json())
     assert "changed after export" in refused(whole | {"metrics": whole["metrics"] | {"new": {"auc": 1.0}}})
-    # As software from before the field refuses a bundle that has it.
+    # Likewise software from before a field existed refuses a bundle that has it.
     assert "surprise" in refused(whole | {"surprise": None})
 
 

@@ -9,7 +9,7 @@ from support.tiny_bundle import make_tiny_bundle
 
 
 class FullDisk(dict):
-    """Files of which the second cannot be read when they are written, though they could when they were hashed."""
+    """Files that can all be read for hashing, but of which the second cannot be read again for writing."""
 
     reads = 0
 

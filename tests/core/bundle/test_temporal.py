@@ -1,4 +1,4 @@
-"""A bundle that scores clips as well: its temporal head is held to the same checks as the rest."""
+"""A bundle that also scores clips: its temporal head has to pass the same checks as the other networks."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def golden_of(path):
 
 
 def resave(path, files=None, **head):
-    """Write the bundle again with other content, hashes and digest right: as a faulty exporter would."""
+    """Write the bundle again with other content but correct hashes and digest, as a faulty exporter would."""
     manifest = Manifest.model_validate_json((path / "bundle.json").read_text())
     contents = {name: (path / name).read_bytes() for name in manifest.files} | (files or {})
     temporal = manifest.temporal.model_copy(update=head)

@@ -21,10 +21,10 @@ def overlap(first, second, of_smaller=False):
 @st.composite
 def candidate_boxes(draw):
     count = draw(st.integers(0, 12))
-    places = draw(arrays(np.float32, (count, 2), elements=st.integers(0, 60)))
+    corners = draw(arrays(np.float32, (count, 2), elements=st.integers(0, 60)))
     sides = draw(arrays(np.float32, (count, 2), elements=st.integers(1, 40)))
     confidence = draw(arrays(np.float32, (count, 1), elements=st.integers(1, 99)))
-    return np.concatenate([places, places + sides, confidence / 100], axis=1)
+    return np.concatenate([corners, corners + sides, confidence / 100], axis=1)
 
 
 @settings(deadline=None)

@@ -172,7 +172,7 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
-    """What the detector says of each weight file damaged. It is a copy of the package that is damaged, not ours."""
+    """What the detector says when a weight file is damaged. Only a copy of the package is damaged."""
     folder = tmp_path_factory.mktemp("damaged")
     shutil.copytree(Path(liveness_core.__file__).parent, folder / "liveness_core")
     command = [sys.executable, "-c", REFUSALS, *WEIGHTS]

@@ -34,7 +34,7 @@ def overlap(first, second):
 
 
 def same_face(first, second):
-    """They overlap, and no landmark is further off than a fifth of the distance of the eyes."""
+    """Whether the boxes overlap and no landmark is off by more than a fifth of the distance between the eyes."""
     first_52, second_52 = np.array(first.landmarks), np.array(second.landmarks)
     eyes = np.hypot(*(first_52[1] - first_52[0]))
     return overlap(first.box, second.box) > 0.75 and np.hypot(*(first_52 - second_52).T).max() < eyes / 5

@@ -12,7 +12,7 @@ from support.clips import person, two_people
 
 
 class Squares:
-    """A detector that takes white squares for faces, and notes what it was shown."""
+    """A detector that takes white squares for faces and notes which searches it was asked for."""
 
     name = "squares"
 
@@ -24,7 +24,7 @@ class Squares:
         self.searched.append((width, height, least_share))
         count, _, stats, _ = cv2.connectedComponentsWithStats((picture[..., 0] > 127).astype(np.uint8))
         faces = [face(x, y, side) for x, y, side, tall, _ in stats[1:count].tolist() if tall > 3]
-        return sorted(faces, key=lambda each: -each.box.area)
+        return sorted(faces, key=lambda found: -found.box.area)
 
 
 def face(x, y, side):
@@ -34,7 +34,7 @@ def face(x, y, side):
 
 
 def picture(*squares, size=(640, 480)):
-    """Squares (x, y, side) on black."""
+    """A black picture with white squares, each given as (x, y, side)."""
     drawn = np.zeros((size[1], size[0], 3), np.uint8)
     for x, y, side in squares:
         drawn[y : y + side, x : x + side] = 255
