@@ -48,6 +48,7 @@ async def models(server, *words, status=0):
     return done.stdout + done.stderr
 
 
+@pytest.mark.alone
 @pytest.mark.anyio
 async def test_no_request_fails_while_bundles_change(server):
     before = await send_at_rate(server.url, [HEAD], 5, 1)
