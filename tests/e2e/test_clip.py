@@ -172,6 +172,7 @@ def memory_mb(server: Server, field: str) -> float:
 
 
 @pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_clip_at_the_limits_raises_memory_by_less_than_300_mb(tmp_path):
     # One second over and over: 30 s of 4K at 60 frames a second, filled up to the most bytes that are taken.

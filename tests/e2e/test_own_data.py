@@ -96,6 +96,7 @@ def run_in_shell(line, folder):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_page_leads_from_pictures_to_a_served_bundle(place, monkeypatch):
     monkeypatch.chdir(place)
