@@ -1,9 +1,13 @@
 from pathlib import Path
 
 import pytest
+import structlog
 
 import liveness_core  # noqa: F401 (before any test loads ONNX Runtime, whose telemetry it switches off)
 from support.pictures import SHARED
+
+# Where a test sets up no logging, structlog writes tracebacks with Rich, which takes a second for each of them.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 
 @pytest.fixture(scope="session")

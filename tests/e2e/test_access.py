@@ -8,22 +8,19 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from liveness_service.cli import app
 from support.keys import bearer
 from support.pictures import astronaut, encoded
-from support.server import free_port, running_server
+from support.server import port_in_log, running_server
 from support.tiny_bundle import make_tiny_bundle
 
 COMMAND = Path(sys.executable).parent / "liveness"
 
 
-def run(*arguments, **settings):
-    environment = os.environ | {f"LIVENESS_{name.upper()}": value for name, value in settings.items()}
-    return subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=60)
-
-
 def make_key(folder, name, permissions):
-    made = run("keys", "new", name, "--permissions", permissions)
+    made = CliRunner().invoke(app, ["keys", "new", name, "--permissions", permissions])
     with (folder / "keys").open("a") as file:
         file.write(made.stdout)
     return next(line for line in made.stderr.splitlines() if line.startswith("lv_"))
@@ -59,7 +56,9 @@ def test_keys_that_the_command_made_open_a_service_that_others_can_reach(tmp_pat
 
 
 def test_without_keys_it_does_not_start_where_others_can_reach_it():
-    refused = run("serve", "--port", "0", host="0.0.0.0")
+    environment = os.environ | {"LIVENESS_HOST": "0.0.0.0"}
+    command = [COMMAND, "serve", "--port", "0"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2
     assert "liveness keys new" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -68,20 +67,19 @@ def test_without_keys_it_does_not_start_where_others_can_reach_it():
 def test_another_server_that_is_told_to_listen_to_all_serves_its_own_machine_only(tmp_path, bundle):
     """`uvicorn --factory` knows nothing of LIVENESS_HOST, which says 127.0.0.1 here."""
     own_address = _own_address()
-    port = free_port()
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "uvicorn", "--factory", "liveness_service.app:create_app"),
-                *("--host", "0.0.0.0", "--port", str(port)),
+                *("--host", "0.0.0.0", "--port", "0"),
             ],
             env=os.environ | {"LIVENESS_BUNDLE_PATH": bundle},
             stdout=log,
             stderr=log,
         )
     try:
-        transport = httpx.HTTPTransport(retries=20)  # until it listens
-        with httpx.Client(transport=transport, timeout=60) as client:
+        port = port_in_log(process, tmp_path / "log")
+        with httpx.Client(timeout=60) as client:
             assert client.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
             refused = client.get(f"http://{own_address}:{port}/v1/models")
         assert refused.status_code == 401

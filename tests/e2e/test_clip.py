@@ -108,6 +108,7 @@ def test_a_raw_body_gets_the_same_answer_as_a_form(server):
     assert ClipResponse.model_validate_json(raw.text).score == post(server, person_clip()).score
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("make", "status", "code"),
     [
@@ -139,6 +140,7 @@ def test_a_hostile_clip_gets_its_answer_within_two_seconds(server, make, status,
     assert took < 2
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "make",
     [lambda: hostile.forged_duration(0), lambda: hostile.forged_duration(36_000), hostile.forged_header_size],
@@ -153,6 +155,7 @@ def test_what_a_header_claims_alone_changes_nothing(server, make):
     assert answer.clip.duration_s == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.alone
 def test_pictures_that_claim_to_be_larger_than_the_header_says_are_not_decoded(server):
     content = hostile.forged_picture_size()
     before = memory_mb(server, "VmHWM")
@@ -168,6 +171,8 @@ def memory_mb(server: Server, field: str) -> float:
     return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) / 1024
 
 
+@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_clip_at_the_limits_raises_memory_by_less_than_300_mb(tmp_path):
     # One second over and over: 30 s of 4K at 60 frames a second, filled up to the most bytes that are taken.

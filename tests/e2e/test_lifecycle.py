@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import httpx
+import pytest
 
 from support.pictures import astronaut, encoded
 from support.server import running_server
@@ -16,6 +17,7 @@ from support.server import running_server
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.alone
 def test_what_was_accepted_is_answered_before_the_service_stops(tmp_path):
     with running_server(tmp_path, preparation_threads="1") as server:
         # Large, so that one thread is busy with eight of them for long enough to be stopped in the middle.

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.load import send_at_rate
 from support.pictures import astronaut, encoded
 from support.server import running_server
@@ -16,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PHOTO = encoded(astronaut(), quality=95)
 
 
+@pytest.mark.alone
 def test_every_answer_is_counted_by_its_status(tmp_path):
     with running_server(tmp_path, max_inflight="1") as server:
         # At once: one is in work, others are refused.

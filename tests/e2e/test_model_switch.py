@@ -1,13 +1,16 @@
 """Bundles change under load, in a real service over a real socket; `liveness models` does it, as an operator would."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import pytest
+from typer.testing import CliRunner
 
+from liveness_service.cli import app
 from support.load import send_at_rate
 from support.pictures import astronaut, encoded
 from support.server import running_server
@@ -40,14 +43,23 @@ def server(tmp_path_factory):
 
 
 async def models(server, *words, status=0):
-    """Run `liveness models` against the server."""
-    command = [Path(sys.executable).parent / "liveness", "models", *words, "--url", server.url]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == status, done.stderr
+    """Run `liveness models` against the server, in a thread of this process; what it printed."""
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["models", *words, "--url", server.url])
+    assert done.exit_code == status, done.output
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
 
 
+async def models_as_a_process(server, *words):
+    """Run `liveness models` against the server as an operator's shell does; what it printed."""
+    command = [Path(sys.executable).parent / "liveness", "models", *words, "--url", server.url]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.alone
 @pytest.mark.anyio
 async def test_no_request_fails_while_bundles_change(server):
     before = await send_at_rate(server.url, [HEAD], 5, 1)
@@ -55,7 +67,7 @@ async def test_no_request_fails_while_bundles_change(server):
     done = asyncio.Event()
     load = asyncio.create_task(send_at_rate(server.url, [HEAD], RATE, 200, stop=done))
     await asyncio.sleep(1)
-    assert "active: tiny 2" in await models(server, "activate", "two")
+    assert "active: tiny 2" in await models_as_a_process(server, "activate", "two")
     assert "active: tiny 1" in await models(server, "rollback")
     assert "shadow: tiny 2" in await models(server, "shadow", "two", "--share", "0.2")
     assert "golden.npz" in await models(server, "activate", "broken", status=1)
@@ -84,22 +96,19 @@ async def test_no_request_fails_while_bundles_change(server):
 
 
 def test_verify_says_what_is_wrong(server):
-    command = [Path(sys.executable).parent / "liveness", "models", "verify"]
     store = Path(server.log_file).parent / "store"
-
-    def verify(path):
-        return subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=120)
-
-    good, bad = verify(store / "one"), verify(store / "broken")
-    assert good.returncode == 0
+    good, bad = (CliRunner().invoke(app, ["models", "verify", str(store / name)]) for name in ("one", "broken"))
+    assert good.exit_code == 0
     assert "tiny 1 (fp32), sha256 " in good.stdout
-    assert bad.returncode == 1
+    assert bad.exit_code == 1
     assert "golden.npz: SHA-256" in bad.stderr
 
 
 def test_without_a_service_the_command_says_what_to_check():
-    command = [Path(sys.executable).parent / "liveness", "models", "list", "--url", "http://127.0.0.1:9"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and not listening: nobody else gets the port, and connections are refused
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        done = CliRunner().invoke(app, ["models", "list", "--url", url])
+    assert done.exit_code == 2
     assert "check --url" in done.stderr
     assert "Traceback" not in done.stderr

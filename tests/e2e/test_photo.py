@@ -104,6 +104,7 @@ def test_requests_at_the_same_time_each_get_their_own_answer(server):
     assert len({answer.request_id for answer in answers}) == len(contents)
 
 
+@pytest.mark.alone
 def test_a_50_megapixel_photo_is_scored_and_the_server_answers_meanwhile(server):
     import numpy as np
 

@@ -48,6 +48,7 @@ async def balancer(ready):
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.alone
 @pytest.mark.anyio
 async def test_no_request_fails_while_another_model_takes_over(tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"

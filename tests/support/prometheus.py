@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from support.server import port_in_log
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker" / "prometheus"
 
@@ -71,15 +72,17 @@ def running_prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
     """Start one that scrapes `target`, HOST:PORT, every second, and stop it in the end."""
     program = command("prometheus")
     config = config_for(folder, target)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
     log_file = folder / "prometheus.log"
-    arguments = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
+    arguments = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--web.listen-address=127.0.0.1:0",
+    ]
     with log_file.open("wb") as log:
         process = subprocess.Popen([program, *arguments], stdout=log, stderr=log)
     try:
-        with httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+        port = port_in_log(process, log_file, line='msg="Listening on" address=')
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             _wait_until_ready(client, process, log_file)
             yield Prometheus(client)
     finally:

@@ -42,21 +42,33 @@ def running_redis(folder: Path) -> Iterator[Redis]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("there is no redis-server on this machine (apt-get install redis-server)")
-    port = free_port()
-    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    port, process = _started(program, folder)
     try:
-        _wait_until_it_listens(port)
         yield Redis(f"redis://127.0.0.1:{port}", process)
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_it_listens(port: int) -> None:
+def _started(program: str, folder: Path) -> tuple[int, subprocess.Popen[bytes]]:
+    """Redis takes no port 0: start it on a free one, and on another where somebody else was faster."""
+    for _ in range(5):
+        port = free_port()
+        command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        if _listens(process, port):
+            return port, process
+        process.kill()
+        process.wait()
+    raise AssertionError("redis-server did not start")
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
     for _ in range(200):
+        if process.poll() is not None:
+            return False
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+                return True
         time.sleep(0.05)
-    raise AssertionError("redis-server did not start")
+    return False

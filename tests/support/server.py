@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -48,39 +49,49 @@ def running_server(folder: Path, **settings: str) -> Iterator[Server]:
         folder: for its log; also its working directory, so that nothing depends on the checkout.
         settings: LIVENESS_ variables without the prefix, in lower case.
     """
-    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIVENESS_")}
-    environment |= {"LIVENESS_LOG_FORMAT": "json", "PORT": str(port)}
+    environment |= {"LIVENESS_LOG_FORMAT": "json", "PORT": "0"}
     environment |= {f"LIVENESS_{name.upper()}": value for name, value in settings.items()}
     log_file = folder / "service.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen([_COMMAND, "serve"], cwd=folder, env=environment, stdout=log, stderr=log)
-    server = Server(f"http://127.0.0.1:{port}", process, log_file)
     try:
-        _wait_until_live(server)
+        server = Server(f"http://127.0.0.1:{port_in_log(process, log_file)}", process, log_file)
+        with server.client() as client:
+            client.get("/health/live").raise_for_status()
         yield server
     finally:
         process.kill()
         process.wait()
 
 
+def port_in_log(
+    process: subprocess.Popen[bytes], log_file: Path, line: str = "Uvicorn running on http://", timeout_s: float = 60
+) -> int:
+    """Wait until a server that was told to listen on port 0 logs the port that it got.
+
+    Args:
+        process: the server; when it ends before it tells a port, AssertionError shows its log.
+        log_file: where it logs.
+        line: what stands before ADDRESS:PORT in its log.
+        timeout_s: longest wait.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        if found := re.search(re.escape(line) + r"[\d.]+:(\d+)", log_file.read_text()):
+            return int(found[1])
+        if ended:
+            break
+        time.sleep(0.05)
+    raise AssertionError(f"the server did not start:\n{log_file.read_text()}")
+
+
 def free_port() -> int:
-    """One that nobody listens on now."""
+    """A port that nobody listens on now, for servers that cannot choose one themselves.
+
+    Another process may take it before it is used; whoever calls this tries again with another one.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait_until_live(server: Server, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    with server.client() as client:
-        while time.monotonic() < deadline:
-            if server.process.poll() is not None:
-                break
-            try:
-                client.get("/health/live").raise_for_status()
-            except httpx.TransportError:
-                time.sleep(0.1)
-            else:
-                return
-    raise AssertionError(f"the service did not start:\n{server.log_file.read_text()}")

@@ -161,6 +161,7 @@ async def test_requests_that_overlap_are_each_recorded_once_while_the_log_is_rot
     assert {line["request_id"] for line in lines} == idents
 
 
+@pytest.mark.alone
 @pytest.mark.anyio
 async def test_a_disk_that_does_not_answer_holds_up_nobody_else(running, live_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(audit_log, "_TIMEOUT_S", 1.0)

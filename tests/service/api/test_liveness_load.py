@@ -50,6 +50,7 @@ async def test_overload_is_refused_before_the_body_is_read_and_the_probes_still_
         assert answer_of(await client.post(URL, content=PHOTO))["verdict"] == "live"
 
 
+@pytest.mark.alone
 @pytest.mark.anyio
 async def test_a_large_picture_does_not_hold_up_the_probes(running, live_bundle):
     large = encoded(np.tile(astronaut(), (8, 8, 1)), "JPEG")
