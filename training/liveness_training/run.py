@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
-from liveness_training import checkpoint
 from liveness_training.config import TrainConfig
 from liveness_training.data.batches import (
     BalancedBatches,
@@ -28,15 +27,16 @@ from liveness_training.data.clips import clips_of
 from liveness_training.data.crops import CropSet
 from liveness_training.data.simulation import SIMULATIONS
 from liveness_training.data.teacher import Teacher
-from liveness_training.distributed import World, joined, with_global_batch_norms
 from liveness_training.environment import git_commit, libraries, machine
 from liveness_training.evaluation.report import Report, run_report
 from liveness_training.evaluation.scores import write_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
-from liveness_training.loop import Trainer
+from liveness_training.loop import checkpoint
+from liveness_training.loop.distributed import World, joined, with_global_batch_norms
+from liveness_training.loop.progress import IMAGES, Progress
+from liveness_training.loop.trainer import Trainer
 from liveness_training.models.init import load_initial_weights
 from liveness_training.models.network import channels_last, create_encoder
-from liveness_training.progress import IMAGES, Progress
 from liveness_training.protocols import Protocol
 from liveness_training.run_folder import (
     CHECKPOINTS,

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from liveness_training.config import TrainConfig
-from liveness_training.loop import Trainer
-from liveness_training.progress import Progress
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import Batch, LivenessTask, distillation_energy
 from support.small_networks import SmallEncoder, random_batch
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from liveness_training.config import TrainConfig
-from liveness_training.loop import Trainer
-from liveness_training.progress import Progress
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import LivenessTask
 from support import shared_batch, training_run
 from support.small_networks import SmallEncoder, random_batch
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[2]
 
 
 # Dropout is drawn by each process for its part, so it is off where they are compared with one process.

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from liveness_training.config import TrainConfig
-from liveness_training.loop import Trainer, WeightAverage, learning_rate_factor, usable_precision
-from liveness_training.progress import Progress
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer, WeightAverage, learning_rate_factor, usable_precision
 from liveness_training.tasks.method import Batch
 
 

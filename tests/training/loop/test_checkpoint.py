@@ -1,6 +1,6 @@
 import torch
 
-from liveness_training import checkpoint
+from liveness_training.loop import checkpoint
 
 
 def test_latest_state_comes_back_as_it_was(tmp_path):

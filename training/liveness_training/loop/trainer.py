@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from liveness_training import checkpoint
 from liveness_training.config import Precision, TrainConfig
-from liveness_training.distributed import World
-from liveness_training.progress import Progress
+from liveness_training.loop import checkpoint
+from liveness_training.loop.distributed import World
+from liveness_training.loop.progress import Progress
 from liveness_training.tasks.method import Batch, LivenessTask
 
 log = logging.getLogger(__name__)

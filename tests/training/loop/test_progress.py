@@ -4,7 +4,7 @@ import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
-from liveness_training.progress import Progress
+from liveness_training.loop.progress import Progress
 
 
 def sums(loss=6.0, correct=3.0, count=4.0):

@@ -3,8 +3,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from liveness_training.distributed import GlobalBatchNorm2d, World, joined, with_global_batch_norms
 from liveness_training.errors import TrainingError
+from liveness_training.loop.distributed import GlobalBatchNorm2d, World, joined, with_global_batch_norms
 from support.small_networks import SmallEncoder
 
 
