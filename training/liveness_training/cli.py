@@ -279,7 +279,7 @@ def export(
 ) -> None:
     """Make a run into a bundle that the service loads."""
     from liveness_training.evaluation.report import as_table
-    from liveness_training.export import export_bundle
+    from liveness_training.export.bundle import export_bundle
     from liveness_training.run_folder import RunFolder
 
     with _explained():

@@ -3,7 +3,7 @@
 import pytest
 
 from liveness_core.bundle import Provenance
-from liveness_training.model_card import model_card
+from liveness_training.export.model_card import model_card
 from support.tiny_bundle import make_tiny_bundle
 
 FIGURES = {

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from liveness_core.runtime import OrtSession
+from liveness_training.export.networks import ExportError, to_fp16, to_int8, to_onnx
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
 from liveness_training.models.resnet import ResNetEncoder, _BasicBlock, _Bottleneck
 from liveness_training.models.temporal import TemporalHead
-from liveness_training.onnx_export import ExportError, to_fp16, to_int8, to_onnx
 
 # B clips, T=8 frames, D embedding
 

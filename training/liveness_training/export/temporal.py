@@ -16,7 +16,7 @@ from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
 from liveness_training.evaluation.calibration import fit_temperature, operating_points, reference_scores
 from liveness_training.evaluation.metrics import Scored
-from liveness_training.onnx_export import CHECKED_ROWS, network_file, to_onnx
+from liveness_training.export.networks import CHECKED_ROWS, network_file, to_onnx
 from liveness_training.protocols import Protocol
 from liveness_training.run_folder import RunFolder
 

@@ -16,8 +16,8 @@ from liveness_core.scoring import live_probability
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
-from liveness_training.export import export_bundle
-from liveness_training.onnx_export import ExportError
+from liveness_training.export.bundle import export_bundle
+from liveness_training.export.networks import ExportError
 from liveness_training.run import train
 from liveness_training.run_folder import RunError, RunFolder
 
@@ -250,7 +250,7 @@ def test_head_without_an_honest_threshold_is_left_out_and_said_to_be(crops, runs
 
 @pytest.mark.parametrize("field", ["steps", "seed", "preprocessing"])
 def test_run_of_another_recipe_is_not_taken_for_a_held_out_figure(runs, field):
-    from liveness_training.export import _held_out
+    from liveness_training.export.bundle import _held_out
 
     run, other = runs
     if field == "preprocessing":
@@ -263,7 +263,7 @@ def test_run_of_another_recipe_is_not_taken_for_a_held_out_figure(runs, field):
 
 def test_photos_of_a_frozen_run_have_the_held_out_figures_of_the_run_it_started_from(runs):
     """It changed nothing of what scores them; clips it scores by a head that the held-out run does not have."""
-    from liveness_training.export import _held_out
+    from liveness_training.export.bundle import _held_out
 
     run, other = runs
     head = replace(run, config=run.config.model_copy(update={"frozen": True, "steps": 99}), init_run=run.summary())
@@ -275,7 +275,7 @@ def test_photos_of_a_frozen_run_have_the_held_out_figures_of_the_run_it_started_
 
 def test_a_shorter_run_may_stand_for_a_longer_one_and_the_figures_say_so(runs):
     run, other = runs
-    from liveness_training.export import _held_out
+    from liveness_training.export.bundle import _held_out
 
     longer = replace(run, config=run.config.model_copy(update={"steps": run.config.steps + 1}))
     assert _held_out(longer, [other], clips=True)["held_out/hall"]["steps"] == other.config.steps
@@ -283,7 +283,7 @@ def test_a_shorter_run_may_stand_for_a_longer_one_and_the_figures_say_so(runs):
 
 
 def test_how_training_was_carried_out_is_no_part_of_the_recipe(runs):
-    from liveness_training.export import _held_out
+    from liveness_training.export.bundle import _held_out
 
     run, other = runs
     elsewhere = replace(other, config=other.config.model_copy(update={"device": "cuda", "workers": 8}))

@@ -7,8 +7,8 @@ from liveness_core.clips import ClipSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.runtime import OrtSession
 from liveness_core.scoring import ClipScorer, Scorer
-from liveness_training.golden import golden_cases, golden_clips
-from liveness_training.onnx_export import ExportError
+from liveness_training.export.golden import golden_cases, golden_clips
+from liveness_training.export.networks import ExportError
 from support.tiny_bundle import FRAMES, classifier_bytes, encoder_bytes, temporal_bytes
 
 

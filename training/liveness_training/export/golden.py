@@ -16,7 +16,7 @@ from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.scoring import ClipScorer, Scorer
 from liveness_core.types import Picture
-from liveness_training.onnx_export import ExportError
+from liveness_training.export.networks import ExportError
 
 # K candidates, S crop size, J clips, T frames of a clip
 

@@ -33,13 +33,21 @@ from liveness_training.environment import libraries
 from liveness_training.evaluation.calibration import DEFAULT_POINT, fit_temperature, operating_points, reference_scores
 from liveness_training.evaluation.metrics import auc
 from liveness_training.evaluation.report import Report, run_report, scored_rows
-from liveness_training.golden import golden_cases
-from liveness_training.model_card import model_card
+from liveness_training.export.golden import golden_cases
+from liveness_training.export.model_card import model_card
+from liveness_training.export.networks import (
+    CHECKED_ROWS,
+    TOLERANCE,
+    ExportError,
+    network_file,
+    to_fp16,
+    to_int8,
+    to_onnx,
+)
+from liveness_training.export.temporal import TEMPORAL, ExportedHead, export_head
 from liveness_training.models.network import EncoderName, ImageNetwork
-from liveness_training.onnx_export import CHECKED_ROWS, TOLERANCE, ExportError, network_file, to_fp16, to_int8, to_onnx
 from liveness_training.protocols import Protocol
 from liveness_training.run_folder import RunFolder
-from liveness_training.temporal_export import TEMPORAL, ExportedHead, export_head
 
 _BATCH = 32
 _CALIBRATION_BATCHES = 12
