@@ -197,7 +197,7 @@ def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, worker
 @app.command()
 def report(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
     """Write a run's report.html: curves, histograms, thresholds, features and activation maps on one page."""
-    from liveness_training.evaluation.html_report import report_run
+    from liveness_training.report.page import report_run
     from liveness_training.run_folder import RunFolder
 
     with _explained():

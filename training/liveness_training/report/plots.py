@@ -15,8 +15,8 @@ from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
 from liveness_core.types import Picture
-from liveness_training.evaluation.features import FeatureSample
 from liveness_training.evaluation.metrics import Scored
+from liveness_training.report.features import FeatureSample
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from liveness_training.evaluation.gradcam import grad_cam
-from liveness_training.evaluation.html_report import report_run
 from liveness_training.models.network import ImageNetwork
+from liveness_training.report.gradcam import grad_cam
+from liveness_training.report.page import report_run
 from liveness_training.run_folder import RunFolder
 from support.small_networks import SmallEncoder
 from support.training_run import recordings, run

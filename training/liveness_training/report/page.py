@@ -10,9 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
-from liveness_training.evaluation import plots
-from liveness_training.evaluation.features import sample_features
-from liveness_training.evaluation.gradcam import panels
 from liveness_training.evaluation.levels import LEVELS, scored
 from liveness_training.evaluation.metrics import (
     Scored,
@@ -25,6 +22,9 @@ from liveness_training.evaluation.metrics import (
     threshold_at_apcer,
 )
 from liveness_training.evaluation.scores import ScoreRow, read_scores
+from liveness_training.report import plots
+from liveness_training.report.features import sample_features
+from liveness_training.report.gradcam import panels
 from liveness_training.run_folder import LOG, SCORES, SETTINGS, RunFolder
 
 REPORT = "report.html"
@@ -49,7 +49,7 @@ def report_run(run: RunFolder, crops: CropSet) -> Path:
     protocol, network = run.protocol(crops), run.network()
     features = sample_features(network, crops, protocol, run.preprocess)
     environment = Environment(
-        loader=PackageLoader("liveness_training.evaluation"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("liveness_training.report"), autoescape=True, undefined=StrictUndefined
     )
     page = environment.get_template("report.html.j2").render(
         name=run.path.name,
