@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from liveness_training.data.crops import CropSet
+from liveness_training.evaluation.figures import scored_rows
 from liveness_training.evaluation.metrics import auc, eer
-from liveness_training.evaluation.report import scored_rows
 from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
 from liveness_training.run_folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder

@@ -17,7 +17,7 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError
 from liveness_training.environment import git_commit
-from liveness_training.evaluation.scores import read_scores
+from liveness_training.evaluation.score_file import read_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
 from liveness_training.loop.progress import Progress
 from liveness_training.run_folder import RunError, RunFolder

@@ -10,7 +10,7 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.clips import clips_of
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError
-from liveness_training.evaluation.report import Report
+from liveness_training.evaluation.figures import Report
 
 _log = logging.getLogger(__name__)
 

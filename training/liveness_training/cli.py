@@ -158,7 +158,7 @@ def train(
     """
     from liveness_training import run as runs
     from liveness_training.config import load_config
-    from liveness_training.evaluation.report import as_table
+    from liveness_training.evaluation.figures import as_table
 
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
     overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
@@ -185,7 +185,7 @@ def train(
 def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
     """Compute a run's figures again, as its training did in the end."""
     from liveness_training import run as runs
-    from liveness_training.evaluation.report import as_table
+    from liveness_training.evaluation.figures import as_table
     from liveness_training.run_folder import RunFolder
 
     with _explained():
@@ -226,7 +226,7 @@ def ablate(
     from liveness_training import run as trained
     from liveness_training.config import TrainConfig, load_config
     from liveness_training.data.crops import CropSet
-    from liveness_training.evaluation.report import Report
+    from liveness_training.evaluation.figures import Report
 
     if table not in ablation.TABLES:
         raise typer.BadParameter("3 or 4", param_hint="--table")
@@ -278,7 +278,7 @@ def export(
     workers: Workers = 2,
 ) -> None:
     """Make a run into a bundle that the service loads."""
-    from liveness_training.evaluation.report import as_table
+    from liveness_training.evaluation.figures import as_table
     from liveness_training.export.bundle import export_bundle
     from liveness_training.run_folder import RunFolder
 

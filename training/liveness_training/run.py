@@ -28,8 +28,8 @@ from liveness_training.data.crops import CropSet
 from liveness_training.data.simulation import SIMULATIONS
 from liveness_training.data.teacher import Teacher
 from liveness_training.environment import git_commit, libraries, machine
-from liveness_training.evaluation.report import Report, run_report
-from liveness_training.evaluation.scores import write_scores
+from liveness_training.evaluation.figures import Report, run_report
+from liveness_training.evaluation.score_file import write_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
 from liveness_training.loop import checkpoint
 from liveness_training.loop.distributed import World, joined, with_global_batch_norms

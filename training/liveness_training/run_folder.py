@@ -17,7 +17,7 @@ from liveness_training.data.clips import Clip, clips_of
 from liveness_training.data.crops import CropSet, prepare_all
 from liveness_training.data.datasets import parse_source
 from liveness_training.errors import TrainingError
-from liveness_training.evaluation.report import Report
+from liveness_training.evaluation.figures import Report
 from liveness_training.models.network import ImageNetwork, create_encoder
 from liveness_training.models.temporal import TemporalHead
 from liveness_training.protocols import Protocol, make_protocol

@@ -31,8 +31,8 @@ from liveness_training.data.batches import service_images
 from liveness_training.data.crops import CropSet
 from liveness_training.environment import libraries
 from liveness_training.evaluation.calibration import DEFAULT_POINT, fit_temperature, operating_points, reference_scores
+from liveness_training.evaluation.figures import Report, run_report, scored_rows
 from liveness_training.evaluation.metrics import auc
-from liveness_training.evaluation.report import Report, run_report, scored_rows
 from liveness_training.export.golden import golden_cases
 from liveness_training.export.model_card import model_card
 from liveness_training.export.networks import (

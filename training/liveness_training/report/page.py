@@ -21,7 +21,7 @@ from liveness_training.evaluation.metrics import (
     hter,
     threshold_at_apcer,
 )
-from liveness_training.evaluation.scores import ScoreRow, read_scores
+from liveness_training.evaluation.score_file import ScoreRow, read_scores
 from liveness_training.report import plots
 from liveness_training.report.features import sample_features
 from liveness_training.report.gradcam import panels
