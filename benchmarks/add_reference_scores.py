@@ -18,7 +18,7 @@ from liveness_training.data.batches import service_images
 from liveness_training.data.clips import Clip, clips_of
 from liveness_training.data.crops import CropSet, prepare_all
 from liveness_training.data.datasets import parse_source
-from liveness_training.run_folder import protocol_of
+from liveness_training.runs.folder import protocol_of
 
 _BATCH = 64
 

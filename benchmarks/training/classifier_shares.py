@@ -20,8 +20,8 @@ from liveness_training.evaluation.figures import scored_rows
 from liveness_training.evaluation.metrics import auc, eer
 from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
-from liveness_training.run_folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
-from liveness_training.tasks.grey import fitted_to_grey
+from liveness_training.runs.folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
+from liveness_training.runs.refit import fitted_to_grey
 from liveness_training.tasks.method import mixed
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)

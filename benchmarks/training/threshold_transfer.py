@@ -19,7 +19,7 @@ from liveness_training.evaluation.calibration import fit_temperature, operating_
 from liveness_training.evaluation.metrics import Scored, apcer, bpcer
 from liveness_training.evaluation.score_file import ScoreRow, read_scores
 from liveness_training.protocols import assign_splits
-from liveness_training.run_folder import SCORES, RunFolder
+from liveness_training.runs.folder import SCORES, RunFolder
 
 _HELD_OUT = "held_out/"
 _POINTS = ("eer", "apcer5", "apcer1")

@@ -15,7 +15,7 @@ from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig, load_config
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
-from liveness_training.run import train
+from liveness_training.runs.train import train
 
 SIZE = 32
 SMALL = TrainConfig(

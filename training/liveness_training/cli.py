@@ -17,7 +17,7 @@ from liveness_training.errors import TrainingError
 
 if TYPE_CHECKING:  # torch takes seconds to import, which `--help` need not wait for
     from liveness_training.data.crops import CropSet
-    from liveness_training.run_folder import RunFolder
+    from liveness_training.runs.folder import RunFolder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -156,9 +156,9 @@ def train(
 
     On several GPUs: `torchrun --nproc-per-node 4 -m liveness_training.cli train …`.
     """
-    from liveness_training import run as runs
     from liveness_training.config import load_config
     from liveness_training.evaluation.figures import as_table
+    from liveness_training.runs import train as runs
 
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
     overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
@@ -184,9 +184,9 @@ def train(
 @app.command()
 def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
     """Compute a run's figures again, as its training did in the end."""
-    from liveness_training import run as runs
     from liveness_training.evaluation.figures import as_table
-    from liveness_training.run_folder import RunFolder
+    from liveness_training.runs import train as runs
+    from liveness_training.runs.folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
@@ -198,7 +198,7 @@ def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, worker
 def report(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
     """Write a run's report.html: curves, histograms, thresholds, features and activation maps on one page."""
     from liveness_training.report.page import report_run
-    from liveness_training.run_folder import RunFolder
+    from liveness_training.runs.folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
@@ -222,11 +222,11 @@ def ablate(
     workers: Workers = 2,
 ) -> None:
     """Train the rows of the paper's table 3 or 4 over all its protocols and print its figures beside ours."""
-    from liveness_training import ablation
-    from liveness_training import run as trained
     from liveness_training.config import TrainConfig, load_config
     from liveness_training.data.crops import CropSet
     from liveness_training.evaluation.figures import Report
+    from liveness_training.runs import ablation
+    from liveness_training.runs import train as trained
 
     if table not in ablation.TABLES:
         raise typer.BadParameter("3 or 4", param_hint="--table")
@@ -280,7 +280,7 @@ def export(
     """Make a run into a bundle that the service loads."""
     from liveness_training.evaluation.figures import as_table
     from liveness_training.export.bundle import export_bundle
-    from liveness_training.run_folder import RunFolder
+    from liveness_training.runs.folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)

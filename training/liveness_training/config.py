@@ -96,7 +96,7 @@ class TrainConfig(BaseModel):
     """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
     grey_weight: float = Field(default=0.0, ge=0)
     """When training is over the image classifier is changed so that grey copies of training pictures get the score of
-    the coloured ones (see `tasks.grey`); the weight of the copies, 0 for no change."""
+    the coloured ones (see `runs.refit`); the weight of the copies, 0 for no change."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     """Of live/spoof; keeps the scores of training pictures from 0 and 1, so that thresholds keep their meaning."""
 

@@ -18,8 +18,8 @@ from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
 from liveness_training.export.bundle import export_bundle
 from liveness_training.export.networks import ExportError
-from liveness_training.run import train
-from liveness_training.run_folder import RunError, RunFolder
+from liveness_training.runs.folder import RunError, RunFolder
+from liveness_training.runs.train import train
 
 SPEC = PreprocessSpec(size=32)
 FRAMES = 8

@@ -18,7 +18,7 @@ from liveness_training.evaluation.calibration import fit_temperature, operating_
 from liveness_training.evaluation.metrics import Scored
 from liveness_training.export.networks import CHECKED_ROWS, network_file, to_onnx
 from liveness_training.protocols import Protocol
-from liveness_training.run_folder import RunFolder
+from liveness_training.runs.folder import RunFolder
 
 # B clips, T frames of a clip, D embedding
 

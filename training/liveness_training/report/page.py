@@ -25,7 +25,7 @@ from liveness_training.evaluation.score_file import ScoreRow, read_scores
 from liveness_training.report import plots
 from liveness_training.report.features import sample_features
 from liveness_training.report.gradcam import panels
-from liveness_training.run_folder import LOG, SCORES, SETTINGS, RunFolder
+from liveness_training.runs.folder import LOG, SCORES, SETTINGS, RunFolder
 
 REPORT = "report.html"
 _LEVEL_NAMES = {"frame": "frames", "video": "recordings, by the mean of their frames", "clip": "clips, by the LSTM"}

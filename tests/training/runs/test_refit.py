@@ -9,7 +9,7 @@ from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
 from liveness_training.errors import TrainingError
 from liveness_training.models.network import ImageNetwork, LivenessClassifier
-from liveness_training.tasks.grey import fitted_to_grey, greyed, indifferent_to_colour
+from liveness_training.runs.refit import fitted_to_grey, greyed, indifferent_to_colour
 from support.small_networks import SmallEncoder
 
 D = 6

@@ -27,7 +27,7 @@ from liveness_training.data.clips import clips_of
 from liveness_training.data.crops import CropSet
 from liveness_training.data.simulation import SIMULATIONS
 from liveness_training.data.teacher import Teacher
-from liveness_training.environment import git_commit, libraries, machine
+from liveness_training.runs.environment import git_commit, libraries, machine
 from liveness_training.evaluation.figures import Report, run_report
 from liveness_training.evaluation.score_file import write_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
@@ -38,7 +38,7 @@ from liveness_training.loop.trainer import Trainer
 from liveness_training.models.init import load_initial_weights
 from liveness_training.models.network import channels_last, create_encoder
 from liveness_training.protocols import Protocol
-from liveness_training.run_folder import (
+from liveness_training.runs.folder import (
     CHECKPOINTS,
     METRICS,
     SCORES,
@@ -48,7 +48,7 @@ from liveness_training.run_folder import (
     RunFolder,
     protocol_of,
 )
-from liveness_training.tasks.grey import fitted_to_grey
+from liveness_training.runs.refit import fitted_to_grey
 from liveness_training.tasks.method import Batch, LivenessTask
 
 _INIT_IMAGES = 96
