@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from liveness_training.data.datasets import parse_source
+from liveness_training.data.protocols import assign_splits
 from liveness_training.evaluation.calibration import fit_temperature, operating_points
 from liveness_training.evaluation.metrics import Scored, apcer, bpcer
 from liveness_training.evaluation.score_file import ScoreRow, read_scores
-from liveness_training.protocols import assign_splits
 from liveness_training.runs.folder import SCORES, RunFolder
 
 _HELD_OUT = "held_out/"

@@ -3,10 +3,10 @@ import pytest
 
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Part, Protocol
 from liveness_training.data.samples import Sample
 from liveness_training.evaluation.figures import as_table, figures, run_report, scored_rows
 from liveness_training.evaluation.levels import Presentation
-from liveness_training.protocols import Part, Protocol
 
 SAMPLES = [
     Sample(f"{number}.jpg", "office", species == "live", species, f"p{number}", "")

@@ -3,13 +3,13 @@ import pytest
 
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Part, Protocol
 from liveness_training.data.samples import Sample
 from liveness_training.errors import TrainingError
 from liveness_training.evaluation.figures import run_report
 from liveness_training.evaluation.levels import scored
 from liveness_training.evaluation.metrics import auc
 from liveness_training.evaluation.score_file import read_scores, write_scores
-from liveness_training.protocols import Part, Protocol
 
 
 def sample(number, species, detail=""):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Protocol
 from liveness_training.evaluation.bootstrap import REPLICATES, intervals
 from liveness_training.evaluation.levels import LEVELS, Presentation, presentations, scored
 from liveness_training.evaluation.metrics import (
@@ -17,7 +18,6 @@ from liveness_training.evaluation.metrics import (
     eer,
     hter,
 )
-from liveness_training.protocols import Protocol
 
 Report = Mapping[str, Mapping[str, float]]
 """Part of a protocol, with `@video` or `@clip` for another level than frames -> figure -> value; rates in [0, 1]."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Protocol
 from liveness_training.data.samples import Sample
 from liveness_training.errors import TrainingError
 from liveness_training.evaluation.levels import LEVELS, Presentation, presentations
-from liveness_training.protocols import Protocol
 
 _COLUMNS = ("level", "part", "name", "domain", "label", "species", "detail", "subject", "score")
 _LABELS = ("live", "spoof")

@@ -29,6 +29,7 @@ from liveness_core.scoring import LIVE, SPOOF, Scorer
 from liveness_training.config import TrainConfig
 from liveness_training.data.batches import service_images
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Protocol
 from liveness_training.evaluation.calibration import DEFAULT_POINT, fit_temperature, operating_points, reference_scores
 from liveness_training.evaluation.figures import Report, run_report, scored_rows
 from liveness_training.evaluation.metrics import auc
@@ -45,7 +46,6 @@ from liveness_training.export.networks import (
 )
 from liveness_training.export.temporal import TEMPORAL, ExportedHead, export_head
 from liveness_training.models.network import EncoderName, ImageNetwork
-from liveness_training.protocols import Protocol
 from liveness_training.runs.environment import libraries
 from liveness_training.runs.folder import RunFolder
 

@@ -14,10 +14,10 @@ from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import LIVE, SPOOF, ClipScorer, Scorer, live_probability
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Protocol
 from liveness_training.evaluation.calibration import fit_temperature, operating_points, reference_scores
 from liveness_training.evaluation.metrics import Scored
 from liveness_training.export.networks import CHECKED_ROWS, network_file, to_onnx
-from liveness_training.protocols import Protocol
 from liveness_training.runs.folder import RunFolder
 
 # B clips, T frames of a clip, D embedding

@@ -9,9 +9,9 @@ from sklearn.manifold import TSNE
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Protocol
 from liveness_training.evaluation.scoring import embed
 from liveness_training.models.network import ImageNetwork
-from liveness_training.protocols import Protocol
 
 # M crops, D embedding
 

@@ -37,7 +37,7 @@ from liveness_training.loop.progress import IMAGES, Progress
 from liveness_training.loop.trainer import Trainer
 from liveness_training.models.init import load_initial_weights
 from liveness_training.models.network import channels_last, create_encoder
-from liveness_training.protocols import Protocol
+from liveness_training.data.protocols import Protocol
 from liveness_training.runs.folder import (
     CHECKPOINTS,
     METRICS,

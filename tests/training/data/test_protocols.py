@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from liveness_training.data.protocols import assign_splits, make_protocol
 from liveness_training.data.samples import DataError, Sample, read_index
-from liveness_training.protocols import assign_splits, make_protocol
 
 
 def people(domain, count, split=None, species=("print",), live=True, per_person=2):
