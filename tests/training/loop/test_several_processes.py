@@ -23,7 +23,7 @@ TESTS = Path(__file__).resolve().parents[2]
 def torchrun(script, processes, folder, *arguments):
     command = [sys.executable, "-W", "error::FutureWarning", "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={processes}", script.__file__, str(folder), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 

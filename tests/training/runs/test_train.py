@@ -132,7 +132,7 @@ def test_run_killed_at_any_step_and_resumed_ends_with_the_same_weights(uninterru
 
 def test_process_killed_by_the_system_is_resumed_by_another_one(uninterrupted, tmp_path):
     command = [sys.executable, training_run.__file__, str(tmp_path / "run"), "hold_out=hall"]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "run").glob("checkpoints/step-*.pt")):

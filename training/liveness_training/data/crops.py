@@ -160,7 +160,15 @@ def _prepare(listed: Sequence[Sample], recipe: Recipe, cache: Path, workers: int
     done = folder.done()
     if len(done.found) < len(samples):
         with folder.filling() as filling:
-            _fill(filling, samples, recipe, workers, chunk)
+            try:
+                _fill(filling, samples, recipe, workers, chunk)
+            except KeyboardInterrupt:
+                _log.warning(
+                    "interrupted after %d of %d frames: the same command goes on from there",
+                    len(folder.done().found),
+                    len(samples),
+                )
+                raise
         done = folder.done()
     if done.unreadable:
         _log.warning(
@@ -203,17 +211,12 @@ def _fill(filling: Filling, samples: Sequence[Sample], recipe: Recipe, workers: 
     title = f"crops of {recipe.root.resolve().name}"
     # disable=None: a bar on a terminal only, not in a log
     bar = tqdm(total=len(samples), initial=done, unit="frame", desc=title, disable=None)
-    try:
-        with bar, closing(results):
-            for result in results:
-                filling.append(result)
-                done += len(result.found)
-                faces += len(result.crops_MVSS3)
-                bar.set_postfix({"faces": faces}, refresh=False)
-                bar.update(len(result.found))
-    except KeyboardInterrupt:
-        _log.warning("interrupted after %d of %d frames: the same command goes on from there", done, len(samples))
-        raise
+    with bar, closing(results):
+        for result in results:
+            filling.append(result)
+            faces += len(result.crops_MVSS3)
+            bar.set_postfix({"faces": faces}, refresh=False)
+            bar.update(len(result.found))
 
 
 def _refuse_missing(samples: Sequence[Sample], root: Path) -> None:
