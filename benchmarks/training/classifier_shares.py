@@ -22,7 +22,7 @@ from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
 from liveness_training.runs.folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
 from liveness_training.runs.refit import fitted_to_grey
-from liveness_training.tasks.method import mixed
+from liveness_training.tasks.distillation import weighted_mean
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -44,7 +44,7 @@ def keep(run: RunFolder, crops: CropSet, share: float, grey_weight: float) -> No
     """Make it the run of that share and weight."""
     weights, network = _weights(run), run.network()
     heads = classifiers(weights, network.encoder.embedding_dim)
-    network.classifier = mixed(heads["labels"], heads["marks"], share)
+    network.classifier = weighted_mean(heads["labels"], heads["marks"], share)
     if grey_weight:
         rows, seed = run.protocol(crops).train, run.config.seed
         network.classifier = fitted_to_grey(network, crops, rows, run.preprocess, weight=grey_weight, seed=seed)
@@ -64,7 +64,7 @@ def table(run: RunFolder, crops: CropSet) -> str:
     heads = classifiers(_weights(run), network.encoder.embedding_dim)
     cells: dict[str, list[str]] = {name: [] for name in protocol.reports}
     for share in _SHARES:
-        network.classifier = mixed(heads["labels"], heads["marks"], share)
+        network.classifier = weighted_mean(heads["labels"], heads["marks"], share)
         scores = score_frames(network, embeddings)
         for name, part in protocol.reports.items():
             found = scored_rows(scores, crops, part.rows)

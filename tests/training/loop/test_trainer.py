@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from liveness_training.config import TrainConfig
+from liveness_training.data.batch import Batch
+from liveness_training.loop.average import WeightAverage
+from liveness_training.loop.optimiser import learning_rate_factor, usable_precision
 from liveness_training.loop.progress import Progress
-from liveness_training.loop.trainer import Trainer, WeightAverage, learning_rate_factor, usable_precision
-from liveness_training.tasks.method import Batch
+from liveness_training.loop.trainer import Trainer
 
 
 class BrightOrDark(nn.Module):
@@ -19,11 +21,11 @@ class BrightOrDark(nn.Module):
         self.classifier = nn.Linear(3, 2)
         self.seen, self.advanced = [], 0
 
-    def forward(self, image, label, domain, teacher=None):
-        self.seen.append(label.tolist())
-        logits = self.classifier(self.norm(image).mean((2, 3)))
-        loss = nn.functional.cross_entropy(logits.float(), label, reduction="sum")
-        return {"loss": loss, "correct": (logits.argmax(1) == label).sum()}
+    def forward(self, batch):
+        self.seen.append(batch.label.tolist())
+        logits = self.classifier(self.norm(batch.image).mean((2, 3)))
+        loss = nn.functional.cross_entropy(logits.float(), batch.label, reduction="sum")
+        return {"loss": loss, "correct": (logits.argmax(1) == batch.label).sum()}
 
     def advance(self):
         self.advanced += 1
@@ -60,7 +62,7 @@ def test_trivial_problem_is_learned_in_a_few_steps(tmp_path, precision, optimise
     assert log[-1]["loss"] < 0.15 < 0.4 < log[0]["loss"]
     [batch] = batches(1, size=64, seed=9)
     with torch.no_grad():
-        assert trainer.average.module(batch.image, batch.label, batch.domain)["correct"] > 0.95 * 64
+        assert trainer.average.module(batch)["correct"] > 0.95 * 64
 
 
 def test_log_has_the_learning_rate_of_each_line(tmp_path):
@@ -99,7 +101,7 @@ def test_result_is_in_evaluation_mode_without_gradients(tmp_path):
 
 
 class Idle(BrightOrDark):
-    def forward(self, image, label, domain, teacher=None):
+    def forward(self, batch):
         return {"loss": 0.0 * sum(weight.sum() for weight in self.parameters())}
 
 
@@ -142,9 +144,9 @@ class SmallTask(BrightOrDark):
         torch.manual_seed(3)
         self.classifier = nn.Linear(3, 2)
 
-    def forward(self, image, label, domain, teacher=None):
-        logits = self.classifier(self.norm(image).mean((2, 3)))
-        return {"loss": nn.functional.cross_entropy(logits.float(), label, reduction="sum")}
+    def forward(self, batch):
+        logits = self.classifier(self.norm(batch.image).mean((2, 3)))
+        return {"loss": nn.functional.cross_entropy(logits.float(), batch.label, reduction="sum")}
 
 
 def test_average_follows_the_formula():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liveness_core.types import Picture
+from liveness_training.data.jpeg import through_jpeg
 
 
 def augment(crop: Picture, random: np.random.Generator, grey_share: float = 0.1) -> Picture:
@@ -78,8 +79,7 @@ def _noise(crop: Picture, random: np.random.Generator) -> Picture:
 
 def _recompress(crop: Picture, random: np.random.Generator) -> Picture:
     quality = int(random.integers(30, 96))
-    _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return _u8(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    return through_jpeg(crop, quality)
 
 
 def _hide(crop: Picture, random: np.random.Generator) -> Picture:

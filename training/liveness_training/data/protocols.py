@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from liveness_training.data.samples import DataError, Sample, Split
@@ -97,15 +98,19 @@ def make_protocol(
     def in_split(sample: Sample, split: Split) -> bool:
         return sample.domain in trained and splits[sample.key] == split
 
+    def of_domain(domain: str, sample: Sample) -> bool:
+        return sample.domain == domain
+
+    def of_test_people(domain: str, sample: Sample) -> bool:
+        return of_domain(domain, sample) and in_split(sample, "test")
+
     reports = {}
     if people == "train":
         reports["test"] = part(lambda sample: in_split(sample, "test"))
         for domain in sorted(trained):
-            reports[f"test/{domain}"] = part(
-                lambda sample, domain=domain: in_split(sample, "test") and sample.domain == domain
-            )
+            reports[f"test/{domain}"] = part(partial(of_test_people, domain))
     for domain in sorted({*hold_out}):
-        reports[f"held_out/{domain}"] = part(lambda sample, domain=domain: sample.domain == domain)
+        reports[f"held_out/{domain}"] = part(partial(of_domain, domain))
     trained_splits: tuple[Split, ...] = ("train",) if people == "train" else ("train", "test")
     protocol = Protocol(
         train=rows(lambda sample: sample.domain in alone or any(in_split(sample, split) for split in trained_splits)),

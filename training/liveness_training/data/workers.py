@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from liveness_training.errors import TrainingError
 _AHEAD = 2  # chunks given out to each worker: none waits, and finished ones do not pile up behind a slow one
 
 
-def cut_in_order(chunks: Iterable[Sequence[Sample]], recipe: Recipe, workers: int) -> Iterator[CutChunk]:
+def cut_in_order(chunks: Iterable[Sequence[Sample]], recipe: Recipe, workers: int) -> Generator[CutChunk, None, None]:
     """Cut chunk after chunk; the results come in the order of the chunks.
 
     Close the iterator to stop early; the workers then end at once, whatever they are at.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
-from liveness_training.data.protocols import Protocol
+from liveness_training.data.protocols import Part, Protocol
 from liveness_training.data.samples import Sample
 from liveness_training.errors import TrainingError
 from liveness_training.evaluation.levels import LEVELS, Presentation, presentations
@@ -35,16 +35,16 @@ def write_scores(
     clip_scores: Mapping[Clip, float] | None = None,
 ) -> None:
     """Write the scores of all parts, at all levels that there are; an empty score is a non-response."""
-    parts = {"dev": (protocol.dev, ())}
-    parts |= {name: (part.rows, part.missed) for name, part in protocol.reports.items() if name != "test"}
+    parts = {"dev": Part(protocol.dev, ())}
+    parts |= {name: part for name, part in protocol.reports.items() if name != "test"}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
-        for name, (rows, missed) in parts.items():
+        for name, part in parts.items():
             for level in LEVELS:
                 if level == "clip" and clip_scores is None:
                     continue
-                for each in presentations(level, crops, rows, missed, scores, clip_scores or {}):
+                for each in presentations(level, crops, part.rows, part.missed, scores, clip_scores or {}):
                     sample = each.sample
                     label = "live" if sample.live else "spoof"
                     # All digits: near 1, where scores crowd, rounding makes ties that are none.

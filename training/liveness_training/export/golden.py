@@ -50,7 +50,7 @@ def golden_cases(
         return np.array([result.score for result in scorers[precision].score(list(crops))])
 
     crops = golden_crops(preprocess, partial(scores_of, first))
-    scores = {precision: scores_of(precision, crops) for precision in scorers}
+    scores: dict[str, NDArray[np.float64]] = {precision: scores_of(precision, crops) for precision in scorers}
     _refuse_untelling("score", scores)
     if not clip_scorers:
         return GoldenCases(crops, scores)
@@ -60,7 +60,7 @@ def golden_cases(
         return clip_scorers[precision].score_embeddings(embeddings[precision][clips])
 
     clips = golden_clips(len(crops), clip_scorers[first].clip.frames, partial(clip_scores_of, first))
-    clip_scores = {precision: clip_scores_of(precision, clips) for precision in scorers}
+    clip_scores: dict[str, NDArray[np.float64]] = {precision: clip_scores_of(precision, clips) for precision in scorers}
     _refuse_untelling("clip's score", clip_scores)
     return GoldenCases(crops, scores, clips, clip_scores)
 
@@ -98,7 +98,7 @@ def golden_clips(crops: int, frames: int, score: ClipScoring) -> NDArray[np.int6
     return candidates[_chosen(score(candidates))]
 
 
-def _refuse_untelling(what: str, scores: Mapping[Precision, NDArray[np.float64]]) -> None:
+def _refuse_untelling(what: str, scores: Mapping[str, NDArray[np.float64]]) -> None:
     for precision, values in scores.items():
         if not ((values > _TELLING[0]) & (values < _TELLING[1])).any():
             raise ExportError(
@@ -118,7 +118,7 @@ def _chosen(scores_K: NDArray[np.float64]) -> list[int]:
 
 def golden_candidates(preprocess: PreprocessSpec) -> NDArray[np.uint8]:
     """Shape (K, S, S, 3): scikit-image's public-domain astronaut, first as she is, then changed as attacks do."""
-    picture = data.astronaut()
+    picture: Picture = data.astronaut()  # type: ignore[no-untyped-call]  # scikit-image leaves it untyped
     # Always this detector, with its own weights: golden crops must not depend on what a user has installed.
     face = create_detector(DetectorSpec()).detect(picture)[0]
     crops = [
@@ -155,7 +155,7 @@ def _noisy(crop: Picture, strength: float, random: np.random.Generator) -> Pictu
 
 
 def _dim(crop: Picture, strength: float, _random: np.random.Generator) -> Picture:
-    return _u8(crop * (1 - 0.8 * strength))
+    return _u8(np.multiply(crop, 1 - 0.8 * strength, dtype=np.float64))
 
 
 def _u8(pixels: NDArray[np.float64]) -> Picture:

@@ -1,6 +1,8 @@
 """The model card of a bundle, written from its manifest, so that it cannot say anything else than the figures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
 
 from liveness_core.bundle import Manifest, OperatingPoint, Provenance
 
@@ -128,15 +130,21 @@ def _by_species(manifest: Manifest) -> list[str]:
     return ["## By kind of attack", "\n".join(["| data | attack | APCER |", "| --- | --- | --- |", *lines])]
 
 
+def _earlier_runs(provenance: Provenance) -> Iterator[dict[str, JsonValue]]:
+    """The run that this one started from, the run before that one, and so on."""
+    earlier = provenance.config.get("init_run")
+    while isinstance(earlier, dict):
+        yield earlier
+        earlier = earlier.get("init_run")
+
+
 def _teachers(provenance: Provenance) -> str:
-    """Which networks the encoder learned from, this run's or those of the run that it was kept from."""
-    config = provenance.config
-    while not config.get("teacher") and isinstance(config.get("init_run"), dict):
-        config = config["init_run"]  # type: ignore[assignment]  # a dict, as just seen
-    teachers = config.get("teacher")
-    if not isinstance(teachers, list) or not teachers:
+    """Names the networks that the encoder learned from, in this run or in the run that it comes from."""
+    lists = [provenance.config.get("teacher"), *(earlier.get("teacher") for earlier in _earlier_runs(provenance))]
+    teachers = next((found for found in lists if found), None)
+    if not isinstance(teachers, list):
         return ""
-    names = ", ".join(f"`{each['name']}`" for each in teachers if isinstance(each, dict))
+    names = ", ".join(f"`{teacher['name']}`" for teacher in teachers if isinstance(teacher, dict))
     return (
         f" Beside the labels it learned from the scores of published networks ({names}; hashes in `bundle.json`), "
         "which are no part of it."
@@ -144,11 +152,13 @@ def _teachers(provenance: Provenance) -> str:
 
 
 def _grey(provenance: Provenance) -> str:
-    """That the classifier of photos was changed for grey pictures, by this run or by the one that it was kept from."""
-    weight, earlier = provenance.config.get("grey_weight"), provenance.config.get("init_run")
-    while not weight and isinstance(earlier, dict):
-        weight, earlier = earlier["config"].get("grey_weight"), earlier.get("init_run")
-    if not weight:
+    """Says that the classifier of photos was refit to grey pictures, in this run or in the run that it comes from."""
+    weights = [provenance.config.get("grey_weight")]
+    for earlier in _earlier_runs(provenance):
+        settings = earlier.get("config")
+        weights.append(settings.get("grey_weight") if isinstance(settings, dict) else None)
+    weight = next((found for found in weights if found), None)
+    if not isinstance(weight, int | float):
         return ""
     return (
         " When training was over the classifier of photos was changed so that grey copies of training pictures get the "
@@ -157,9 +167,9 @@ def _grey(provenance: Provenance) -> str:
 
 
 def _kept_from(provenance: Provenance) -> str:
-    """What a run on a frozen encoder kept of the run before it."""
-    earlier = provenance.config.get("init_run")
-    if not provenance.config.get("frozen") or not isinstance(earlier, dict):
+    """Names the run whose encoder and classifier a run with `frozen` kept."""
+    earlier = next(_earlier_runs(provenance), None)
+    if not provenance.config.get("frozen") or earlier is None:
         return ""
     return (
         f" The encoder and the classifier of photos are those of an earlier run (code at commit "

@@ -1,7 +1,6 @@
 """From a trained network to ONNX files, each checked against what it came from."""
 
 import copy
-import io
 import logging
 import tempfile
 import warnings
@@ -64,7 +63,6 @@ def to_onnx(
     if len(example) < CHECKED_ROWS:
         raise ValueError(f"the example has {len(example)} rows, the check needs {CHECKED_ROWS}")
     module = copy.deepcopy(module).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub lacks it
-    buffer = io.BytesIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of each torchvision operator that it lacks
     with warnings.catch_warnings():
         for category, message in _TORCH_OF_ITSELF.items():
@@ -80,8 +78,7 @@ def to_onnx(
             verbose=False,
         )
     assert program is not None
-    program.save(buffer)
-    content = buffer.getvalue()
+    content: bytes = program.model_proto.SerializeToString()
     session = OrtSession(content, RuntimeOptions("cpu"))
     for batch in _CHECKED_BATCHES:
         with torch.inference_mode():
@@ -153,7 +150,7 @@ def network_file(name: str, content: bytes) -> NetworkFile:
     return NetworkFile(file=name, inputs=inputs, outputs=outputs)
 
 
-class _Reader(CalibrationDataReader):
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime comes without types
     def __init__(self, batches: Sequence[NDArray[np.float32]]) -> None:
         self._batches: Iterator[NDArray[np.float32]] = iter(batches)
 

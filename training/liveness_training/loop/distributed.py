@@ -1,10 +1,10 @@
-"""Several processes that train one network: torchrun's variables in, process group and parts of batches out."""
+"""Several processes that train one network: read torchrun's variables, join the process group, share batch norms."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,10 +14,12 @@ from liveness_training.errors import TrainingError
 
 # N images, C channels
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Which of the processes this is."""
+    """Which of the training processes this is, and its device."""
 
     rank: int = 0
     size: int = 1
@@ -30,7 +32,7 @@ class World:
 
     @property
     def part(self) -> tuple[int, int]:
-        """Rank and size."""
+        """Rank of this process and number of processes."""
         return self.rank, self.size
 
     def total(self, values: Tensor) -> Tensor:
@@ -43,7 +45,7 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """The world as torchrun describes it, or one process alone without torchrun.
+    """Join the processes that torchrun started; without torchrun this is one process alone.
 
     Args:
         device: `auto`, `cpu` or `cuda`; each process takes the GPU of its local rank.
@@ -71,6 +73,11 @@ def joined(device: str) -> Iterator[World]:
 class _Total(torch.autograd.Function):
     """The sum over all processes; the gradient of each one's part is the sum of all processes' gradients."""
 
+    @classmethod
+    def of(cls, x: Tensor) -> Tensor:
+        total: Tensor = cls.apply(x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return total
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004 (torch gives it)
         total = x.clone()
@@ -85,9 +92,9 @@ class _Total(torch.autograd.Function):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of the whole batch, on whatever device; state as `nn.BatchNorm2d`.
+    """Batch norm with statistics of the whole batch of all processes, on any device; state as in `nn.BatchNorm2d`.
 
-    `nn.SyncBatchNorm` does the same, but on GPUs alone.
+    `nn.SyncBatchNorm` does the same, but only on GPUs.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
@@ -97,9 +104,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         x_NChw = input.float()
         count = torch.tensor(float(x_NChw.numel() // x_NChw.shape[1]), device=x_NChw.device)
         dist.all_reduce(count)
-        mean_C: Tensor = _Total.apply(x_NChw.sum((0, 2, 3))) / count
+        mean_C = _Total.of(x_NChw.sum((0, 2, 3))) / count
         centred_NChw = x_NChw - mean_C.view(1, -1, 1, 1)
-        variance_C: Tensor = _Total.apply(centred_NChw.square().sum((0, 2, 3))) / count
+        variance_C = _Total.of(centred_NChw.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -113,12 +120,19 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         return result.to(input.dtype)
 
 
-def with_global_batch_norms(module: nn.Module, world: World) -> nn.Module:
-    """The module with batch norms that see the batches of all processes; as it is for one process."""
+def with_global_batch_norms(module: M, world: World) -> M:
+    """The same module, whose batch norms now see the batches of all processes; unchanged for one process.
+
+    Args:
+        module: one that holds batch norms; not a batch norm itself.
+        world: which of the processes this is.
+    """
     if world.size == 1:
         return module
     if world.device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        # In place: a new module would come back for a batch norm alone.
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return module
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:

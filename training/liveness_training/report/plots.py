@@ -44,7 +44,7 @@ def det(curves: Mapping[str, Scored]) -> str:
         axes.plot(x, y, color=colour, label=name)
     ends = norm.ppf([_DET_TICKS[0], 0.7])
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator(norm.ppf(_DET_TICKS).tolist()))
+        axis.set_major_locator(FixedLocator([float(norm.ppf(tick)) for tick in _DET_TICKS]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * norm.cdf(value):.3g}"))
     axes.set(xlabel="attacks that pass, %", ylabel="BPCER, %", xlim=ends, ylim=ends)
     return _svg(figure, axes)
@@ -53,7 +53,7 @@ def det(curves: Mapping[str, Scored]) -> str:
 def histogram(scored: Scored, thresholds: Mapping[str, float]) -> str:
     """How the scores of each species are spread."""
     figure, axes = _wide()
-    bins = np.linspace(0, 1, 41)
+    bins = [float(edge) for edge in np.linspace(0, 1, 41)]
     species = sorted(np.unique(scored.species_M).tolist(), key=lambda name: (name != "live", name))
     for colour, name in zip(_cycle(len(species)), species, strict=True):
         values = scored.scores_M[scored.species_M == name]

@@ -49,7 +49,8 @@ from liveness_training.runs.folder import (
     protocol_of,
 )
 from liveness_training.runs.refit import fitted_to_grey
-from liveness_training.tasks.method import Batch, LivenessTask
+from liveness_training.data.batch import Batch
+from liveness_training.tasks.method import LivenessTask
 
 _INIT_IMAGES = 96
 # How a run is carried out, which may differ between a run and its continuation.
@@ -130,15 +131,14 @@ def train(
         if not world.first:
             return {}
         averaged = trainer.average.module
-        assert isinstance(averaged, LivenessTask)
         network = averaged.scoring_network()
         if config.grey_weight:
             network.classifier = fitted_to_grey(
                 network, crops, protocol.train, preprocess, weight=config.grey_weight, seed=config.seed
             )
         weights: dict[str, Any] = {"network": network.state_dict()}
-        if averaged.marks is not None:  # kept apart as well, so that another share needs no other training
-            both = {"labels": averaged.network.classifier, "marks": averaged.marks}
+        if averaged.distillation_head is not None:  # kept apart as well, so that another share needs no other training
+            both = {"labels": averaged.network.classifier, "marks": averaged.distillation_head}
             weights["classifiers"] = {name: each.state_dict() for name, each in both.items()}
         if averaged.temporal is not None:
             weights["temporal"] = averaged.temporal.state_dict()
@@ -201,7 +201,6 @@ def _task(
         some = random.choice(protocol.train, size=min(_INIT_IMAGES, len(protocol.train)), replace=False).tolist()
         load_initial_weights(encoder, init, torch.from_numpy(preprocess.to_tensor(list(service_images(crops, some)))))
     task = channels_last(LivenessTask(encoder, len(protocol.sources), config))
-    assert isinstance(task, LivenessTask)
     if init is not None and init.is_dir():
         _start_from_run(task, RunFolder.read(init), config, preprocess)
     elif config.frozen:
@@ -275,7 +274,7 @@ def _streams(
         )
         loader: DataLoader[Item] = DataLoader(
             dataset,
-            batch_sampler=sampler,  # type: ignore[arg-type]  # the keys are rows and draws, not numbers
+            batch_sampler=sampler,
             num_workers=config.workers,
             pin_memory=world.device.type == "cuda",
         )

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from liveness_core.types import Picture
+from liveness_training.data.jpeg import through_jpeg
 from liveness_training.data.simulation.scene import Image
 
 
@@ -32,11 +33,8 @@ def recapture(picture: Image, random: np.random.Generator) -> Picture:
 
 
 def compressed(pixels: Picture, quality: int) -> Picture:
-    """Through JPEG and back; chroma is halved as cameras do."""
-    done, content = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise RuntimeError("OpenCV cannot write a JPEG")
-    return np.ascontiguousarray(cv2.imdecode(content, cv2.IMREAD_COLOR)[..., ::-1]).astype(np.uint8, copy=False)
+    """An RGB picture as it looks after JPEG compression, with the halved chroma resolution of cameras."""
+    return np.ascontiguousarray(through_jpeg(pixels[..., ::-1], quality)[..., ::-1])
 
 
 def _shaken(picture: Image, length_px: float, angle: float) -> Image:

@@ -75,7 +75,7 @@ def inside(x: Image, y: Image, edges: Edges, size: int, softness_px: float = 1.0
         np.minimum(x - (edges.left - grow) * size, (edges.right + grow) * size - x),
         np.minimum(y - (edges.top - grow) * size, (edges.bottom + grow) * size - y),
     )
-    return np.clip(distance / softness_px + 0.5, 0, 1)[..., None]
+    return np.asarray(np.clip(distance / softness_px + 0.5, 0, 1)[..., None], np.float32)
 
 
 def surroundings(picture: Image, random: np.random.Generator) -> Image:
@@ -97,7 +97,7 @@ def falloff(size: int, random: np.random.Generator, most: float) -> Image:
     angle = random.uniform(0, 2 * np.pi)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     slope = np.float32(np.cos(angle)) * ramp[None] + np.float32(np.sin(angle)) * ramp[:, None]
-    return (1 + np.float32(random.uniform(0, most)) * slope)[..., None]
+    return np.asarray((1 + np.float32(random.uniform(0, most)) * slope)[..., None], np.float32)
 
 
 def glare(size: int, random: np.random.Generator, most: float) -> Image:
@@ -152,4 +152,4 @@ def fingers(picture: Image, edges: Edges, random: np.random.Generator) -> Image:
         )
     soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), size / 150), np.float32)[..., None]
     round_ = np.asarray(cv2.GaussianBlur(mask, (0, 0), size / 40), np.float32)[..., None]
-    return picture * (1 - soft) + skin.astype(np.float32) * (0.55 + 0.45 * round_) * soft
+    return np.asarray(picture * (1 - soft) + skin.astype(np.float32) * (0.55 + 0.45 * round_) * soft, np.float32)

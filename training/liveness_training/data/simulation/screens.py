@@ -31,7 +31,7 @@ def simulate_screen(crop: Picture, random: np.random.Generator) -> Picture:
     S = 224.
     """
     size = crop.shape[0]
-    picture = _shown(crop, random).astype(np.float32) / 255
+    picture: Image = np.divide(_shown(crop, random), 255, dtype=np.float32)
     flat, edges = draw_flat(size, random, bends=False), draw_edges(random)
     x, y, _ = coordinates(flat, size)
     panel = _panel(picture, random)
@@ -99,4 +99,4 @@ def _grid(x: Image, y: Image, random: np.random.Generator, scale: float) -> Imag
     turn = np.float32(2 * np.pi)
     stripes = np.stack([np.cos(turn * (columns - third / 3)) for third in range(3)], axis=2)
     gaps = np.cos(turn * rows)[..., None]
-    return (1 + contrast * stripes) * (1 + 0.5 * contrast * gaps)
+    return np.asarray((1 + contrast * stripes) * (1 + 0.5 * contrast * gaps), np.float32)
