@@ -21,7 +21,7 @@ from liveness_training.evaluation.metrics import auc, eer
 from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
 from liveness_training.runs.folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
-from liveness_training.runs.refit import fitted_to_grey
+from liveness_training.runs.refit import refit_to_grey
 from liveness_training.tasks.distillation import weighted_mean
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -46,8 +46,7 @@ def keep(run: RunFolder, crops: CropSet, share: float, grey_weight: float) -> No
     heads = classifiers(weights, network.encoder.embedding_dim)
     network.classifier = weighted_mean(heads["labels"], heads["marks"], share)
     if grey_weight:
-        rows, seed = run.protocol(crops).train, run.config.seed
-        network.classifier = fitted_to_grey(network, crops, rows, run.preprocess, weight=grey_weight, seed=seed)
+        network.classifier = refit_to_grey(network, run.split(crops), weight=grey_weight, seed=run.config.seed)
     weights["network"] = network.state_dict()
     settings = json.loads((run.path / SETTINGS).read_text())
     settings["config"] |= {"distillation_share": share, "grey_weight": grey_weight}

@@ -158,25 +158,26 @@ def train(
     """
     from liveness_training.config import load_config
     from liveness_training.evaluation.figures import as_table
-    from liveness_training.runs import train as runs
+    from liveness_training.runs.plan import RunPlan
+    from liveness_training.runs.train import train as train_run
 
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
     overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
     with _explained():
         settings = load_config(config, overrides)
         crops = _crops(data, cache, preprocess, detector, settings.clip, workers)
-        report = runs.train(
-            crops,
-            settings,
+        plan = RunPlan(
             run,
-            preprocess=preprocess,
-            detector=detector,
+            settings,
+            preprocess,
+            detector,
             init=init,
-            teacher=teacher or (),
+            teacher=tuple(teacher or ()),
             resume=resume,
-            data=data,
+            data=tuple(data),
             cache=cache,
         )
+        report = train_run(crops, plan)
     if report:  # the other processes of torchrun have none
         typer.echo(as_table(report))
 
@@ -185,12 +186,12 @@ def train(
 def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
     """Compute a run's figures again, as its training did in the end."""
     from liveness_training.evaluation.figures import as_table
-    from liveness_training.runs import train as runs
+    from liveness_training.runs.evaluate import evaluate as evaluate_run
     from liveness_training.runs.folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
-        report = runs.evaluate(folder, _crops_of_run(folder, data, cache, workers))
+        report = evaluate_run(folder, _crops_of_run(folder, data, cache, workers))
     typer.echo(as_table(report))
 
 
@@ -226,7 +227,8 @@ def ablate(
     from liveness_training.data.crops import CropSet
     from liveness_training.evaluation.figures import Report
     from liveness_training.runs import ablation
-    from liveness_training.runs import train as trained
+    from liveness_training.runs.plan import RunPlan
+    from liveness_training.runs.train import train as train_run
 
     if table not in ablation.TABLES:
         raise typer.BadParameter("3 or 4", param_hint="--table")
@@ -239,17 +241,9 @@ def ablate(
 
     def run_one(crops: CropSet, settings: TrainConfig, folder: Path) -> Report:
         typer.echo(f"{folder}", err=True)
-        return trained.train(
-            crops,
-            settings,
-            folder,
-            preprocess=preprocess,
-            detector=detector,
-            init=init,
-            resume=(folder / "run.json").exists(),
-            data=data,
-            cache=cache,
-        )
+        there = (folder / "run.json").exists()
+        plan = RunPlan(folder, settings, preprocess, detector, init=init, resume=there, data=tuple(data), cache=cache)
+        return train_run(crops, plan)
 
     with _explained():
         base = load_config(config, set_ or [])

@@ -19,6 +19,7 @@ from liveness_training.data.samples import Sample
 from liveness_training.export.bundle import export_bundle
 from liveness_training.export.networks import ExportError
 from liveness_training.runs.folder import RunError, RunFolder
+from liveness_training.runs.plan import RunPlan
 from liveness_training.runs.train import train
 
 SPEC = PreprocessSpec(size=32)
@@ -56,7 +57,7 @@ def trained(crops, folder, **fields):
         "workers": 0,
         **fields,
     }
-    train(crops, TrainConfig(**settings), folder, preprocess=SPEC, detector=DetectorSpec(), init=None)
+    train(crops, RunPlan(folder, TrainConfig(**settings), SPEC, DetectorSpec()))
     return RunFolder.read(folder)
 
 

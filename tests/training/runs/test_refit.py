@@ -6,10 +6,12 @@ import torch
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.data.crops import CropSet
+from liveness_training.data.protocols import Protocol
 from liveness_training.data.samples import Sample
+from liveness_training.data.split_crops import SplitCrops
 from liveness_training.errors import TrainingError
 from liveness_training.models.network import ImageNetwork, LivenessClassifier
-from liveness_training.runs.refit import fitted_to_grey, greyed, indifferent_to_colour
+from liveness_training.runs.refit import greyed, refit_classifier, refit_to_grey
 from support.small_networks import SmallEncoder
 
 D = 6
@@ -44,7 +46,7 @@ def test_grey_copies_get_the_score_of_the_coloured_picture():
     colour, grey = embeddings()
     given = classifier(1.0, -2.0, 0.8, 0.0, 0.0, 0.0, bias=-8.0)  # no colour, no life
     assert (odds(given, grey) < odds(given, colour) - 7).all()
-    changed = indifferent_to_colour(given, colour, grey, 1.0)
+    changed = refit_classifier(given, colour, grey, 1.0)
     fresh_colour, fresh_grey = embeddings(seed=1)
     assert np.abs(odds(changed, fresh_grey) - odds(changed, fresh_colour)).max() < 0.5
     assert np.abs(odds(changed, fresh_colour) - odds(given, fresh_colour)).max() < 0.5
@@ -52,7 +54,7 @@ def test_grey_copies_get_the_score_of_the_coloured_picture():
 
 def test_a_classifier_that_does_not_look_at_colour_stays():
     given = classifier(1.0, -2.0, 0.0, 0.5, 0.0, 0.0, bias=0.3)
-    changed = indifferent_to_colour(given, *embeddings(), 1.0)
+    changed = refit_classifier(given, *embeddings(), 1.0)
     torch.testing.assert_close(changed.weight, given.weight)
     torch.testing.assert_close(changed.bias, given.bias)
 
@@ -69,12 +71,14 @@ def test_weight_decides_between_colour_and_grey():
 
 
 def _with(given, colour, grey):
-    return [indifferent_to_colour(given, colour, grey, weight) for weight in (0.01, 0.3, 10.0)]
+    return [refit_classifier(given, colour, grey, weight) for weight in (0.01, 0.3, 10.0)]
 
 
-def crop_set(pixels):
+def data_of(pixels, spec):
+    """All of these pictures are trained on."""
     samples = tuple(Sample(f"{row}.jpg", "a", True, "live", f"p{row}", "") for row in range(len(pixels)))
-    return CropSet(samples, (), pixels[:, None])
+    protocol = Protocol(train=tuple(range(len(pixels))), dev=(), reports={}, sources=("a",))
+    return SplitCrops(CropSet(samples, (), pixels[:, None]), protocol, spec)
 
 
 def test_network_is_fitted_to_its_pictures_that_have_colour():
@@ -90,12 +94,12 @@ def test_network_is_fitted_to_its_pictures_that_have_colour():
             colour, grey = (odds(classifier_, network.encoder(images)[0].numpy()) for images in both)
         return np.abs(colour - grey).mean()
 
-    fitted = fitted_to_grey(network, crop_set(pixels), range(60), spec, weight=1.0, seed=1)
+    fitted = refit_to_grey(network, data_of(pixels, spec), weight=1.0, seed=1)
     assert off(fitted) < 0.5 * off(network.classifier)
-    again = fitted_to_grey(network, crop_set(pixels), range(60), spec, weight=1.0, seed=1)
+    again = refit_to_grey(network, data_of(pixels, spec), weight=1.0, seed=1)
     assert torch.equal(again.weight, fitted.weight)
     mixed = np.concatenate([pixels, np.stack([greyed(crop) for crop in pixels])])  # what has no colour says nothing
-    beside = fitted_to_grey(network, crop_set(mixed), range(120), spec, weight=1.0, seed=1)
+    beside = refit_to_grey(network, data_of(mixed, spec), weight=1.0, seed=1)
     torch.testing.assert_close(beside.weight, fitted.weight)
 
 
@@ -103,4 +107,4 @@ def test_pictures_without_any_colour_are_refused():
     pixels = np.repeat(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), dtype=np.uint8), 3, axis=-1)
     network = ImageNetwork(SmallEncoder()).eval()
     with pytest.raises(TrainingError, match="grey_weight: no picture to train on has colour"):
-        fitted_to_grey(network, crop_set(pixels), range(4), PreprocessSpec(size=32), weight=1.0, seed=1)
+        refit_to_grey(network, data_of(pixels, PreprocessSpec(size=32)), weight=1.0, seed=1)

@@ -10,7 +10,8 @@ def through_jpeg(pixels: Picture, quality: int) -> Picture:
     """The picture as it looks after JPEG compression, in the order of channels that it came in.
 
     Args:
-        pixels: shape (H, W, 3). The encoder takes them for BGR: give it BGR where its halved colours must be a camera's.
+        pixels: shape (H, W, 3). The encoder takes them for BGR, so give it BGR to lose colour as
+            a camera does.
         quality: 1 to 100.
 
     Raises:

@@ -1,8 +1,8 @@
 """A published network whose scores the student learns from: distillation by function matching.
 
 The teacher scores each training picture exactly as the student sees it, simulated or augmented, so that it can score
-any number of pictures (Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", 2022). The files
-stay with their owner: a run's folder and a bundle name them, but hold no part of them.
+any number of pictures (Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", 2022). The
+files stay with their owner: a run's folder and a bundle name them, but hold no part of them.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _LIMIT = 8.0
 
 
 class Teacher:
-    """Teacher of one or more MiniFASNet networks of Silent-Face-Anti-Spoofing (minivision-ai, Apache-2.0) as ONNX files.
+    """One or more MiniFASNet networks of Silent-Face-Anti-Spoofing (minivision-ai, Apache-2.0) as ONNX files.
 
     Each takes (n, 3, 80, 80), BGR, 0 to 255, and gives (n, 3) logits, the second class live. They were made for crops
     of 2.7 and 4 times the face; their mean has the same AUC on crops of 1.1 to 3.3 times the face, as here.

@@ -24,4 +24,6 @@ class Task(nn.Module):
 
     if TYPE_CHECKING:  # torch declares the result of a call as Any
 
-        def __call__(self, batch: Batch) -> dict[str, Tensor]: ...
+        def __call__(self, batch: Batch) -> dict[str, Tensor]:
+            """See `forward`."""
+            ...

@@ -120,8 +120,8 @@ class Trainer(Generic[T]):
                     losses = forward(part)
                 self._scaler.scale(losses["loss"] * scale).backward()
             for name, value in losses.items():
-                value = value.detach().float()
-                sums[name] = sums[name] + value if name in sums else value
+                part_sum = value.detach().float()
+                sums[name] = sums[name] + part_sum if name in sums else part_sum
         self._scaler.step(self.optimiser)
         self._scaler.update()
         totals = self.world.total(torch.stack([*sums.values(), torch.tensor(float(len(batch)), device=device)]))

@@ -54,7 +54,9 @@ class _Bottleneck(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """Maps image (N, 3, S, S) to embedding (N, D), the mean of features (N, D, S/32, S/32); D is 512, or 2048 for ResNet-50.
+    """Maps image (N, 3, S, S) to embedding (N, D), the mean of features (N, D, S/32, S/32).
+
+    D is 512, or 2048 for ResNet-50.
 
     Args:
         depth: 18, 34 or 50.

@@ -21,6 +21,7 @@ from liveness_training.evaluation.figures import Report
 from liveness_training.models.network import ImageNetwork, create_encoder
 from liveness_training.models.temporal import TemporalHead
 from liveness_training.data.protocols import Protocol, make_protocol
+from liveness_training.data.split_crops import SplitCrops
 
 SETTINGS = "run.json"
 WEIGHTS = "weights.pt"
@@ -130,6 +131,10 @@ class RunFolder:
     def protocol(self, crops: CropSet) -> Protocol:
         """Who it was trained on, and who it is reported on."""
         return protocol_of(self.config, crops)
+
+    def split(self, crops: CropSet) -> SplitCrops:
+        """The crops with the run's protocol and preprocessing."""
+        return SplitCrops(crops, self.protocol(crops), self.preprocess)
 
     def clips(self, crops: CropSet, rows: Sequence[int]) -> list[Clip]:
         """The clips among some rows, as the temporal head takes them."""
