@@ -17,6 +17,7 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
 from liveness_training.export.bundle import export_bundle
+from liveness_training.export.held_out import held_out_figures
 from liveness_training.export.networks import ExportError
 from liveness_training.runs.folder import RunError, RunFolder
 from liveness_training.runs.plan import RunPlan
@@ -251,44 +252,36 @@ def test_head_without_an_honest_threshold_is_left_out_and_said_to_be(crops, runs
 
 @pytest.mark.parametrize("field", ["steps", "seed", "preprocessing"])
 def test_run_of_another_recipe_is_not_taken_for_a_held_out_figure(runs, field):
-    from liveness_training.export.bundle import _held_out
-
     run, other = runs
     if field == "preprocessing":
         other = replace(other, preprocess=PreprocessSpec(size=32, margin=1.5))
     else:
         other = replace(other, config=other.config.model_copy(update={field: 99}))
     with pytest.raises(ExportError, match=rf"another recipe than .* \({field}\)"):
-        _held_out(run, [other], clips=True)
+        held_out_figures(run, [other], clips=True)
 
 
 def test_photos_of_a_frozen_run_have_the_held_out_figures_of_the_run_it_started_from(runs):
     """It changed nothing of what scores them; clips it scores by a head that the held-out run does not have."""
-    from liveness_training.export.bundle import _held_out
-
     run, other = runs
     head = replace(run, config=run.config.model_copy(update={"frozen": True, "steps": 99}), init_run=run.summary())
-    assert "held_out/hall" in _held_out(head, [other], clips=True)
+    assert "held_out/hall" in held_out_figures(head, [other], clips=True)
     longer = replace(other, config=other.config.model_copy(update={"steps": other.config.steps + 1}))
     with pytest.raises(ExportError, match=r"another recipe than .* \(steps\)"):
-        _held_out(head, [longer], clips=True)
+        held_out_figures(head, [longer], clips=True)
 
 
 def test_a_shorter_run_may_stand_for_a_longer_one_and_the_figures_say_so(runs):
     run, other = runs
-    from liveness_training.export.bundle import _held_out
-
     longer = replace(run, config=run.config.model_copy(update={"steps": run.config.steps + 1}))
-    assert _held_out(longer, [other], clips=True)["held_out/hall"]["steps"] == other.config.steps
-    assert "steps" not in _held_out(run, [other], clips=True)["held_out/hall"]
+    assert held_out_figures(longer, [other], clips=True)["held_out/hall"]["steps"] == other.config.steps
+    assert "steps" not in held_out_figures(run, [other], clips=True)["held_out/hall"]
 
 
 def test_how_training_was_carried_out_is_no_part_of_the_recipe(runs):
-    from liveness_training.export.bundle import _held_out
-
     run, other = runs
     elsewhere = replace(other, config=other.config.model_copy(update={"device": "cuda", "workers": 8}))
-    assert "held_out/hall" in _held_out(run, [elsewhere], clips=True)
+    assert "held_out/hall" in held_out_figures(run, [elsewhere], clips=True)
 
 
 def test_run_that_has_not_ended_is_named(crops, runs, tmp_path):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -13,8 +14,7 @@ from liveness_core.bundle.reference import LabelledScores
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import LIVE, SPOOF, ClipScorer, Scorer, live_probability
 from liveness_training.data.clips import Clip
-from liveness_training.data.crops import CropSet
-from liveness_training.data.protocols import Protocol
+from liveness_training.data.split_crops import SplitCrops
 from liveness_training.evaluation.calibration import fit_temperature, operating_points, reference_scores
 from liveness_training.evaluation.metrics import Scored
 from liveness_training.export.networks import CHECKED_ROWS, network_file, to_onnx
@@ -32,30 +32,27 @@ class ExportedHead:
     """A temporal head that is ready for a bundle."""
 
     content: bytes
-    """Of `temporal.onnx`."""
+    """Content of `temporal.onnx`."""
     entry: TemporalHead
-    """What the manifest says of it."""
+    """Its entry in the manifest."""
     reference: LabelledScores
-    """Of the clips of development people."""
+    """Distribution of the scores of clips of development people."""
     clip_scores: dict[Clip, float]
     """Scores of the clips of development people and of those that are reported on."""
 
     def scorer(self, frames: Scorer) -> ClipScorer:
-        """Of clips, on the embeddings of this scorer of frames."""
+        """A scorer of clips on the CPU, which takes its embeddings from this scorer of frames."""
         return ClipScorer(
             frames, OrtSession(self.content, RuntimeOptions("cpu")), self.entry.clip, self.entry.temperature
         )
 
 
-def export_head(
-    run: RunFolder, crops: CropSet, protocol: Protocol, embeddings: Mapping[int, NDArray[np.float32]]
-) -> ExportedHead | None:
-    """Export a run's temporal head; None where it has none, or none whose threshold could be chosen honestly.
+def export_head(run: RunFolder, data: SplitCrops, embeddings: Mapping[int, NDArray[np.float32]]) -> ExportedHead | None:
+    """Export the temporal head of a run; None where it has none, or where no threshold could be chosen honestly.
 
     Args:
         run: the run.
-        crops: what it was trained on.
-        protocol: of the run.
+        data: its data.
         embeddings: row -> embedding (D,) by the encoder that ships, for `protocol.evaluated`.
 
     Raises:
@@ -64,7 +61,7 @@ def export_head(
     head = run.temporal()
     if head is None:
         return None
-    dev = run.clips(crops, protocol.dev)
+    dev = run.clips(data.crops, data.protocol.dev)
     if len({clip.sample.live for clip in dev}) < 2:
         _log.warning(
             "%s: the temporal head is left out of the bundle: development people have no clips of both labels to "
@@ -72,10 +69,10 @@ def export_head(
             run.path,
         )
         return None
-    # Part by part, so that no clip has frames of two.
-    reported = [clip for part in protocol.reports.values() for clip in run.clips(crops, part.rows)]
+    # Part by part, so that no clip has frames of two parts.
+    reported = [clip for part in data.protocol.reports.values() for clip in run.clips(data.crops, part.rows)]
     clips = list(dict.fromkeys([*dev, *reported]))
-    some = [clips[place % len(clips)] for place in range(CHECKED_ROWS)]
+    some = list(islice(cycle(clips), CHECKED_ROWS))
     content = to_onnx(head, torch.from_numpy(_stacked(embeddings, some)), "embeddings", ["logits"])
     session = OrtSession(content, RuntimeOptions("cpu", 2))
     logits = {

@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
-from liveness_core.preprocess import PreprocessSpec
-from liveness_training.data.crops import CropSet
-from liveness_training.data.protocols import Protocol
+from liveness_training.data.split_crops import SplitCrops
 from liveness_training.evaluation.scoring import embed
 from liveness_training.models.network import ImageNetwork
 
@@ -22,7 +20,7 @@ _PERPLEXITY = 30
 class FeatureSample:
     """Some crops' embeddings, laid out in two dimensions."""
 
-    places_M2: NDArray[np.float64]
+    points_M2: NDArray[np.float64]
     species_M: tuple[str, ...]
     """PAI species; `live` for bona fide."""
     target_M: NDArray[np.bool_]
@@ -31,9 +29,7 @@ class FeatureSample:
 
 def sample_features(
     network: ImageNetwork,
-    crops: CropSet,
-    protocol: Protocol,
-    preprocess: PreprocessSpec,
+    data: SplitCrops,
     *,
     per_group: int = 60,
     seed: int = 0,
@@ -43,20 +39,22 @@ def sample_features(
     Sources are shown by their development people and, where there are, test people; never by those trained on, whose
     features say nothing about generalisation. None where there are too few crops for a picture.
     """
-    held_out = {row for name, part in protocol.reports.items() if name.startswith("held_out/") for row in part.rows}
+    held_out = {
+        row for name, part in data.protocol.reports.items() if name.startswith("held_out/") for row in part.rows
+    }
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for row in protocol.evaluated:
-        groups[crops.samples[row].domain, crops.samples[row].species].append(row)
+    for row in data.protocol.evaluated:
+        groups[data.crops.samples[row].domain, data.crops.samples[row].species].append(row)
     random = np.random.default_rng(seed)
     rows = [int(row) for _, members in sorted(groups.items()) for row in random.permutation(members)[:per_group]]
     if len(rows) <= 3 * 5:
         return None
-    embeddings = embed(network, crops, rows, preprocess)
-    places_M2 = TSNE(perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed).fit_transform(
+    embeddings = embed(network, data.crops, rows, data.preprocess)
+    points_M2 = TSNE(perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed).fit_transform(
         np.stack([embeddings[row] for row in rows])
     )
     return FeatureSample(
-        np.asarray(places_M2, np.float64),
-        tuple(crops.samples[row].species for row in rows),
+        np.asarray(points_M2, np.float64),
+        tuple(data.crops.samples[row].species for row in rows),
         np.array([row in held_out for row in rows]),
     )

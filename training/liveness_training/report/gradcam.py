@@ -1,4 +1,4 @@
-"""Grad-CAM (Selvaraju et al., 2017): what the network looked at, as in the paper's Figure 6."""
+"""Grad-CAM (Selvaraju et al., 2017): which parts of a crop a decision rests on, as in the paper's Figure 6."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from liveness_core.preprocess import PreprocessSpec
 from liveness_core.scoring import LIVE, SPOOF
 from liveness_core.types import Picture
 from liveness_training.data.batches import service_images
-from liveness_training.data.crops import CropSet
+from liveness_training.data.split_crops import SplitCrops
 from liveness_training.models.network import ImageNetwork
 
 # N images, D embedding, h x w last feature map, S crop size
@@ -26,8 +25,8 @@ def grad_cam(network: ImageNetwork, image_N3SS: Tensor, column: int) -> NDArray[
 
     Args:
         network: in evaluation mode.
-        image_N3SS: preprocessed crops.
-        column: of the logits, 0 live or 1 spoof.
+        image_N3SS: preprocessed crops, shape (N, 3, S, S).
+        column: column of the logits, 0 live or 1 spoof.
     """
     network.eval()
     with torch.enable_grad():
@@ -43,13 +42,13 @@ def grad_cam(network: ImageNetwork, image_N3SS: Tensor, column: int) -> NDArray[
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A crop beside what the network looked at."""
+    """A crop and the parts of it that the decision rests on."""
 
     species: str
     score: float
     """Probability of live."""
     right: bool
-    """Whether it falls on its side of the threshold."""
+    """Whether the score falls on the right side of the threshold."""
     crop: Picture
     overlaid: Picture
     """The crop with the map of the class that the network chose."""
@@ -57,33 +56,32 @@ class Panel:
 
 def panels(
     network: ImageNetwork,
-    crops: CropSet,
+    data: SplitCrops,
     rows: Sequence[int],
     scores: Mapping[int, float],
     threshold: float,
-    preprocess: PreprocessSpec,
     seed: int = 0,
 ) -> list[Panel]:
-    """Up to four crops of each species, half of them wrongly judged where there are such; bona fide ones first."""
+    """Up to four crops of each species, up to half of them misclassified; bona fide crops come first."""
     random = np.random.default_rng(seed)
     chosen: list[tuple[int, bool]] = []
-    species = sorted({crops.samples[row].species for row in rows}, key=lambda name: (name != "live", name))
-    for name in species:
-        members = [int(row) for row in random.permutation([row for row in rows if crops.samples[row].species == name])]
-        judged = [(row, (scores[row] >= threshold) == crops.samples[row].live) for row in members]
-        wrong = [each for each in judged if not each[1]][: _COLUMNS // 2]
-        right = [each for each in judged if each[1]][: _COLUMNS - len(wrong)]
-        chosen += right + wrong
+    samples = data.crops.samples
+    for species in sorted({samples[row].species for row in rows}, key=lambda name: (name != "live", name)):
+        members = [int(row) for row in random.permutation([row for row in rows if samples[row].species == species])]
+        is_right = {row: (scores[row] >= threshold) == samples[row].live for row in members}
+        wrong = [row for row in members if not is_right[row]][: _COLUMNS // 2]
+        right = [row for row in members if is_right[row]][: _COLUMNS - len(wrong)]
+        chosen += [*((row, True) for row in right), *((row, False) for row in wrong)]
     found = []
-    for row, is_right in chosen:
-        crop = np.asarray(service_images(crops, [row])[0])
-        image = torch.from_numpy(preprocess.to_tensor([crop]))
+    for row, was_right in chosen:
+        crop = np.asarray(service_images(data.crops, [row])[0])
+        image = torch.from_numpy(data.preprocess.to_tensor([crop]))
         column = LIVE if scores[row] >= threshold else SPOOF
         found.append(
             Panel(
-                crops.samples[row].species,
+                data.crops.samples[row].species,
                 scores[row],
-                is_right,
+                was_right,
                 crop,
                 _overlaid(crop, grad_cam(network, image, column)[0]),
             )

@@ -1,4 +1,4 @@
-"""`report.html`: one page that holds everything there is to see of a run."""
+"""`report.html`: one page that shows everything about a run."""
 
 import json
 from collections import defaultdict
@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
+from liveness_training.data.split_crops import SplitCrops
 from liveness_training.evaluation.levels import LEVELS, scored
 from liveness_training.evaluation.metrics import (
     Scored,
@@ -22,6 +23,7 @@ from liveness_training.evaluation.metrics import (
     threshold_at_apcer,
 )
 from liveness_training.evaluation.score_file import ScoreRow, read_scores
+from liveness_training.models.network import ImageNetwork
 from liveness_training.report import plots
 from liveness_training.report.features import sample_features
 from liveness_training.report.gradcam import panels
@@ -33,11 +35,11 @@ _LIMITS = (10, 5, 1)
 
 
 def report_run(run: RunFolder, crops: CropSet) -> Path:
-    """Write the page into the run's folder, with pictures in it and no request to anywhere.
+    """Write the page into the run's folder; its pictures are part of it, and it requests nothing from anywhere.
 
     Args:
-        run: one that has ended.
-        crops: its data; features and activation maps are computed from them.
+        run: a run that has ended.
+        crops: the crops of the run, for features and activation maps.
 
     Raises:
         RunError: the run has not ended.
@@ -46,8 +48,8 @@ def report_run(run: RunFolder, crops: CropSet) -> Path:
     rows = read_scores(run.path / SCORES)
     by_level = {level: _by_part(rows, level) for level in LEVELS}
     metrics = run.metrics()
-    protocol, network = run.protocol(crops), run.network()
-    features = sample_features(network, crops, protocol, run.preprocess)
+    data, network = run.split(crops), run.network()
+    features = sample_features(network, data)
     environment = Environment(
         loader=PackageLoader("liveness_training.report"), autoescape=True, undefined=StrictUndefined
     )
@@ -60,7 +62,7 @@ def report_run(run: RunFolder, crops: CropSet) -> Path:
         losses=_losses(run.path / LOG),
         features=None if features is None else plots.features(features),
         has_target=bool(run.config.hold_out),
-        panels=_panels(run, crops, rows),
+        panels=_panels(network, data, rows),
     )
     path = run.path / REPORT
     path.write_text(page, encoding="utf-8")
@@ -74,11 +76,11 @@ def _by_part(rows: Sequence[ScoreRow], level: str) -> dict[str, Scored]:
         if row.level == level:
             parts[row.part].append(row.presentation)
     found = {name: scored(presentations) for name, presentations in parts.items()}
-    return {name: each for name, each in found.items() if each.has_both}
+    return {name: scores for name, scores in found.items() if scores.has_both}
 
 
 def _settings(run: RunFolder) -> list[tuple[str, str]]:
-    """What the run was, and which settings are not the default ones."""
+    """Title and text of each line about the run; of its settings only those that differ from the defaults."""
     settings = json.loads((run.path / SETTINGS).read_text())
     defaults = TrainConfig()
     changed = {name: value for name, value in run.config.model_dump().items() if value != getattr(defaults, name)} | {
@@ -102,20 +104,20 @@ def _level(level: str, parts: Mapping[str, Scored]) -> dict[str, Any]:
     chosen: dict[str, float] = {}
     if dev is not None:
         chosen = {"eer": eer(dev)[1], **{f"apcer{limit}": threshold_at_apcer(dev, limit / 100) for limit in _LIMITS}}
-    reported = {name: each for name, each in parts.items() if name != "dev"}
+    reported = {name: scores for name, scores in parts.items() if name != "dev"}
     details = []
-    for name, each in parts.items():
+    for name, scores in parts.items():
         shown = {"eer of dev": chosen["eer"]} if chosen else {}
-        table = [_at(each, title, threshold) for title, threshold in chosen.items()]
+        table = [_at(scores, title, threshold) for title, threshold in chosen.items()]
         if name != "dev":
-            own = eer(each)[1]
+            own = eer(scores)[1]
             shown["own eer, idealised"] = own
-            table.append(_at(each, "own EER (idealised: chosen on these data)", own))
+            table.append(_at(scores, "own EER (idealised: chosen on these data)", own))
         details.append(
             {
                 "name": "dev (thresholds are chosen here)" if name == "dev" else name,
-                "species": list(apcer_by_species(each, 0.5)),
-                "histogram": plots.histogram(each, shown),
+                "species": list(apcer_by_species(scores, 0.5)),
+                "histogram": plots.histogram(scores, shown),
                 "table": table,
             }
         )
@@ -128,15 +130,15 @@ def _level(level: str, parts: Mapping[str, Scored]) -> dict[str, Any]:
     }
 
 
-def _at(each: Scored, title: str, threshold: float) -> dict[str, Any]:
+def _at(scores: Scored, title: str, threshold: float) -> dict[str, Any]:
     return {
         "title": title,
         "threshold": threshold,
-        "species": list(apcer_by_species(each, threshold).values()),
-        "apcer": apcer(each, threshold),
-        "bpcer": bpcer(each, threshold),
-        "acer": acer(each, threshold),
-        "hter": hter(each, threshold),
+        "species": list(apcer_by_species(scores, threshold).values()),
+        "apcer": apcer(scores, threshold),
+        "bpcer": bpcer(scores, threshold),
+        "acer": acer(scores, threshold),
+        "hter": hter(scores, threshold),
     }
 
 
@@ -147,17 +149,16 @@ def _losses(path: Path) -> str | None:
     return plots.losses(lines) if lines else None
 
 
-def _panels(run: RunFolder, crops: CropSet, rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
+def _panels(network: ImageNetwork, data: SplitCrops, rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
     """Activation maps of the held-out domain, or of test people where there is none."""
-    protocol = run.protocol(crops)
     dev = _by_part(rows, "frame").get("dev")
-    names = [name for name in protocol.reports if name.startswith("held_out/")] or ["test"]
-    part = protocol.reports.get(names[0])
+    names = [name for name in data.protocol.reports if name.startswith("held_out/")] or ["test"]
+    part = data.protocol.reports.get(names[0])
     if part is None or dev is None:
         return []
     scores = {row.presentation.name: row.presentation.score for row in rows if row.level == "frame"}
-    known = {row: score for row in part.rows if (score := scores.get(crops.samples[row].key)) is not None}
-    found = panels(run.network(), crops, list(known), known, eer(dev)[1], run.preprocess)
+    known = {row: score for row in part.rows if (score := scores.get(data.crops.samples[row].key)) is not None}
+    found = panels(network, data, list(known), known, eer(dev)[1])
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for panel in found:
         groups[panel.species].append(

@@ -1,8 +1,9 @@
-"""The plots of a run's report, as SVG or PNG that a page can hold in itself."""
+"""The plots of a run's report, as data URIs of SVG or PNG, so that the page needs no other file."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import cv2
@@ -27,7 +28,7 @@ _DET_TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
 def roc(curves: Mapping[str, Scored]) -> str:
     """ROC: attacks that pass against bona fide presentations that pass."""
     figure, axes = _square()
-    for colour, (name, scored) in zip(_cycle(len(curves)), curves.items(), strict=True):
+    for colour, (name, scored) in zip(_colours(len(curves)), curves.items(), strict=True):
         passed, accepted, _ = roc_curve(scored.live_M, scored.scores_M)
         axes.plot(100 * passed, 100 * accepted, color=colour, label=name)
     axes.plot([0, 100], [0, 100], color="grey", linewidth=0.7, linestyle=":")
@@ -38,7 +39,7 @@ def roc(curves: Mapping[str, Scored]) -> str:
 def det(curves: Mapping[str, Scored]) -> str:
     """DET: attacks that pass against BPCER, both axes as deviates of a normal distribution (ISO/IEC 19795-1)."""
     figure, axes = _square()
-    for colour, (name, scored) in zip(_cycle(len(curves)), curves.items(), strict=True):
+    for colour, (name, scored) in zip(_colours(len(curves)), curves.items(), strict=True):
         passed, accepted, _ = roc_curve(scored.live_M, scored.scores_M)
         x, y = (norm.ppf(np.clip(rate, _DET_TICKS[0], 0.7)) for rate in (passed, 1 - accepted))
         axes.plot(x, y, color=colour, label=name)
@@ -51,11 +52,11 @@ def det(curves: Mapping[str, Scored]) -> str:
 
 
 def histogram(scored: Scored, thresholds: Mapping[str, float]) -> str:
-    """How the scores of each species are spread."""
+    """Histogram of the scores of each species, with thresholds as vertical lines."""
     figure, axes = _wide()
     bins = [float(edge) for edge in np.linspace(0, 1, 41)]
     species = sorted(np.unique(scored.species_M).tolist(), key=lambda name: (name != "live", name))
-    for colour, name in zip(_cycle(len(species)), species, strict=True):
+    for colour, name in zip(_colours(len(species)), species, strict=True):
         values = scored.scores_M[scored.species_M == name]
         weights = np.full(len(values), 100 / max(len(values), 1))
         axes.hist(values, bins, weights=weights, histtype="step", linewidth=1.6, color=colour, label=name)
@@ -66,10 +67,10 @@ def histogram(scored: Scored, thresholds: Mapping[str, float]) -> str:
 
 
 def losses(lines: Sequence[Mapping[str, Any]]) -> str:
-    """The log's losses over the iterations."""
+    """The losses in a run's log over the iterations."""
     figure, axes = _wide()
     names = sorted({name for line in lines for name in line if "accuracy" not in name} - {"step", "lr", "images_per_s"})
-    for colour, name in zip(_cycle(len(names)), names, strict=True):
+    for colour, name in zip(_colours(len(names)), names, strict=True):
         points = [(line["step"], line[name]) for line in lines if name in line]
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=name)
     axes.set(xlabel="iteration", ylabel="loss, mean over the batch")
@@ -77,18 +78,18 @@ def losses(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def features(sample: FeatureSample) -> str:
-    """t-SNE, sources alone and with the target."""
+    """t-SNE of embeddings: sources alone, and sources with the target."""
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     species = sorted(set(sample.species_M), key=lambda name: (name != "live", name))
     for axes, with_target in zip(figure.subplots(1, 2, sharex=True, sharey=True), (False, True), strict=True):
-        for colour, name in zip(_cycle(len(species)), species, strict=True):
-            of_species = np.array([each == name for each in sample.species_M])
+        for colour, name in zip(_colours(len(species)), species, strict=True):
+            of_species = np.array([found == name for found in sample.species_M])
             for target, marker in ((False, "o"), (True, "^")):
                 mask = of_species & (sample.target_M == target)
                 if mask.any() and (with_target or not target):
                     where = "target" if target else "sources"
                     axes.scatter(
-                        *sample.places_M2[mask].T,
+                        *sample.points_M2[mask].T,
                         s=14,
                         marker=marker,
                         linewidths=0.6,
@@ -103,13 +104,13 @@ def features(sample: FeatureSample) -> str:
 
 
 def picture(pixels: Picture) -> str:
-    """A crop as a data URI."""
+    """A crop as a data URI of a JPEG."""
     _, content = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
     return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}"
 
 
-def _cycle(count: int) -> list[str]:
-    return [_COLOURS[place % len(_COLOURS)] for place in range(count)]
+def _colours(count: int) -> list[str]:
+    return list(islice(cycle(_COLOURS), count))
 
 
 def _square() -> tuple[Figure, Axes]:
