@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from liveness_training.runs.ablation import TABLES, as_markdown, protocols_of, run_rows
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError, Sample
+from liveness_training.runs.ablation import TABLES, as_markdown, protocols_of, run_rows
 
 DOMAINS = ("oulu_npu", "casia_fasd", "replay_attack", "msu_mfsd", "siw", "replay_mobile")
 

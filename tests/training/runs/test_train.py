@@ -16,10 +16,10 @@ from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError
-from liveness_training.runs.environment import git_commit
 from liveness_training.evaluation.score_file import read_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
 from liveness_training.loop.progress import Progress
+from liveness_training.runs.environment import git_commit
 from liveness_training.runs.folder import RunError, RunFolder
 from support import training_run
 from support.pictures import astronaut

@@ -1,4 +1,4 @@
-"""Who is trained on, who sets thresholds, who is reported on. Split by person, never by picture."""
+"""Which people are trained on, set thresholds, and are reported on: data are split by person, never by picture."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,29 +15,30 @@ _TEST_SHARE = 0.30
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the data that figures are given for."""
+    """A part of the data that figures are reported for."""
 
     rows: tuple[int, ...]
-    """Rows of the found samples."""
+    """Rows of the samples in which a face was found."""
     missed: tuple[Sample, ...]
-    """Pictures of the same part in which no face was found: non-responses."""
+    """Samples of the part in which no face was found: non-responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Which rows of the found samples serve what."""
+    """Which samples are trained on, set thresholds, and are reported on, as rows of those with a face."""
 
     train: tuple[int, ...]
+    """Rows to train on."""
     dev: tuple[int, ...]
-    """Thresholds and temperature are chosen on these."""
+    """Rows of development people, on which thresholds and temperature are chosen."""
     reports: dict[str, Part]
     """Name -> part: `test` (people never trained on, all sources), `test/DOMAIN`, `held_out/DOMAIN` (whole)."""
     sources: tuple[str, ...]
-    """Domains that are trained on, in the order of their domain labels."""
+    """Domains that are trained on; the index of a domain here is its label."""
 
     @property
     def evaluated(self) -> list[int]:
-        """The rows that need a score."""
+        """The rows that need a score, in ascending order."""
         return sorted({*self.dev, *(row for part in self.reports.values() for row in part.rows)})
 
 
@@ -52,25 +53,25 @@ def make_protocol(
 ) -> Protocol:
     """Assign samples to training, development and reports.
 
-    Leave-one-domain-out: `hold_out` names the target, the sources are the rest. Limited-source: `sources` names the few
-    that are trained on as well. Intra-set: `sources` names one domain and `hold_out` none.
+    Leave-one-domain-out: `hold_out` names the target, the sources are all others. Limited-source: `sources` names the
+    few domains to train on as well. Intra-set: `sources` names one domain, and `hold_out` is empty.
 
-    Domains without attacks serve none of them, nor do those without live pictures: their camera would come to mean one
-    of the two. Where attacks are simulated, domains of live pictures are trained on as well, with all their people.
+    Domains that lack attacks or live pictures are left out, since the network would take their camera for the label.
+    Where attacks are simulated, domains of live pictures alone are trained on too, with all their people.
 
     Args:
         found: samples in which a face was found.
-        missed: the others.
-        hold_out: domains that are only reported on, whole.
-        sources: domains to train on; all others but the held-out ones where it is empty.
-        people: of the sources. `train` trains on their training people and reports on their test people; `all` trains
-            on both, as the cross-domain literature does, and then has nothing to report for the sources. Thresholds
-            come from development people in either case.
+        missed: the other samples.
+        hold_out: domains that are only reported on, with all their people.
+        sources: domains to train on; where empty, all that are not held out.
+        people: which people of the sources to train on. `train` trains on their training people and reports on their
+            test people; `all` trains on both, as the cross-domain literature does, and then has nothing to report for
+            the sources. Thresholds come from development people in either case.
         live_only: also train on domains without attacks.
 
     Raises:
-        DataError: a domain is not there or is both source and target, or nothing is left to train on or to set
-            thresholds on.
+        DataError: a domain is missing or both source and target, or nothing is left to train on or to set thresholds
+            on.
     """
     samples = [*found, *missed]
     live, attacked = ({sample.domain for sample in samples if sample.live is label} for label in (True, False))
@@ -139,10 +140,9 @@ def _refuse_shared_people(samples: Sequence[Sample], splits: Mapping[str, Split]
 def assign_splits(samples: Sequence[Sample]) -> list[Split]:
     """The split of each sample.
 
-    A sample that comes with a split keeps it; where a domain has official splits but no development set, people are
-    taken from its training set for one. Every other domain is split by person: 55 % of the people train, 15 %
-    development, 30 % test. People are drawn by a hash of domain and subject, so that a split does not move when
-    pictures are added.
+    A sample with an official split keeps it; where a domain has official splits but no development set, 15 % of its
+    training people become one. Every other domain is split by person: 55 % of the people train, 15 % development, 30 %
+    test. A hash of domain and subject decides, so that a split does not change when pictures are added.
     """
     has_dev = {sample.domain for sample in samples if sample.split == "dev"}
     return [_split(sample, sample.domain in has_dev) for sample in samples]
@@ -160,6 +160,6 @@ def _split(sample: Sample, domain_has_dev: bool) -> Split:
 
 
 def _draw(sample: Sample) -> float:
-    """A number in [0, 1) that depends on domain and person alone."""
+    """A pseudo-random number in [0, 1) that depends only on domain and person."""
     digest = hashlib.sha256(f"{sample.domain}/{sample.subject}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

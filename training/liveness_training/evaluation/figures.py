@@ -1,4 +1,4 @@
-"""The figures of a run: who is reported on, at whose threshold."""
+"""The figures of a run, by part of the data and level."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,27 +20,27 @@ from liveness_training.evaluation.metrics import (
 )
 
 Report = Mapping[str, Mapping[str, float]]
-"""Part of a protocol, with `@video` or `@clip` for another level than frames -> figure -> value; rates in [0, 1]."""
+"""Part of a protocol -> figure -> value, rates in [0, 1]. `@video` or `@clip` ends a part that is not by frames."""
 
 
 def scored_rows(scores: Mapping[int, float], crops: CropSet, rows: Sequence[int]) -> Scored:
-    """The scores of some rows of a crop set, with the truth."""
+    """The scores of some rows of a crop set, with their labels."""
     return scored(presentations("frame", crops, rows, (), scores, {}))
 
 
 def figures(found: Sequence[Presentation], threshold: float | None, replicates: int = REPLICATES) -> dict[str, float]:
-    """The figures of some presentations, both labels among those that have a score.
+    """The figures of some presentations.
 
     Args:
-        found: the presentations.
-        threshold: chosen on development data (`realistic`), never on these; None where there are no such data, and
-            then the figures that need one are left out.
-        replicates: of the bootstrap; 0 for no intervals.
+        found: the presentations; those with a score must have both labels.
+        threshold: threshold chosen on development data (`realistic`), never on these; None leaves out the figures that
+            need one.
+        replicates: replicates of the bootstrap; 0 for no intervals.
     """
     test = scored(found)
     rate, own_threshold = eer(test)
-    live = [each.score is None for each in found if each.sample.live]
-    attacks = [each.score is None for each in found if not each.sample.live]
+    live = [presentation.score is None for presentation in found if presentation.sample.live]
+    attacks = [presentation.score is None for presentation in found if not presentation.sample.live]
     values = {
         "presentations": float(len(test.scores_M)),
         "auc": auc(test),
@@ -78,16 +78,16 @@ def run_report(
 ) -> dict[str, dict[str, float]]:
     """Figures of every part that the protocol reports on, for frames, recordings (`@video`) and clips (`@clip`).
 
-    Each level has its threshold from the development people at the same level, where their rates are equal. A part or
-    a level without both labels has no figures; recordings are left out where none has more than one frame.
+    The threshold of a level is where the error rates of development people are equal at that level. A part or a level
+    without both labels has no figures; recordings are left out where none has more than one frame.
 
     Args:
-        scores: row of the crop set -> score, for `protocol.evaluated` at least.
+        scores: row of the crop set -> score, at least for `protocol.evaluated`.
         crops: the crops.
         protocol: who is reported on.
-        threshold: of frames, where another one than the development people's EER is wanted.
-        clip_scores: of the clips of each part; None for a run without a temporal head.
-        replicates: of the bootstrap.
+        threshold: threshold of frames; None takes the one where development people's rates are equal.
+        clip_scores: scores of the clips of every part; None for a run without a temporal head.
+        replicates: replicates of the bootstrap.
     """
     clips = clip_scores or {}
     thresholds: dict[str, float | None] = {}
@@ -111,7 +111,7 @@ def run_report(
 
 
 def as_table(report: Report) -> str:
-    """The report as lines of text, rates in percent, with the intervals of AUC and HTER."""
+    """The report as a table in text, rates in percent, with the intervals of AUC and HTER."""
     width = max([len("protocol"), *(len(name) for name in report)])
     with_interval = ("auc", "hter_realistic", "hter_idealised")
     plain = ("eer", "acer", "apcer", "bpcer", "apnrr", "bpnrr")

@@ -1,4 +1,4 @@
-"""`scores.csv`: every score behind a run's figures, so that anyone can compute them again, or others."""
+"""`scores.csv`: every score behind a run's figures, to compute these or other figures from."""
 
 import csv
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def write_scores(
     protocol: Protocol,
     clip_scores: Mapping[Clip, float] | None = None,
 ) -> None:
-    """Write the scores of all parts, at all levels that there are; an empty score is a non-response."""
+    """Write the scores of all parts at all levels; an empty score is a non-response."""
     parts = {"dev": Part(protocol.dev, ())}
     parts |= {name: part for name, part in protocol.reports.items() if name != "test"}
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -44,20 +44,20 @@ def write_scores(
             for level in LEVELS:
                 if level == "clip" and clip_scores is None:
                     continue
-                for each in presentations(level, crops, part.rows, part.missed, scores, clip_scores or {}):
-                    sample = each.sample
+                for presentation in presentations(level, crops, part.rows, part.missed, scores, clip_scores or {}):
+                    sample = presentation.sample
                     label = "live" if sample.live else "spoof"
-                    # All digits: near 1, where scores crowd, rounding makes ties that are none.
-                    score = "" if each.score is None else repr(float(each.score))
-                    about = (each.name, sample.domain, label, sample.species, sample.detail, sample.subject)
+                    # All digits: near 1, where many scores lie, rounding would make different scores equal.
+                    score = "" if presentation.score is None else repr(float(presentation.score))
+                    about = (presentation.name, sample.domain, label, sample.species, sample.detail, sample.subject)
                     writer.writerow([level, name, *about, score])
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
-    """Read the file.
+    """Read a file that `write_scores` wrote.
 
     Raises:
-        TrainingError: it is missing or not such a file.
+        TrainingError: it is missing, or it is not such a file.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

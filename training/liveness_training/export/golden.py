@@ -1,4 +1,4 @@
-"""Crops and clips for a bundle's self-test: none from a data set, since a bundle is passed on."""
+"""Crops and clips for the self-test of a bundle; none comes from a data set, since bundles are passed on."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,10 +21,10 @@ from liveness_training.export.networks import ExportError
 # K candidates, S crop size, J clips, T frames of a clip
 
 _WANTED = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Scores that golden cases should have: near 0 and 1 a drift of the logits would hardly show."""
+"""Scores that golden cases should have; near 0 and 1 a drift of the logits would hardly change them."""
 
 _TELLING = (0.05, 0.95)
-"""At least one score has to lie between them."""
+"""At least one score of a bundle's cases must lie between these two."""
 _RANDOM_CLIPS = 200
 
 Scoring = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
@@ -37,9 +37,9 @@ def golden_cases(
     """The cases of a bundle, with their scores.
 
     Args:
-        preprocess: margin and size.
-        scorers: of each variant; the first one chooses the cases.
-        clip_scorers: of the same variants; empty without a temporal head.
+        preprocess: margin and size of the crops.
+        scorers: precision -> scorer of photos; the first one chooses the cases.
+        clip_scorers: precision -> scorer of clips; empty without a temporal head.
 
     Raises:
         ExportError: all scores of a variant are near 0 or 1.
@@ -66,32 +66,32 @@ def golden_cases(
 
 
 def golden_crops(preprocess: PreprocessSpec, score: Scoring) -> NDArray[np.uint8]:
-    """Shape (6, S, S, 3): the plain face, and of many changed ones those that the network is least sure of.
+    """The plain face and five changed ones whose scores are spread over the range, shape (6, S, S, 3).
 
     Args:
-        preprocess: margin and size.
-        score: crops of shape (K, S, S, 3) to scores (K,), by the network that the bundle is made of.
+        preprocess: margin and size of the crops.
+        score: function from crops (K, S, S, 3) to scores (K,), by the network of the bundle.
     """
     candidates = golden_candidates(preprocess)
     return candidates[_chosen(score(candidates))]
 
 
 def golden_clips(crops: int, frames: int, score: ClipScoring) -> NDArray[np.int64]:
-    """Shape (6, T): which golden crops are the frames of each golden clip.
+    """The indices of the golden crops that are the frames of each golden clip, shape (6, T).
 
-    The first holds still on the plain face. The others are those that the temporal head is least sure of, among clips
-    that hold still on one crop, change from one to another, or jump about.
+    The first clip shows only the plain face. The others have scores spread over the range, chosen among clips that show
+    one crop, change from one crop to another, or have crops in random order.
 
     Args:
         crops: how many golden crops there are.
         frames: T.
-        score: clips of shape (K, T) to scores (K,), by the networks that the bundle is made of.
+        score: function from clips (K, T) to scores (K,), by the networks of the bundle.
     """
     still = [[crop] * frames for crop in range(crops)]
     changing = [
-        [first] * place + [second] * (frames - place)
+        [first] * change + [second] * (frames - change)
         for first, second in permutations(range(crops), 2)
-        for place in sorted({frames // 4, frames // 2, frames - frames // 4} - {0, frames})
+        for change in sorted({frames // 4, frames // 2, frames - frames // 4} - {0, frames})
     ]
     jumping = np.random.default_rng(0).integers(0, crops, (_RANDOM_CLIPS, frames))
     candidates = np.concatenate([np.array(still + changing, np.int64), jumping])
@@ -108,16 +108,16 @@ def _refuse_untelling(what: str, scores: Mapping[str, NDArray[np.float64]]) -> N
 
 
 def _chosen(scores_K: NDArray[np.float64]) -> list[int]:
-    """The first candidate, and those whose scores are nearest to the wanted ones."""
+    """Indices of the first candidate and of those whose scores are nearest to the wanted ones."""
     chosen = [0]
     for wanted in _WANTED:
         order = np.argsort(np.abs(scores_K - wanted), kind="stable")
-        chosen.append(next(int(place) for place in order if place not in chosen))
+        chosen.append(next(int(index) for index in order if index not in chosen))
     return chosen
 
 
 def golden_candidates(preprocess: PreprocessSpec) -> NDArray[np.uint8]:
-    """Shape (K, S, S, 3): scikit-image's public-domain astronaut, first as she is, then changed as attacks do."""
+    """scikit-image's public-domain astronaut, first unchanged, then changed as attacks do; shape (K, S, S, 3)."""
     picture: Picture = data.astronaut()  # type: ignore[no-untyped-call]  # scikit-image leaves it untyped
     # Always this detector, with its own weights: golden crops must not depend on what a user has installed.
     face = create_detector(DetectorSpec()).detect(picture)[0]
@@ -136,7 +136,7 @@ def golden_candidates(preprocess: PreprocessSpec) -> NDArray[np.uint8]:
 
 
 def _on_screen(crop: Picture, strength: float, _random: np.random.Generator) -> Picture:
-    """A panel's colour, and stripes as of its pixel grid."""
+    """The colours of a panel and stripes like those of its pixel grid."""
     rows, columns = np.mgrid[: crop.shape[0], : crop.shape[1]]
     stripes = 40 * np.sin(columns / 2.3 + 0.3 * np.sin(rows / 19.0)) * np.sin(rows / 2.1)
     panel = crop * np.array([0.75, 0.9, 1.1]) + stripes[..., None] + 20
@@ -144,7 +144,7 @@ def _on_screen(crop: Picture, strength: float, _random: np.random.Generator) -> 
 
 
 def _on_paper(crop: Picture, strength: float, _random: np.random.Generator) -> Picture:
-    """Soft, and short of black and colour."""
+    """Blurred, with less black and colour."""
     soft = cv2.GaussianBlur(crop, (0, 0), 0.5 + 3 * strength).astype(np.float64)
     grey = soft.mean(axis=2, keepdims=True)
     return _u8(60 * strength + (1 - 0.4 * strength) * (grey + (1 - 0.6 * strength) * (soft - grey)))

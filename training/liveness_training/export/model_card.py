@@ -1,4 +1,4 @@
-"""The model card of a bundle, written from its manifest, so that it cannot say anything else than the figures."""
+"""The model card of a bundle, written from its manifest, so that it always agrees with the figures."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,12 +20,12 @@ _COLUMNS = (
 
 
 def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "") -> str:
-    """Markdown.
+    """The model card in Markdown.
 
     Args:
-        manifest: of the bundle.
-        sizes: network file -> bytes.
-        failures: what its failures look like, in words.
+        manifest: manifest of the bundle.
+        sizes: network file -> size in bytes.
+        failures: Markdown that describes the model's failures; empty for no such section.
     """
     provenance = manifest.provenance
     test = {name: values for name, values in manifest.metrics.items() if not name.startswith("held_out/")}
@@ -82,7 +82,7 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "")
 
 
 def _levels(manifest: Manifest) -> str:
-    """How the rows are to be read that are there."""
+    """How to read the rows of the levels that occur."""
     levels = {name.partition("@")[2] for name in manifest.metrics}
     said = {
         "video": "`@video` rows count recordings, by the mean of their frames' scores",
@@ -97,7 +97,7 @@ def _levels(manifest: Manifest) -> str:
 
 
 def _clips(manifest: Manifest) -> list[str]:
-    """What is to be said of the temporal head, or of its absence where the run had one."""
+    """The section on the temporal head, or on its absence where the run had one."""
     head = manifest.temporal
     if head is None:
         if not manifest.provenance.config.get("lstm"):
@@ -117,7 +117,7 @@ def _clips(manifest: Manifest) -> list[str]:
 
 
 def _by_species(manifest: Manifest) -> list[str]:
-    """APCER of each kind of attack, for photos, at the threshold that the tables above have theirs at."""
+    """The section with APCER by PAI species, for photos, at the threshold of the tables above."""
     lines = [
         f"| {name} | {key.removeprefix('apcer/')} | {100 * rate:.1f} |"
         for name, values in manifest.metrics.items()
@@ -178,11 +178,11 @@ def _kept_from(provenance: Provenance) -> str:
 
 
 def _shorter(held_out: Mapping[str, Mapping[str, float]]) -> str:
-    """That the figures come from shorter runs than the bundle's own, where they do."""
+    """Says so where the figures come from shorter runs than the bundle's own."""
     steps = sorted({values["steps"] for values in held_out.values() if "steps" in values})
     if not steps:
         return ""
-    iterations = " and ".join(f"{each:.0f}" for each in steps)
+    iterations = " and ".join(f"{count:.0f}" for count in steps)
     return f" They come from shorter runs than this bundle's, of {iterations} iterations."
 
 
@@ -199,7 +199,7 @@ def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _cell(values: Mapping[str, float], key: str) -> str:
-    """A figure in percent, with its interval where there is one."""
+    """A figure in percent with its interval, where there is one."""
     if key not in values:
         return "–"
     shown = f"{100 * values[key]:.1f}"

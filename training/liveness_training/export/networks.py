@@ -1,4 +1,4 @@
-"""From a trained network to ONNX files, each checked against what it came from."""
+"""ONNX files of trained networks; every export is checked against the network that it came from."""
 
 import copy
 import logging
@@ -26,16 +26,16 @@ _OPSET = 18
 TOLERANCE = 1e-4
 _CHECKED_BATCHES = (1, 5, 8)
 CHECKED_ROWS = max(_CHECKED_BATCHES)
-"""Rows that an example needs, for the check of what was exported."""
-# What torch says of its own exporter, and of the LSTM that it replaces while it exports.
-_TORCH_OF_ITSELF = {
+"""Rows that an example needs so that the export can be checked on it."""
+# Warnings of torch about its own exporter, and about the LSTM that it replaces for the export.
+_TORCH_WARNINGS = {
     FutureWarning: "",
     UserWarning: r"The tensor attributes .*_flat_weights|The \.grad attribute of a Tensor that is not a leaf",
 }
 
 
 class ExportError(TrainingError):
-    """An exported network does not compute what the trained one does; nothing is written."""
+    """A network does not compute what the trained one does, or a bundle would mislead; nothing is written."""
 
 
 def to_onnx(
@@ -49,12 +49,12 @@ def to_onnx(
     """Export a module with a free first dimension and check it at batches 1, 5 and 8 (absolute difference ≤ 1e-4).
 
     Args:
-        module: takes one tensor, gives one or a tuple of them; taken in evaluation mode.
-        example: a typical input of at least 8 rows; the check runs on it.
-        input_name: of the tensor.
-        output_names: in order.
-        relative_outputs: those without bound, held to 1e-4 of their largest value. The features of a ResNet-50 can
-            have values of 20 to 250, and torch's own rounding, float32 against float64, is up to 8e-4 at 20.
+        module: a module from one tensor to one tensor or a tuple of tensors; it is exported in evaluation mode.
+        example: a typical input of at least 8 rows, on which the export is checked.
+        input_name: name of the input.
+        output_names: names of the outputs, in order.
+        relative_outputs: outputs without bounds, which may differ by 1e-4 of their largest value. The features of a
+            ResNet-50 reach 20 to 250, and torch's own rounding, float32 against float64, is up to 8e-4 at 20.
 
     Raises:
         ExportError: ONNX Runtime computes something else than torch.
@@ -63,9 +63,9 @@ def to_onnx(
     if len(example) < CHECKED_ROWS:
         raise ValueError(f"the example has {len(example)} rows, the check needs {CHECKED_ROWS}")
     module = copy.deepcopy(module).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub lacks it
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of each torchvision operator that it lacks
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of every torchvision operator that it lacks
     with warnings.catch_warnings():
-        for category, message in _TORCH_OF_ITSELF.items():
+        for category, message in _TORCH_WARNINGS.items():
             warnings.filterwarnings("ignore", message, category)
         program = torch.onnx.export(
             _without_batch_norms(module),
@@ -103,16 +103,16 @@ def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]], *, float
 
     Args:
         encoder: content of the fp32 file.
-        calibration: batches of typical inputs, whose ranges of activations are kept.
-        float_convolutions: how many of the first convolutions stay in float32. They work on few channels of very
-            different ranges, cost little, and their error goes through everything after them.
+        calibration: batches of typical inputs, which give the ranges of the activations.
+        float_convolutions: number of first convolutions that stay in float32. They work on few channels of very
+            different ranges, cost little, and their error passes through all later layers.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, prepared, result = (str(Path(folder) / name) for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
         Path(source).write_bytes(encoder)
         quant_pre_process(source, prepared)
         nodes = onnx.load(prepared).graph.node
-        convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
+        convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
         quantize_static(
             prepared,
             result,
@@ -128,10 +128,9 @@ def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]], *, float
 
 
 def to_fp16(encoder: bytes) -> bytes:
-    """The encoder with float16 weights and sums; its input and outputs stay float32, so that nobody else must know.
+    """Convert an encoder to float16 weights and arithmetic; input and outputs stay float32, so callers need no change.
 
-    It is for GPUs. A processor without float16 arithmetic computes it in float32, which keeps its half size and gains
-    no speed.
+    It is meant for GPUs. A processor without float16 arithmetic computes in float32: half the size, but no faster.
 
     Args:
         encoder: content of the fp32 file.
@@ -162,8 +161,8 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime come
 def _without_batch_norms(module: nn.Module) -> nn.Module:
     """A copy, in evaluation mode, whose batch norms are folded into the convolutions before them.
 
-    Which convolution feeds a batch norm is told by the order of their definition, as in torchvision's networks. Where
-    that were wrong, the check against the network as it was would show it.
+    A batch norm is taken to follow the convolution that is defined just before it, as in torchvision's networks. Where
+    that is wrong, the check against the original network fails.
     """
     module = copy.deepcopy(module)
     for part in list(module.modules()):

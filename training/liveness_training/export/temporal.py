@@ -1,4 +1,4 @@
-"""The temporal head's part of a bundle: its network, temperature, operating points, and the scores of a run's clips."""
+"""The temporal head's part of a bundle: network, temperature, operating points, and the scores of the run's clips."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +101,7 @@ def export_head(run: RunFolder, data: SplitCrops, embeddings: Mapping[int, NDArr
 
 
 def _stacked(embeddings: Mapping[int, NDArray[np.float32]], clips: Sequence[Clip]) -> NDArray[np.float32]:
-    """Shape (B, T, D)."""
+    """The embeddings of the frames of some clips, shape (B, T, D)."""
     return np.stack([np.stack([embeddings[row] for row in clip.rows]) for clip in clips])
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run at an iteration, written at once, read back where they are whole."""
+"""Checkpoints: the whole state of a run at an iteration. A damaged checkpoint is never read."""
 
 import hashlib
 import io
@@ -17,8 +17,8 @@ _DIGEST_BYTES = 32
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write the state after `step` iterations; the two latest checkpoints are kept.
 
-    It is written and flushed under another name first: a kill at any moment leaves the earlier ones, and at most a
-    file that is never read.
+    It is first written and flushed under another name, so a kill at any moment leaves the earlier checkpoints and at
+    most a file that is never read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -37,7 +37,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def latest(folder: Path) -> dict[str, Any] | None:
-    """The state of the latest whole checkpoint; None where there is none. Others are skipped with a warning."""
+    """The state of the latest intact checkpoint; None where there is none. Damaged ones are skipped with a warning."""
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
         content = path.read_bytes()
         if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a progress bar, a JSON line now and then, TensorBoard."""
+"""The progress of a run: a bar on the terminal, lines of JSON in a log, TensorBoard."""
 
 import json
 import time
@@ -11,18 +11,18 @@ from tensorboardX import SummaryWriter
 from torch import Tensor
 from tqdm import tqdm
 
-# The streams of a batch; images, the usual one, go without a prefix.
+# Name of the stream of images; its figures are logged without a prefix.
 IMAGES = "image"
 
 
 class Progress:
-    """Writes to a run's folder; the processes that are not the first have one that writes nothing.
+    """Writes the progress to a run's folder; only the first of several processes does.
 
     Args:
-        folder: of the run: `log.jsonl` and `tensorboard/` go there; None writes nothing.
+        folder: folder of the run, for `log.jsonl` and `tensorboard/`; None writes nothing.
         steps: iterations in all.
-        start: iteration that the run begins or goes on with; later lines of an interrupted run are dropped, since they
-            are written again.
+        start: iteration that the run begins or continues with; log lines of an interrupted run from there on are
+            dropped, since they are written again.
         every: iterations between two lines.
     """
 
@@ -59,13 +59,13 @@ class Progress:
             self._board.close()
 
     def iteration(self, step: int, rate: float, sums: Mapping[str, Mapping[str, Tensor]], images: int) -> None:
-        """Tell of an iteration.
+        """Report an iteration.
 
         Args:
-            step: its number, from 0.
+            step: number of the iteration, from 0.
             rate: learning rate.
-            sums: stream -> name -> sum over its batch, with the batch's size as `count`.
-            images: how many this process trained on in it, frames of clips included.
+            sums: stream -> name -> sum over the batch, with the size of the batch as `count`.
+            images: pictures that this process trained on in the iteration, frames of clips included.
         """
         self._images += images
         if self._folder is None:
@@ -83,7 +83,7 @@ class Progress:
 
 
 def _means(sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
-    """Means over the batch, counts of what was right as accuracies."""
+    """Means over the batch; counts named `*correct` become accuracies."""
     found = {}
     for stream, values in sums.items():
         prefix = "" if stream == IMAGES else f"{stream}/"
@@ -101,8 +101,8 @@ def _keep_lines_before(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] < step:
                 kept.append(line)
-        except (ValueError, KeyError):  # cut off in the middle by the end of the run
+        except (ValueError, KeyError):  # cut off when the run was interrupted
             continue
-    partial = path.with_suffix(".partial")  # a kill in the middle must not cost the log
+    partial = path.with_suffix(".partial")  # a kill in the middle must not lose the log
     partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""The paper's ablations (Tables 3 and 4): which rows, which protocols, and its figures beside ours."""
+"""The paper's ablations (Tables 3 and 4): rows, protocols, and the paper's figures beside ours."""
 
 import json
 import logging
@@ -26,18 +26,18 @@ _SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One combination of components."""
+    """A row of a table: one combination of components."""
 
     name: str
-    """As the paper marks it."""
+    """Name in the paper."""
     settings: Mapping[str, bool]
-    """The components that are on."""
+    """Component -> whether it is on."""
     paper: Mapping[str, tuple[float, float | None]]
     """Target -> HTER (for Oulu-NPU in Table 4: ACER) and AUC in percent."""
 
     @property
     def slug(self) -> str:
-        """As a folder's name."""
+        """The name as that of a folder."""
         return self.name.lower().replace(" + ", "-")
 
 
@@ -113,9 +113,9 @@ def protocols_of(table: Table, domains: Iterable[str], hold_out: Sequence[str]) 
     """Target -> sources.
 
     Args:
-        table: whose protocols are meant.
-        domains: those that the data have.
-        hold_out: targets of one's own, each with all other domains as sources; none for the table's.
+        table: the table.
+        domains: the domains of the data.
+        hold_out: targets to use instead of the table's, each with all other domains as sources.
 
     Raises:
         DataError: the table's protocols need a domain that the data lack.
@@ -140,17 +140,17 @@ def run_rows(
     folder: Path,
     train: Callable[[CropSet, TrainConfig, Path], Report],
 ) -> dict[str, dict[str, Report]]:
-    """Train every row on every protocol; a run that is there already is read, not trained again.
+    """Train every row on every protocol; a run that exists already is read, not trained again.
 
-    Rows with a temporal head are left out for targets without clips of both labels.
+    Rows with a temporal head skip targets that have no clips of both labels.
 
     Args:
-        rows: which combinations.
+        rows: the rows to train.
         protocols: target -> sources.
         base: settings that all rows share.
         crops: all domains.
-        folder: gets a folder for each run, ROW/TARGET, and `results.json`.
-        train: makes a run in a folder; it must go on with one that was interrupted.
+        folder: folder for the runs, ROW/TARGET, and for `results.json`.
+        train: makes a run in a folder, or continues one that was interrupted there.
 
     Returns:
         Row -> target -> the run's report.

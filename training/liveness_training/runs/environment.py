@@ -1,4 +1,4 @@
-"""What a run was made by: commit, library versions, machine."""
+"""The code and the machine of a run: commit, library versions, hardware."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ import torch
 
 
 def git_commit() -> str:
-    """Commit of the code that runs, with `-dirty` where it was changed; `unknown` outside a checkout."""
+    """Commit of the running code, with `-dirty` where files were changed; `unknown` outside a checkout."""
     try:
         shown = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 (git as the user has it)
@@ -27,7 +27,7 @@ def git_commit() -> str:
 
 
 def libraries() -> dict[str, str]:
-    """Versions that a run depends on."""
+    """Versions of the libraries that a result depends on."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -38,7 +38,7 @@ def libraries() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    """What a run's speed depends on."""
+    """The properties of the machine that the speed of a run depends on."""
     found: dict[str, str | int] = {
         "system": platform.platform(),
         "cores": os.cpu_count() or 0,

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk, read back."""
+"""The folder that a training run leaves, read back."""
 
 import json
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.clips import Clip, clips_of
 from liveness_training.data.crops import CropSet, prepare_all
 from liveness_training.data.datasets import parse_source
+from liveness_training.data.protocols import Protocol, make_protocol
+from liveness_training.data.split_crops import SplitCrops
 from liveness_training.errors import TrainingError
 from liveness_training.evaluation.figures import Report
 from liveness_training.models.network import ImageNetwork, create_encoder
 from liveness_training.models.temporal import TemporalHead
-from liveness_training.data.protocols import Protocol, make_protocol
-from liveness_training.data.split_crops import SplitCrops
 
 SETTINGS = "run.json"
 WEIGHTS = "weights.pt"
@@ -32,12 +32,12 @@ CHECKPOINTS = "checkpoints"
 
 
 class RunError(TrainingError):
-    """A folder is not that of a run that has ended."""
+    """A folder holds no run, or none that fits; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """What a training run left."""
+    """A training run on disk."""
 
     path: Path
     config: TrainConfig
@@ -45,20 +45,20 @@ class RunFolder:
     detector: DetectorSpec
     git_commit: str
     data: tuple[str, ...]
-    """The data that it was trained on, as the command line names them."""
+    """The data that it was trained and reported on, as the command line names them."""
     cache: Path
-    """Folder of their crops."""
+    """Folder of the crops."""
     teacher: tuple[dict[str, str], ...] = ()
-    """Name and hash of the networks that it learned from beside the labels."""
+    """Name and hash of the networks that it learned from beside the labels, see `Teacher.summary`."""
     init_run: dict[str, Any] | None = None
-    """Commit and settings of the run that it started from; None where it started from no run."""
+    """Commit and settings of the run that it started from; None where it did not start from a run."""
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":
         """Read `run.json`.
 
         Raises:
-            RunError: it is missing, or of another version of this software.
+            RunError: it is missing, or was written by another version of this software.
         """
         settings = _read_json(path / SETTINGS)
         try:
@@ -77,7 +77,7 @@ class RunFolder:
             raise RunError(f"{path / SETTINGS} does not belong to this version of the software: {error}") from error
 
     def summary(self) -> dict[str, Any]:
-        """What it came of, for the bundle and for runs that start from it."""
+        """How the run was made, for the bundle and for runs that start from it."""
         config = self.config.model_dump(mode="json")
         return {
             "git_commit": self.git_commit,
@@ -87,7 +87,7 @@ class RunFolder:
         }
 
     def metrics(self) -> Report:
-        """Its figures.
+        """The figures of the run.
 
         Raises:
             RunError: the run has not ended.
@@ -97,7 +97,7 @@ class RunFolder:
 
     @property
     def clip(self) -> ClipSpec:
-        """Which frames of a clip it was trained on."""
+        """The frames of a video that make a clip."""
         return self.config.clip
 
     def network(self) -> ImageNetwork:
@@ -120,16 +120,16 @@ class RunFolder:
         return head.eval()
 
     def crops(self) -> CropSet:
-        """What it was trained and reported on, cut again where the cache no longer has it.
+        """The crops that it was trained and reported on, cut again where the cache no longer has them.
 
         Raises:
-            DataError: the data are not where they were.
+            DataError: the data have moved or changed.
         """
-        sources = [parse_source(each) for each in self.data]
+        sources = [parse_source(text) for text in self.data]
         return prepare_all(sources, self.cache, preprocess=self.preprocess, detector=self.detector, clip=self.clip)
 
     def protocol(self, crops: CropSet) -> Protocol:
-        """Who it was trained on, and who it is reported on."""
+        """Which crops the run was trained on, and which it is reported on."""
         return protocol_of(self.config, crops)
 
     def split(self, crops: CropSet) -> SplitCrops:
@@ -137,7 +137,7 @@ class RunFolder:
         return SplitCrops(crops, self.protocol(crops), self.preprocess)
 
     def clips(self, crops: CropSet, rows: Sequence[int]) -> list[Clip]:
-        """The clips among some rows, as the temporal head takes them."""
+        """The clips among some rows as the temporal head takes them."""
         return clips_of(crops, rows, self.clip, self.config.short_clips)
 
     def _weights(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class RunFolder:
 
 
 def protocol_of(config: TrainConfig, crops: CropSet) -> Protocol:
-    """Who is trained on and who is reported on by these settings."""
+    """Which crops are trained on and which are reported on by these settings."""
     return make_protocol(
         crops.samples,
         crops.missed,

@@ -31,8 +31,8 @@ class RunPlan:
     detector: DetectorSpec
     """The detector that found the faces; goes into the bundle."""
     init: Path | None = None
-    """File of an encoder's weights to start from, or folder of a run whose encoder and classifier are taken; None starts
-    from random weights."""
+    """File of an encoder's weights to start from, or folder of a run whose encoder and classifier are taken; None
+    starts from random weights."""
     teacher: tuple[Path, ...] = ()
     """Files of the networks that `distillation` learns from."""
     resume: bool = False

@@ -1,8 +1,9 @@
 """Refitting the classifier after training, so that grey copies of pictures get the score of the coloured ones.
 
-A teacher that takes live people without colour for attacks passes that on to its student, and augmentation does not undo
-it: the teacher's score of a grey copy outweighs the label. But the encoder has learned enough for a linear classifier to
-tell live from attack without colour. So only the last layer is changed, and as little as possible for coloured pictures.
+A teacher that takes live people without colour for attacks passes that on to its student. Augmentation does not undo
+it, since the teacher's score of a grey copy outweighs the label. But the encoder has learned enough for a linear
+classifier to tell live from attack without colour. So only the last layer is changed, and as little as possible for
+coloured pictures.
 """
 
 import cv2
@@ -60,8 +61,8 @@ def refit_classifier(
 ) -> LivenessClassifier:
     """A classifier near the given one that gives grey copies the log-odds of live of their coloured originals.
 
-    Least squares: it minimises the mean squared change of the log-odds of coloured pictures, plus `weight` times the mean
-    squared difference between grey copies and the log-odds that their originals had.
+    Least squares: it minimises the mean squared change of the log-odds of coloured pictures, plus `weight` times the
+    mean squared difference between grey copies and the log-odds that their originals had.
 
     Args:
         classifier: the trained classifier.

@@ -1,4 +1,4 @@
-"""The second camera: what every recapture goes through, whatever it is of."""
+"""The second camera, which takes the picture of every simulated attack."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from liveness_training.data.simulation.scene import Image
 
 
 def recapture(picture: Image, random: np.random.Generator) -> Picture:
-    """Take the picture again.
+    """The picture as a second camera takes it.
 
     Defocus of 0.3 to 1.6 pixels at S = 224 (in proportion elsewhere), in one of five a moving hand of up to 5 pixels;
     exposure 0.7 to 1.15, white balance 0.93 to 1.07, contrast 0.85 to 1.15, sensor noise 0 to 3 %, more of it in
@@ -38,7 +38,7 @@ def compressed(pixels: Picture, quality: int) -> Picture:
 
 
 def _shaken(picture: Image, length_px: float, angle: float) -> Image:
-    """Moved along a line during the exposure."""
+    """The picture blurred by a movement along a line during the exposure."""
     size = max(int(np.ceil(length_px)) | 1, 3)
     kernel = np.zeros((size, size), np.float32)
     middle = size // 2

@@ -60,7 +60,7 @@ def simulate_print(crop: Picture, random: np.random.Generator) -> Picture:
 
 
 def _inked(picture: Image, random: np.random.Generator, scale: float) -> Image:
-    """The printer's colours."""
+    """The picture in the colours of the printer."""
     picture = picture ** np.float32(random.uniform(0.8, 1.3))
     grey = picture @ np.array([[0.299], [0.587], [0.114]], np.float32)
     picture = grey + (picture - grey) * np.float32(random.uniform(0.45, 1.05))
@@ -71,7 +71,7 @@ def _inked(picture: Image, random: np.random.Generator, scale: float) -> Image:
 
 
 def _printed(sheet: Image, x: Image, y: Image, random: np.random.Generator, scale: float) -> Image:
-    """The printer's pattern and the paper's grain, fixed to the sheet."""
+    """The sheet with the printer's pattern and the paper's grain."""
     size = sheet.shape[0]
     kind = random.random()
     if kind < 0.2:
