@@ -238,7 +238,7 @@ def ablate(
     chosen = ablation.TABLES[table]
     known = {known_row.name: known_row for known_row in chosen.rows}
     if unknown := [name for name in row or [] if name not in known]:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--row")
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}", param_hint="--row")
     rows = [known[name] for name in row or known]
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
 

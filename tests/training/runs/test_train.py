@@ -176,13 +176,13 @@ def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
         folder = tmp_path / f"run{share}"
         run(folder, *image_alone, f"distillation_share={share}.0", teacher=teacher)
         stored[share] = torch.load(folder / "weights.pt", weights_only=True)
-    labels, marks = (
+    labels, head = (
         {f"classifier.{name}": value for name, value in stored[0]["classifiers"][kind].items()}
         for kind in ("labels", "marks")
     )
-    assert not torch.equal(labels["classifier.weight"], marks["classifier.weight"])
+    assert not torch.equal(labels["classifier.weight"], head["classifier.weight"])
     assert same(stored[0]["network"], {**stored[1]["network"], **labels})
-    assert same(stored[1]["network"], {**stored[0]["network"], **marks})
+    assert same(stored[1]["network"], {**stored[0]["network"], **head})
 
 
 def test_fit_to_grey_pictures_changes_the_classifier_and_nothing_else(tmp_path):
@@ -250,23 +250,29 @@ def test_what_is_not_a_run_is_told(tmp_path):
 FROZEN = ("frozen=true", "dib=false", "dvb=false")
 
 
+@pytest.fixture(scope="module")
+def head_run(uninterrupted, tmp_path_factory):
+    """A temporal head trained on the frozen encoder of the first run."""
+    folder = tmp_path_factory.mktemp("runs") / "head"
+    run(folder, "hold_out=hall", *FROZEN, init=uninterrupted[0])
+    return folder
+
+
 class TestFrozen:
-    def test_only_the_head_learns_and_photos_keep_their_scores(self, uninterrupted, tmp_path):
+    def test_only_the_head_learns_and_photos_keep_their_scores(self, uninterrupted, head_run):
         first = uninterrupted[0]
-        run(tmp_path / "head", "hold_out=hall", *FROZEN, init=first)
-        before, after = weights(first), weights(tmp_path / "head")
+        before, after = weights(first), weights(head_run)
         kept = [name for name in after if name.startswith("network.")]
         assert kept
         assert all(torch.equal(before[name], after[name]) for name in kept)
         assert not torch.equal(before["temporal.classifier.weight"], after["temporal.classifier.weight"])
-        old, new = (json.loads((folder / "metrics.json").read_text()) for folder in (first, tmp_path / "head"))
+        old, new = (json.loads((folder / "metrics.json").read_text()) for folder in (first, head_run))
         assert {name: old[name] for name in old if "clip" not in name} == {
             name: new[name] for name in new if "clip" not in name
         }
 
-    def test_the_run_says_what_it_started_from(self, uninterrupted, tmp_path):
-        run(tmp_path / "head", "hold_out=hall", *FROZEN, init=uninterrupted[0])
-        started_from = RunFolder.read(tmp_path / "head").init_run
+    def test_the_run_says_what_it_started_from(self, head_run):
+        started_from = RunFolder.read(head_run).init_run
         assert started_from["config"]["dib"] is True
         assert started_from["git_commit"] == git_commit()
 
