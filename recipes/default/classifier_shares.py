@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from liveness_training.data.crops import CropSet
+from liveness_training.evaluation.figures import scored_rows
 from liveness_training.evaluation.metrics import auc, eer
-from liveness_training.evaluation.report import scored_rows
 from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
-from liveness_training.run_folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
-from liveness_training.tasks.grey import fitted_to_grey
-from liveness_training.tasks.method import mixed
+from liveness_training.runs.folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
+from liveness_training.runs.refit import refit_to_grey
+from liveness_training.tasks.distillation import weighted_mean
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -46,10 +46,9 @@ def keep(run: RunFolder, crops: CropSet, share: float, grey_weight: float) -> No
     """Change the run to this share and this `grey_weight`, and remove its old figures."""
     weights, network = _weights(run), run.network()
     heads = classifiers(weights, network.encoder.embedding_dim)
-    network.classifier = mixed(heads["labels"], heads["marks"], share)
+    network.classifier = weighted_mean(heads["labels"], heads["marks"], share)
     if grey_weight:
-        rows, seed = run.protocol(crops).train, run.config.seed
-        network.classifier = fitted_to_grey(network, crops, rows, run.preprocess, weight=grey_weight, seed=seed)
+        network.classifier = refit_to_grey(network, run.split(crops), weight=grey_weight, seed=run.config.seed)
     weights["network"] = network.state_dict()
     settings = json.loads((run.path / SETTINGS).read_text())
     settings["config"] |= {"distillation_share": share, "grey_weight": grey_weight}
@@ -66,7 +65,7 @@ def table(run: RunFolder, crops: CropSet) -> str:
     heads = classifiers(_weights(run), network.encoder.embedding_dim)
     cells: dict[str, list[str]] = {name: [] for name in protocol.reports}
     for share in _SHARES:
-        network.classifier = mixed(heads["labels"], heads["marks"], share)
+        network.classifier = weighted_mean(heads["labels"], heads["marks"], share)
         scores = score_frames(network, embeddings)
         for name, part in protocol.reports.items():
             found = scored_rows(scores, crops, part.rows)

@@ -28,10 +28,10 @@ from liveness_service.results import ImageResult
 from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, FacePolicy, ScoreOptions, Submission
+from liveness_training.data.protocols import assign_splits
 from liveness_training.data.samples import Sample, read_index
 from liveness_training.evaluation.bootstrap import intervals
 from liveness_training.evaluation.metrics import Scored, apcer, apcer_by_species, auc, bpcer, eer
-from liveness_training.protocols import assign_splits
 
 _AT_ONCE = 4
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from liveness_training.evaluation.metrics import Scored, auc, eer
 from liveness_training.evaluation.scoring import embed, score_clips
-from liveness_training.run_folder import RunFolder
-from liveness_training.tasks.grey import greyed
+from liveness_training.runs.folder import RunFolder
+from liveness_training.runs.refit import greyed
 
 
 def main() -> None:

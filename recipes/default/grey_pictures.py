@@ -20,8 +20,8 @@ from evaluate import judge
 from silent_face import SilentFace
 
 from liveness_core.bundle import Manifest
+from liveness_training.data.protocols import assign_splits
 from liveness_training.data.samples import Sample, read_index
-from liveness_training.protocols import assign_splits
 
 
 def chosen(root: Path, people: int) -> list[Sample]:

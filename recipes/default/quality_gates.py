@@ -26,8 +26,8 @@ from evaluate import judge
 from liveness_core.bundle import Manifest
 from liveness_core.quality import QualityGates, refusals
 from liveness_core.types import Quality
+from liveness_training.data.protocols import assign_splits
 from liveness_training.data.samples import read_index
-from liveness_training.protocols import assign_splits
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

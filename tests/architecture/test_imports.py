@@ -45,7 +45,9 @@ def test_core_needs_neither_half_nor_their_frameworks():
     assert not modules & {"torch", "fastapi", "starlette", "liveness_service", "liveness_training"}
 
 
-@pytest.mark.parametrize("module", ["liveness_core.runtime", "liveness_service.app", "liveness_training.onnx_export"])
+@pytest.mark.parametrize(
+    "module", ["liveness_core.runtime", "liveness_service.app", "liveness_training.export.networks"]
+)
 def test_onnx_runtime_is_told_to_send_no_usage_data_before_it_is_loaded(module):
     program = f"""
 import os, sys

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from liveness_training.config import TrainConfig, load_config
-from liveness_training.distributed import joined, with_global_batch_norms
-from liveness_training.loop import Trainer
-from liveness_training.progress import Progress
+from liveness_training.loop.distributed import joined, with_global_batch_norms
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import LivenessTask
 from support.small_networks import SmallEncoder, random_batch
 

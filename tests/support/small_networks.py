@@ -24,7 +24,7 @@ class SmallEncoder(nn.Module):
 
 def random_batch(images: int = 12, frames: int = 0, size: int = 16, domains: int = 3, seed: int = 0):
     """A `Batch` of noise, of clips where `frames` is not 0; labels and domains take turns."""
-    from liveness_training.tasks.method import Batch
+    from liveness_training.data.batch import Batch
 
     random = torch.Generator().manual_seed(seed)
     shape = (images, frames, 3, size, size) if frames else (images, 3, size, size)

@@ -15,7 +15,8 @@ from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig, load_config
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
-from liveness_training.run import train
+from liveness_training.runs.plan import RunPlan
+from liveness_training.runs.train import train
 
 SIZE = 32
 SMALL = TrainConfig(
@@ -54,16 +55,9 @@ def recordings(people: int = 12, frames: int = 3) -> CropSet:
 
 def run(folder: Path, *overrides: str, resume: bool = False, **options: Any) -> Any:
     """Train with `SMALL` settings and these overrides."""
-    return train(
-        recordings(),
-        load_config(None, overrides, SMALL),
-        folder,
-        preprocess=PreprocessSpec(size=SIZE),
-        detector=DetectorSpec(),
-        resume=resume,
-        log_every=1,
-        **options,
-    )
+    config = load_config(None, overrides, SMALL)
+    plan = RunPlan(folder, config, PreprocessSpec(size=SIZE), DetectorSpec(), resume=resume, log_every=1, **options)
+    return train(recordings(), plan)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from liveness_training.config import TrainConfig
-from liveness_training.loop import Trainer
-from liveness_training.progress import Progress
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import Batch, LivenessTask
 
 STRIPES_RIGHT = 0.7

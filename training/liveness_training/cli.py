@@ -17,7 +17,7 @@ from liveness_training.errors import TrainingError
 
 if TYPE_CHECKING:  # torch takes seconds to import, which `--help` need not wait for
     from liveness_training.data.crops import CropSet
-    from liveness_training.run_folder import RunFolder
+    from liveness_training.runs.folder import RunFolder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -30,22 +30,23 @@ Data = Annotated[
     ),
 ]
 DataAgain = Annotated[
-    list[str] | None, typer.Option("--data", help="The run's data, where they are not where they were at training.")
+    list[str] | None, typer.Option("--data", help="Data of the run, if they have moved since training.")
 ]
 Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 Cache = Annotated[Path, typer.Option(help="Folder for the crops.")]
 Size = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
-Margin = Annotated[float, typer.Option(help="Side of the crops over the size of the face.")]
-Workers = Annotated[int, typer.Option(help="Processes that cut crops.")]
+Margin = Annotated[float, typer.Option(help="Side of the crops divided by the size of the face.")]
+Workers = Annotated[int, typer.Option(help="Number of processes that cut crops.")]
 Config = Annotated[
-    str | None, typer.Option(help="YAML file, or `paper` for the paper's settings; the default recipe without.")
+    str | None, typer.Option(help="YAML file, or `paper` for the paper's settings; by default the default recipe.")
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, wins over --config; may be repeated.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE; overrides --config; may be repeated.")]
 HoldOut = Annotated[
-    list[str] | None, typer.Option(help="Domain to keep out of training and report on; may be repeated.")
+    list[str] | None, typer.Option(help="Domain to keep out of training and to report on; may be repeated.")
 ]
 Init = Annotated[
-    Path | None, typer.Option(help="Weights to start from (.pth, .npz), or a run's folder; from scratch without.")
+    Path | None,
+    typer.Option(help="Weights to start from (.pth, .npz), or the folder of a run; by default random weights."),
 ]
 
 
@@ -64,7 +65,7 @@ def _configure() -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Tell what is wrong with the data, the settings or the run, instead of where in the code it was noticed."""
+    """Show what is wrong with the data, the settings or the run, without a traceback."""
     try:
         yield
     except (TrainingError, ValidationError) as error:
@@ -101,10 +102,10 @@ def prepare(
     cache: Cache = Path("cache"),
     size: Size = 224,
     margin: Margin = 2.7,
-    frames: Annotated[int, typer.Option(help="Frames that are taken of a video.")] = ClipSpec().frames,
+    frames: Annotated[int, typer.Option(help="Frames to take of a video.")] = ClipSpec().frames,
     workers: Workers = 2,
 ) -> None:
-    """Find the faces and cut their crops, once; training then reads them. Can be interrupted and continued."""
+    """Find the faces and cut their crops once, for training to read. Can be interrupted and continued."""
     from liveness_training.data.crops import found_report
 
     with _explained():
@@ -118,8 +119,8 @@ def simulate(
     data: Data,
     out: Annotated[Path, typer.Option(help="PNG file to write.")],
     people: Annotated[int, typer.Option(help="Live pictures to show, of different people.")] = 6,
-    columns: Annotated[int, typer.Option(help="Attacks of each kind beside each.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the choice and of the attacks.")] = 1,
+    columns: Annotated[int, typer.Option(help="Simulated attacks of each kind for each picture.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of people and of the attacks.")] = 1,
     size: Size = 224,
     margin: Margin = 2.7,
 ) -> None:
@@ -137,7 +138,7 @@ def simulate(
 @app.command()
 def train(
     data: Data,
-    run: Annotated[Path, typer.Option(help="Folder of the run; made where it does not exist.")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; created where it does not exist.")],
     config: Config = None,
     set_: Set = None,
     hold_out: HoldOut = None,
@@ -146,7 +147,7 @@ def train(
         list[Path] | None,
         typer.Option(help="ONNX network to learn from, with --set distillation=…; may be repeated."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     cache: Cache = Path("cache"),
     size: Size = 224,
     margin: Margin = 2.7,
@@ -156,49 +157,50 @@ def train(
 
     On several GPUs: `torchrun --nproc-per-node 4 -m liveness_training.cli train …`.
     """
-    from liveness_training import run as runs
     from liveness_training.config import load_config
-    from liveness_training.evaluation.report import as_table
+    from liveness_training.evaluation.figures import as_table
+    from liveness_training.runs.plan import RunPlan
+    from liveness_training.runs.train import train as train_run
 
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
     overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
     with _explained():
         settings = load_config(config, overrides)
         crops = _crops(data, cache, preprocess, detector, settings.clip, workers)
-        report = runs.train(
-            crops,
-            settings,
+        plan = RunPlan(
             run,
-            preprocess=preprocess,
-            detector=detector,
+            settings,
+            preprocess,
+            detector,
             init=init,
-            teacher=teacher or (),
+            teacher=tuple(teacher or ()),
             resume=resume,
-            data=data,
+            data=tuple(data),
             cache=cache,
         )
-    if report:  # the other processes of torchrun have none
+        report = train_run(crops, plan)
+    if report:  # only the first process of torchrun has one
         typer.echo(as_table(report))
 
 
 @app.command()
 def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
-    """Compute a run's figures again, as its training did in the end."""
-    from liveness_training import run as runs
-    from liveness_training.evaluation.report import as_table
-    from liveness_training.run_folder import RunFolder
+    """Compute the figures of a run again, as at the end of its training."""
+    from liveness_training.evaluation.figures import as_table
+    from liveness_training.runs.evaluate import evaluate as evaluate_run
+    from liveness_training.runs.folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
-        report = runs.evaluate(folder, _crops_of_run(folder, data, cache, workers))
+        report = evaluate_run(folder, _crops_of_run(folder, data, cache, workers))
     typer.echo(as_table(report))
 
 
 @app.command()
 def report(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
-    """Write a run's report.html: curves, histograms, thresholds, features and activation maps on one page."""
-    from liveness_training.evaluation.html_report import report_run
-    from liveness_training.run_folder import RunFolder
+    """Write report.html of a run: curves, histograms, thresholds, features and activation maps on one page."""
+    from liveness_training.report.page import report_run
+    from liveness_training.runs.folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
@@ -209,47 +211,42 @@ def report(run: Run, data: DataAgain = None, cache: Path | None = None, workers:
 @app.command()
 def ablate(
     data: Data,
-    table: Annotated[int, typer.Option(help="Of the paper: 3 (components) or 4 (discriminators).")],
-    runs: Annotated[Path, typer.Option(help="Folder for the runs; those that are there are not made again.")],
+    table: Annotated[int, typer.Option(help="Table of the paper: 3 (components) or 4 (discriminators).")],
+    runs: Annotated[Path, typer.Option(help="Folder for the runs; existing runs are not made again.")],
     config: Config = "paper",
     set_: Set = None,
     hold_out: HoldOut = None,
-    row: Annotated[list[str] | None, typer.Option(help="Only this row, e.g. 'ResNet + DIB'; may be repeated.")] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Train only this row, e.g. 'ResNet + DIB'; may be repeated.")
+    ] = None,
     init: Init = None,
     cache: Cache = Path("cache"),
     size: Size = 224,
     margin: Margin = 2.7,
     workers: Workers = 2,
 ) -> None:
-    """Train the rows of the paper's table 3 or 4 over all its protocols and print its figures beside ours."""
-    from liveness_training import ablation
-    from liveness_training import run as trained
+    """Train the rows of the paper's table 3 or 4 on all its protocols and print its figures beside ours."""
     from liveness_training.config import TrainConfig, load_config
     from liveness_training.data.crops import CropSet
-    from liveness_training.evaluation.report import Report
+    from liveness_training.evaluation.figures import Report
+    from liveness_training.runs import ablation
+    from liveness_training.runs.plan import RunPlan
+    from liveness_training.runs.train import train as train_run
 
     if table not in ablation.TABLES:
         raise typer.BadParameter("3 or 4", param_hint="--table")
     chosen = ablation.TABLES[table]
-    known = {each.name: each for each in chosen.rows}
+    known = {known_row.name: known_row for known_row in chosen.rows}
     if unknown := [name for name in row or [] if name not in known]:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--row")
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}", param_hint="--row")
     rows = [known[name] for name in row or known]
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
 
     def run_one(crops: CropSet, settings: TrainConfig, folder: Path) -> Report:
         typer.echo(f"{folder}", err=True)
-        return trained.train(
-            crops,
-            settings,
-            folder,
-            preprocess=preprocess,
-            detector=detector,
-            init=init,
-            resume=(folder / "run.json").exists(),
-            data=data,
-            cache=cache,
-        )
+        there = (folder / "run.json").exists()
+        plan = RunPlan(folder, settings, preprocess, detector, init=init, resume=there, data=tuple(data), cache=cache)
+        return train_run(crops, plan)
 
     with _explained():
         base = load_config(config, set_ or [])
@@ -263,24 +260,29 @@ def ablate(
 @app.command()
 def export(
     run: Run,
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; its name is the bundle's.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle, which gets its name.")],
     data: DataAgain = None,
     cache: Path | None = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
     precision: Annotated[
-        list[ExportedPrecision] | None, typer.Option(help="May be repeated; the first is the default.")
+        list[ExportedPrecision] | None,
+        typer.Option(help="Precision to export; may be repeated, the first is the default."),
     ] = None,
-    held_out: Annotated[list[Path] | None, typer.Option(help="Run of the same recipe that kept a domain out.")] = None,
-    licence: Annotated[list[str] | None, typer.Option(help="DOMAIN=TERMS, for each domain.")] = None,
+    held_out: Annotated[
+        list[Path] | None, typer.Option(help="Run of the same recipe that kept a domain out; may be repeated.")
+    ] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option(help="DOMAIN=TERMS under which its data may be used; may be repeated.")
+    ] = None,
     failures: Annotated[
-        Path | None, typer.Option(help="Markdown file for the model card: what its failures look like.")
+        Path | None, typer.Option(help="Markdown file for the model card that describes the model's failures.")
     ] = None,
     workers: Workers = 2,
 ) -> None:
-    """Make a run into a bundle that the service loads."""
-    from liveness_training.evaluation.report import as_table
-    from liveness_training.export import export_bundle
-    from liveness_training.run_folder import RunFolder
+    """Turn a run into a bundle that the service loads."""
+    from liveness_training.evaluation.figures import as_table
+    from liveness_training.export.bundle import export_bundle
+    from liveness_training.runs.folder import RunFolder
 
     with _explained():
         folder = RunFolder.read(run)
@@ -291,7 +293,7 @@ def export(
             bundle,
             name=bundle.resolve().name,
             version=version,
-            precisions=[each.value for each in precision or [ExportedPrecision.INT8]],
+            precisions=[chosen.value for chosen in precision or [ExportedPrecision.INT8]],
             held_out=[RunFolder.read(path) for path in held_out or []],
             licences=dict(entry.split("=", 1) for entry in licence or []),
             failures=failures.read_text(encoding="utf-8") if failures else "",

@@ -1,4 +1,4 @@
-"""The settings of a training run; kept in the run's folder and in the bundle that comes of it."""
+"""The settings of a training run; they are kept in the run's folder and in its bundle."""
 
 import re
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from liveness_core.clips import ClipSpec
 from liveness_training.data.clips import ShortClips
+from liveness_training.data.protocols import TrainPeople
 from liveness_training.errors import TrainingError
 from liveness_training.models.gradient_reversal import Schedule
 from liveness_training.models.mobilenet_v2 import Padding
 from liveness_training.models.network import EncoderName
-from liveness_training.protocols import TrainPeople
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -26,7 +26,7 @@ class ConfigError(TrainingError):
 
 
 class TrainConfig(BaseModel):
-    """What a run depends on, beside its data. An unknown field or a value out of range is refused.
+    """All settings of a run. Unknown fields and values out of range are refused.
 
     The defaults are those of the default bundle's recipe; `configs/paper.yaml` has the paper's settings.
     """
@@ -35,118 +35,124 @@ class TrainConfig(BaseModel):
 
     # Protocol
     hold_out: tuple[str, ...] = ()
-    """Domains that are neither trained on nor used for thresholds, only reported on."""
+    """Domains that are only reported on: they are neither trained on nor used for thresholds."""
     sources: tuple[str, ...] = ()
-    """Domains to train on; all but the held-out ones where empty."""
+    """Domains to train on; where empty, all that are not held out."""
     people: TrainPeople = "train"
-    """Of the sources: `train` keeps their test people for reporting, `all` trains on them too, as the literature's
-    cross-domain tables do. Thresholds come from development people in either case."""
+    """Which people of the sources to train on: `train` keeps their test people for reporting, `all` trains on them too,
+    as the literature's cross-domain tables do. Thresholds come from development people in either case."""
 
     # Networks
     encoder: EncoderName = "mobilenet_v2"
-    """Shared by the image-based (IB) and the video-based (VB) network."""
+    """Encoder of both the image-based (IB) and the video-based (VB) network."""
     padding: Padding = "tensorflow"
-    """Of MobileNetV2's stride-2 convolutions; that of the initial weights. ResNets have torchvision's."""
+    """How MobileNetV2 pads its convolutions of stride 2; must be that of the initial weights. ResNets use
+    torchvision's."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Before the live/spoof classifiers. The paper is silent; 0.2 is MobileNetV2's own."""
+    """Dropout before the live/spoof classifiers. The paper does not give it; 0.2 is MobileNetV2's own."""
     dis: bool = False
-    """The plain domain discriminator of the paper's Figure 5."""
+    """Whether to use the plain domain discriminator of the paper's Figure 5."""
     dib: bool = False
-    """The class-conditional domain discriminator (CCDD) on images, D_IB."""
+    """Whether to use the class-conditional domain discriminator (CCDD) on images, D_IB."""
     lstm: bool = False
-    """The temporal head, and with it VB steps."""
+    """Whether to train the temporal head, with VB steps."""
     frozen: bool = False
-    """Encoder and image classifier stay as they are in the run that `--init` names, and only the temporal head learns:
-    a head for clips, while every score of a photo stays what it was. Needs `lstm`; not in the paper."""
+    """Whether encoder and image classifier stay as they are in the run that `--init` names, so that only the temporal
+    head learns and every score of a photo stays the same. Needs `lstm`; not in the paper."""
     dvb: bool = False
-    """The CCDD on clips, D_VB; needs `lstm`."""
+    """Whether to use the CCDD on clips, D_VB; needs `lstm`."""
     lstm_hidden: int = Field(default=256, ge=1)
-    """Hidden size; 256 in the paper."""
+    """Hidden size of the LSTM; 256 in the paper."""
     clip_frames: int = Field(default=8, ge=2, le=64)
     """Frames of a clip; 8 in the paper."""
     short_clips: ShortClips = "skip"
-    """Recordings of fewer frames: `skip` them, or `stretch` them by repeating frames (see `data.clips`)."""
+    """What to do with recordings of fewer frames: `skip` them, or `stretch` them by repeating frames (see
+    `data.clips`)."""
     discriminator_width: int = Field(default=512, ge=1)
-    """Of FC1 and FC2. The paper is silent; 512 is SSDG's choice."""
+    """Width of FC1 and FC2. The paper does not give it; 512 is SSDG's choice."""
     discriminator_dropout: float = Field(default=0.5, ge=0, lt=1)
-    """After FC1 and FC2. The paper is silent; 0.5 is SSDG's choice."""
+    """Dropout after FC1 and FC2. The paper does not give it; 0.5 is SSDG's choice."""
 
     # Energy
     lambda_ib: float = Field(default=1.0, ge=0)
-    """λ_IB of Eq. (1): weight of the domain terms on images; 0 switches the discriminators' learning off as well."""
+    """λ_IB of Eq. (1): weight of the domain terms on images; with 0 the discriminators do not learn either."""
     lambda_vb: float = Field(default=1.0, ge=0)
-    """λ_VB of Eq. (2)."""
+    """λ_VB of Eq. (2): weight of the domain terms on clips."""
     grl_factor: float = Field(default=-0.2, le=0)
     """λ_GRL: factor of the gradient through the reversal layer; −0.2 in the paper."""
     grl_schedule: Schedule = "constant"
     """`constant` as in the paper, or DANN's ramp from 0 to `grl_factor`."""
     reduction: Literal["sum", "mean"] = "mean"
-    """`sum` takes Eq. (1) and (2) as they stand; `mean` divides them by the batch, so that the learning rate does not
-    depend on it."""
+    """`sum` takes Eq. (1) and (2) as they are; `mean` divides them by the size of the batch, so that the learning rate
+    need not change with it."""
     distillation: float = Field(default=0.0, ge=0)
-    """λ_T: weight of agreeing with the networks that `--teacher` names, on images; 0 for none. Not in the paper."""
+    """λ_T: weight of the distillation term on images, with the networks of `--teacher`; 0 for none. Not in the
+    paper."""
     distillation_of: Literal["all", "right"] = "all"
-    """Whether marks on the wrong side of the label are learned from as well: they hold what the teacher knows of other
-    cameras, and its faults."""
+    """`all` learns from every score of the teacher, `right` only from those on the side of the label. Wrong scores hold
+    what the teacher knows of other cameras, and its faults."""
     distillation_share: float | None = Field(default=None, ge=0, le=1)
-    """None: one classifier learns from labels and marks. Else the marks have a linear classifier of their own beside
-    the labels', so that one embedding serves both and neither pulls the other's weights away, and this is its share in
-    the classifier that scores, a weighted mean of the two."""
+    """None: one classifier learns from labels and teacher. Otherwise a distillation head, a second linear classifier on
+    the same embedding, learns from the teacher, and the classifier that scores is the weighted mean of both with this
+    share of the head."""
     distillation_temperature: float = Field(default=2.0, gt=0)
-    """Divides student's and teacher's log-odds, so that the shades of a sure teacher count as well."""
+    """Divides the log-odds of student and teacher, so that small differences of a sure teacher count as well."""
     grey_weight: float = Field(default=0.0, ge=0)
-    """When training is over the image classifier is changed so that grey copies of training pictures get the score of
-    the coloured ones (see `tasks.grey`); the weight of the copies, 0 for no change."""
+    """Weight of grey copies in the refit of the image classifier after training, which gives grey copies of training
+    pictures the score of the coloured ones (see `runs.refit`); 0 for no refit."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
-    """Of live/spoof; keeps the scores of training pictures from 0 and 1, so that thresholds keep their meaning."""
+    """Smoothing of the labels live and spoof; keeps the scores of training pictures away from 0 and 1, so that
+    thresholds keep their meaning."""
 
     # Batches
     images_per_domain: int = Field(default=16, ge=1)
-    """Images of each source in an IB batch; 16 in the paper."""
+    """Images of every source in an IB batch; 16 in the paper."""
     clips_per_domain: int = Field(default=2, ge=1)
-    """Clips of each source that has clips in a VB batch; 2 in the paper."""
+    """Clips in a VB batch of every source that has clips; 2 in the paper."""
     simulate: bool = False
-    """Attacks are also simulated from live pictures (`data.simulation`): as two more species of each domain, and from
-    domains of live pictures alone, which then are sources too."""
+    """Whether attacks are also simulated from live pictures (`data.simulation`): as two more species of every domain.
+    Domains of live pictures alone become sources too."""
     augmentation: Literal["full", "flip", "none"] = "full"
-    """`full`: cut, turn, colour, resolution, noise, compression, occlusion; `flip`: mirror. The paper names none."""
+    """`full`: cut, turn, colour, resolution, noise, compression, occlusion; `flip`: mirror. The paper names no
+    augmentation."""
     grey_share: float = Field(default=0.1, ge=0, le=1)
-    """Share of the images and clips that `full` augmentation takes the colours of."""
+    """Share of the images and clips that lose their colours in `full` augmentation."""
     service_view_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the crops cut at the service's margin; the others are cut at random ones."""
+    """Share of the crops that are cut at the service's margin; the others are cut at random margins."""
 
     # Optimiser
     steps: int = Field(default=500, ge=1)
-    """Iterations: an IB step each (none with `frozen`), and with `lstm` a VB step after it. The paper does not say how
-    many."""
+    """Iterations. Each is an IB step (not with `frozen`) and, with `lstm`, a VB step. The paper does not give the
+    number."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """`sgd` in the paper."""
     learning_rate: float = Field(default=5e-4, gt=0)
-    """Peak."""
+    """Peak learning rate; 3e-4 in the paper."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """`cosine`: down to 0 along half a cosine after the warm-up; `constant` in the paper."""
+    """Learning rate after the warm-up. `cosine`: down to 0 along half a cosine; `constant` in the paper."""
     warmup_steps: int = Field(default=50, ge=0)
-    """Iterations of linear warm-up."""
+    """Iterations in which the learning rate rises linearly to its peak."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """Decoupled for AdamW (norms and biases are spared), L2 on all weights for SGD."""
+    """Weight decay: decoupled for AdamW, without norms and biases; L2 on all weights for SGD."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    """Of the exponential moving average of the weights, which is what is evaluated and exported; 0 for none."""
+    """Decay of the exponential moving average of the weights, which is evaluated and exported; 0 for no average."""
     seed: int = Field(default=1, ge=0)
-    """Of every random choice."""
+    """Seed of every random choice."""
 
-    # How it runs; the result should not depend on these, beyond rounding
+    # How the run is carried out; apart from rounding the result should not depend on these
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU where there is one."""
+    """`auto` uses a GPU where there is one."""
     precision: Precision = "bf16"
-    """Of the forward pass; weights stay fp32. `fp16` needs a GPU, `bf16` is fp32 on a processor without it."""
+    """Precision of the forward pass; weights stay fp32. `fp16` needs a GPU; `bf16` becomes fp32 on a processor without
+    it."""
     accumulation: int = Field(default=1, ge=1)
-    """Parts that a batch is cut into to fit memory; their gradients add up. Batch norms see a part at a time."""
+    """Number of parts that a batch is cut into to fit memory. Gradients add up; batch norms see one part at a time."""
     compile: bool = False
-    """torch.compile."""
+    """Whether to compile the networks by `torch.compile`."""
     workers: int = Field(default=2, ge=0)
-    """Processes that load and augment, of each training process."""
+    """Processes that load and augment pictures, for every training process."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Iterations between checkpoints."""
 
@@ -155,7 +161,7 @@ class TrainConfig(BaseModel):
         if self.dvb and not self.lstm:
             raise ValueError("dvb: the discriminator on clips needs lstm")
         if self.distillation_share is not None and not self.distillation:
-            raise ValueError("distillation_share: without distillation there are no marks to learn from")
+            raise ValueError("distillation_share: without distillation there is no teacher to learn from")
         if self.frozen and not self.lstm:
             raise ValueError("frozen: nothing is left to learn without lstm")
         if self.frozen and self.grey_weight:
@@ -166,7 +172,7 @@ class TrainConfig(BaseModel):
 
     @property
     def clip(self) -> ClipSpec:
-        """Which frames of a clip are taken."""
+        """The frames of a video that make a clip."""
         return ClipSpec(frames=self.clip_frames)
 
 
@@ -174,12 +180,12 @@ def load_config(source: str | None, overrides: Sequence[str] = (), base: TrainCo
     """Settings from a YAML file and from the command line, which wins.
 
     Args:
-        source: path of a YAML file, or the name of one that comes along, e.g. `paper`; None for the defaults.
-        overrides: `FIELD=VALUE` each, the value in YAML: `steps=200`, `hold_out=[nuaa, casia_fasd]`, `dib=true`.
-        base: settings that both build on.
+        source: path of a YAML file, or name of a built-in one, e.g. `paper`; None for the defaults.
+        overrides: texts `FIELD=VALUE`, the value in YAML: `steps=200`, `hold_out=[nuaa, casia_fasd]`, `dib=true`.
+        base: settings that file and overrides change; None for the defaults.
 
     Raises:
-        ConfigError: there is no such file, or a field is unknown or has a wrong value.
+        ConfigError: the file cannot be read, or a field is unknown or has a wrong value.
     """
     values: dict[str, Any] = base.model_dump() if base is not None else {}
     if source is not None:
@@ -200,7 +206,7 @@ def load_config(source: str | None, overrides: Sequence[str] = (), base: TrainCo
 
 
 def built_in_configs() -> list[str]:
-    """Names of the settings that come along."""
+    """Names of the built-in settings."""
     return sorted(path.stem for path in _BUILT_IN.glob("*.yaml"))
 
 
@@ -220,7 +226,7 @@ def _read(source: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 3e-4 for text, as it has no point; here it is the number that was meant."""
+    """Reads 3e-4 as the number that it means; YAML 1.1 takes it for text, since it has no decimal point."""
 
 
 _Loader.add_implicit_resolver(
@@ -236,7 +242,7 @@ def _parse(text: str, what: str) -> Any:
 
 
 def _sequences_as_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """YAML's lists as the tuples of the fields; a lone name as a list of one."""
+    """YAML's lists as the tuples that the fields expect; a single name becomes a tuple of one."""
     fields = {name for name, field in TrainConfig.model_fields.items() if field.annotation == tuple[str, ...]}
     return {
         name: (tuple(value) if isinstance(value, list) else (value,) if isinstance(value, str) else value)

@@ -1,5 +1,5 @@
-"""What a user of training can mend; the command line shows the message alone."""
+"""Errors that a user of training can fix; the command line shows their message without a traceback."""
 
 
 class TrainingError(ValueError):
-    """Base of the errors of data, weights and runs; the message says what to check."""
+    """Base of all errors of data, settings, weights and runs; the message says what to check."""

@@ -18,7 +18,7 @@ def frames(sequence, count, species="live", domain="office", places=None):
             species,
             "anna",
             sequence,
-            place=places[number] if places else None,
+            frame=places[number] if places else None,
         )
         for number in range(count)
     ]

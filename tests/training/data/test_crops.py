@@ -159,7 +159,7 @@ def test_videos_become_the_frames_that_the_clip_spec_names(tmp_path):
     crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=4))
     assert crops.missed == ()
     clip = [sample for sample in crops.samples if sample.is_video]
-    assert [(sample.path, sample.place) for sample in clip] == [("v/clip.avi", place) for place in range(4)]
+    assert [(sample.path, sample.frame) for sample in clip] == [("v/clip.avi", place) for place in range(4)]
     assert {(sample.sequence, sample.species, sample.subject) for sample in clip} == {("v/clip.avi", "replay", "anna")}
     assert {sample.recording for sample in clip} == {"office/replay/v/clip.avi"}
     tracker = FaceTracker(create_detector(DetectorSpec()))
@@ -179,8 +179,8 @@ def test_a_frame_without_a_face_is_replaced_by_a_neighbour_in_its_part(tmp_path)
     write_video(root / "clip.avi", frames, codec="mjpeg")
     (root / "index.csv").write_text(HEADER + "clip.avi,office,live,live,anna,\n")
     crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=2))
-    assert [sample.place for sample in crops.samples] == [0]
-    assert [sample.place for sample in crops.missed] == [1]
+    assert [sample.frame for sample in crops.samples] == [0]
+    assert [sample.frame for sample in crops.missed] == [1]
 
 
 def test_video_of_fewer_frames_gives_each_of_them_once(tmp_path):
@@ -188,7 +188,7 @@ def test_video_of_fewer_frames_gives_each_of_them_once(tmp_path):
     write_video(root / "clip.mp4", [SMALL, SMALL // 2, SMALL // 4 * 3])
     (root / "index.csv").write_text(HEADER + "clip.mp4,office,live,live,anna,visit\n")
     crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=8))
-    assert [sample.place for sample in crops.samples] == [0, 3, 5]
+    assert [sample.frame for sample in crops.samples] == [0, 3, 5]
     assert {sample.sequence for sample in crops.samples} == {"visit"}
     assert crops.missed == ()
     again = cut(root, tmp_path / "cache", clip=ClipSpec(frames=8))

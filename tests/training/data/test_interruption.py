@@ -239,7 +239,7 @@ def test_line_that_names_more_samples_than_there_are_belongs_to_other_data(tmp_p
 def test_frames_of_a_video_stay_in_one_chunk():
     names = ["1.jpg", "a.mp4", "2.jpg", "b.mov", "3.jpg"]
     samples = expand([Sample(name, "office", True, "live", name, "") for name in names], ClipSpec(frames=3))
-    cut_up = [[f"{sample.path}#{sample.place}" for sample in chunk] for chunk in chunks(samples, 2)]
+    cut_up = [[f"{sample.path}#{sample.frame}" for sample in chunk] for chunk in chunks(samples, 2)]
     assert cut_up == [
         ["1.jpg#None", "a.mp4#0", "a.mp4#1", "a.mp4#2"],
         ["2.jpg#None", "b.mov#0", "b.mov#1", "b.mov#2"],

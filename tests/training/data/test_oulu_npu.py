@@ -89,7 +89,7 @@ def test_whole_set_is_read_with_its_splits(whole):
     assert Counter(sample.species for sample in samples) == {"live": 990, "print": 1980, "replay": 1980}
     assert all(sample.live == (sample.species == "live") for sample in samples)
     assert len({sample.recording for sample in samples}) == len({sample.key for sample in samples}) == 4950
-    assert all((whole / sample.path).is_file() and sample.is_video and sample.place is None for sample in samples)
+    assert all((whole / sample.path).is_file() and sample.is_video and sample.frame is None for sample in samples)
     assert {sample.domain for sample in samples} == {"oulu_npu"}
 
 

@@ -91,7 +91,7 @@ def test_video_is_told_by_its_suffix(tmp_path):
     write(tmp_path, *(f"{name},office,live,live,alice," for name in names))
     samples = read_index(tmp_path)
     assert [sample.is_video for sample in samples] == [True, True, True, True, False, False, False]
-    assert {sample.place for sample in samples} == {None}
+    assert {sample.frame for sample in samples} == {None}
 
 
 @pytest.mark.parametrize(("written", "read"), [("train", "train"), ("dev", "dev"), ("devel", "dev"), ("test", "test")])

@@ -1,15 +1,18 @@
 """The energies of the paper, Eq. (1) and (2), and where their gradients go."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from liveness_training.config import TrainConfig
-from liveness_training.loop import Trainer
-from liveness_training.progress import Progress
-from liveness_training.tasks.method import Batch, LivenessTask, distillation_energy
+from liveness_training.data.batch import Batch
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer
+from liveness_training.tasks.distillation import distillation_energy
+from liveness_training.tasks.method import LivenessTask
 from support.small_networks import SmallEncoder, random_batch
 
 K = 3
@@ -38,7 +41,7 @@ def entropy(logits, target):
 
 def domain_gradients(made, batch):
     """Gradients of the domain terms alone."""
-    losses = made(batch.image, batch.label, batch.domain)
+    losses = made(batch)
     logits = made.network(batch.image) if batch.image.ndim == 4 else made.temporal(_embeddings(made, batch))
     return gradients(made, losses["loss"] - nn.functional.cross_entropy(logits, batch.label, reduction="sum"))
 
@@ -57,7 +60,7 @@ class TestEnergies:
             head = ccdd.live_head if label == 0 else ccdd.spoof_head
             expected += entropy(made.network.classifier(feature), label)
             expected += 0.7 * entropy(head(ccdd.trunk(feature)), domain)
-        torch.testing.assert_close(made(batch.image, batch.label, batch.domain)["loss"], expected)
+        torch.testing.assert_close(made(batch)["loss"], expected)
 
     def test_clips_give_equation_2(self):
         made, batch = task(lstm=True, dvb=True, lambda_vb=0.3), random_batch(images=6, frames=8)
@@ -70,7 +73,7 @@ class TestEnergies:
             head = ccdd.live_head if label == 0 else ccdd.spoof_head
             expected += entropy(made.temporal.classifier(last), label)
             expected += 0.3 * entropy(head(ccdd.trunk(last)), domain)
-        torch.testing.assert_close(made(batch.image, batch.label, batch.domain)["loss"], expected)
+        torch.testing.assert_close(made(batch)["loss"], expected)
 
     def test_plain_discriminator_adds_its_sum_over_both_classes(self):
         made, batch = task(dis=True), random_batch()
@@ -80,11 +83,11 @@ class TestEnergies:
             + entropy(made.image_domains.dis.head(made.image_domains.dis.trunk(feature)), domain)
             for feature, label, domain in zip(embedding, batch.label, batch.domain, strict=True)
         )
-        torch.testing.assert_close(made(batch.image, batch.label, batch.domain)["loss"], expected)
+        torch.testing.assert_close(made(batch)["loss"], expected)
 
     def test_log_tells_the_terms_apart_and_counts_what_is_right(self):
         made, batch = task(dis=True, dib=True), random_batch()
-        losses = made(batch.image, batch.label, batch.domain)
+        losses = made(batch)
         parts = losses["class"] + losses["dis"] + losses["live_domain"] + losses["spoof_domain"]
         torch.testing.assert_close(losses["loss"].detach(), parts)
         for name in ("correct", "dis_correct", "ccdd_correct"):
@@ -93,52 +96,54 @@ class TestEnergies:
     def test_distillation_adds_the_distance_to_the_teachers_odds(self):
         made, batch = task(distillation=0.7, distillation_temperature=2.0), random_batch()
         teacher = torch.linspace(-3, 3, len(batch))
-        plain = made(batch.image, batch.label, batch.domain)["loss"]
+        plain = made(batch)["loss"]
         logits = made.network(batch.image)
         expected = torch.zeros(())
         for (live, spoof), odds in zip(logits, teacher, strict=True):
             student, target = torch.sigmoid((live - spoof) / 2), torch.sigmoid(odds / 2)
             divergence = target * (target / student).log() + (1 - target) * ((1 - target) / (1 - student)).log()
             expected += 0.7 * 4 * divergence
-        losses = made(batch.image, batch.label, batch.domain, teacher)
+        losses = made(replace(batch, teacher=teacher))
         torch.testing.assert_close(losses["loss"], plain + expected)
         torch.testing.assert_close(0.7 * losses["distilled"], expected.detach())
 
-    def test_marks_on_the_wrong_side_of_the_label_may_be_left_out(self):
+    def test_scores_of_the_teacher_on_the_wrong_side_of_the_label_may_be_left_out(self):
         made, batch = task(distillation=1.0, distillation_of="right"), random_batch()
         side = torch.where(batch.label == 0, 2.0, -2.0)
         right = torch.arange(len(batch)) % 3 > 0
         teacher = torch.where(right, side, -side)
-        found = made(batch.image, batch.label, batch.domain, teacher)["distilled"]
+        found = made(replace(batch, teacher=teacher))["distilled"]
         alone = distillation_energy(made.network(batch.image)[right].detach(), teacher[right], 2.0)
         torch.testing.assert_close(found, alone)
 
-    def test_marks_with_a_classifier_of_their_own_leave_that_of_the_labels_alone(self):
+    def test_a_distillation_head_leaves_the_classifier_to_the_labels(self):
         made, batch = task(distillation=1.0, distillation_share=0.25), random_batch()
         teacher = torch.linspace(-3, 3, len(batch))
-        losses = made(batch.image, batch.label, batch.domain, teacher)
-        losses["distilled"] = distillation_energy(made.marks(made.network.encoder(batch.image)[0]), teacher, 2.0)
+        losses = made(replace(batch, teacher=teacher))
+        losses["distilled"] = distillation_energy(
+            made.distillation_head(made.network.encoder(batch.image)[0]), teacher, 2.0
+        )
         losses["distilled"].backward()
         assert made.network.classifier.weight.grad is None
-        assert made.marks.weight.grad.abs().sum() > 0
+        assert made.distillation_head.weight.grad.abs().sum() > 0
         assert all(weight.grad is not None for weight in made.network.encoder.parameters())
 
     def test_both_classifiers_score_by_their_shares(self):
         made, batch = task(distillation=1.0, distillation_share=0.25), random_batch()
         embedding = made.network.encoder(batch.image)[0]
-        labels, marks = made.network.classifier(embedding), made.marks(embedding)
-        torch.testing.assert_close(made.scoring_network()(batch.image), 0.75 * labels + 0.25 * marks)
+        labels, head = made.network.classifier(embedding), made.distillation_head(embedding)
+        torch.testing.assert_close(made.scoring_network()(batch.image), 0.75 * labels + 0.25 * head)
 
     def test_distillation_of_its_own_odds_costs_nothing(self):
         made, batch = task(distillation=1.0), random_batch()
         logits = made.network(batch.image).detach()
-        losses = made(batch.image, batch.label, batch.domain, logits[:, 0] - logits[:, 1])
+        losses = made(replace(batch, teacher=logits[:, 0] - logits[:, 1]))
         assert abs(float(losses["distilled"])) < 1e-4
 
     def test_clips_need_a_temporal_head(self):
         batch = random_batch(images=2, frames=8)
         with pytest.raises(ValueError, match="lstm"):
-            task()(batch.image, batch.label, batch.domain)
+            task()(batch)
 
 
 class TestGradients:
@@ -171,22 +176,22 @@ class TestGradients:
         parts = {"lstm": True, "dvb": True} if frames else {"dib": True}
         made, batch = task(**parts), random_batch(images=6, frames=frames)
         batch = Batch(batch.image, torch.full_like(batch.label, label), batch.domain)
-        found = gradients(made, made(batch.image, batch.label, batch.domain)["loss"])
+        found = gradients(made, made(batch)["loss"])
         heads = {name: gradient for name, gradient in found.items() if "head" in name}
         assert all(gradient.abs().max() > 0 for name, gradient in heads.items() if busy in name)
         assert all(gradient is None or not gradient.any() for name, gradient in heads.items() if idle in name)
 
     def test_head_of_a_class_is_not_moved_by_the_other_classes_images(self):
         made, batch = task(dib=True), random_batch()
-        full = gradients(made, made(batch.image, batch.label, batch.domain)["loss"])
+        full = gradients(made, made(batch)["loss"])
         live = batch.label == 0
-        alone = gradients(made, made(batch.image[live], batch.label[live], batch.domain[live])["loss"])
+        alone = gradients(made, made(Batch(batch.image[live], batch.label[live], batch.domain[live]))["loss"])
         for name in ("image_domains.ccdd.live_head.weight", "image_domains.ccdd.live_head.bias"):
             torch.testing.assert_close(full[name], alone[name])
 
     def test_clips_train_the_shared_encoder(self):
         made, batch = task(lstm=True), random_batch(images=6, frames=8)
-        found = gradients(made, made(batch.image, batch.label, batch.domain)["loss"])
+        found = gradients(made, made(batch)["loss"])
         assert all(found[name].any() for name in found if name.startswith("network.encoder"))
         assert found["network.classifier.weight"] is None
 
@@ -229,3 +234,10 @@ def test_influence_moves_the_encoder_away_from_the_baseline():
         trainer.fit({"image": [batch]}, Progress(None, 1))
         encoders.append(trainer.task.network.encoder.body[0].weight)
     assert not torch.equal(*encoders)
+
+
+def test_checkpoints_name_the_distillation_head_as_earlier_versions_did():
+    made = task(distillation=1.0, distillation_share=0.5)
+    assert {"marks.weight", "marks.bias"} <= made.state_dict().keys()
+    assert list(made.state_dict())[-2:] == ["marks.weight", "marks.bias"]
+    assert not any("marks" in name for name in task().state_dict())

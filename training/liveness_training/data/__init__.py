@@ -1,1 +1,1 @@
-"""Labelled faces: where they are, how they are cropped, augmented and drawn."""
+"""Labelled faces: reading data sets, cutting crops, splitting people, drawing and augmenting batches."""

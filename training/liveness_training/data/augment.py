@@ -1,7 +1,7 @@
-"""Augmentation: what changes between cameras and says nothing about liveness. The same for both labels.
+"""Augmentation: changes as between cameras, which say nothing about liveness; the same for both labels.
 
-No step adds pixels from outside the crop, and none is tied to a label: a step that one label sees more often is a
-shortcut that the network finds.
+No step adds pixels from outside the crop, and none depends on the label: the network would take a step that one label
+sees more often as a shortcut.
 """
 
 import cv2
@@ -9,10 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liveness_core.types import Picture
+from liveness_training.data.jpeg import through_jpeg
 
 
 def augment(crop: Picture, random: np.random.Generator, grey_share: float = 0.1) -> Picture:
-    """A randomly changed copy of a crop, same shape; without colours in `grey_share` of all cases."""
+    """A randomly changed copy of a crop, same shape.
+
+    Args:
+        crop: shape (S, S, 3).
+        random: generator that every choice is drawn from.
+        grey_share: share of the copies that lose their colours, 0 to 1.
+    """
     size = crop.shape[0]
     crop = _part(crop, random)
     if random.random() < 0.5:
@@ -31,7 +38,7 @@ def augment(crop: Picture, random: np.random.Generator, grey_share: float = 0.1)
 
 
 def _part(crop: Picture, random: np.random.Generator) -> Picture:
-    """A slightly turned square out of the crop, 75 to 100 % of its side."""
+    """A slightly turned square within the crop, 75 to 100 % of its side, at the size of the crop."""
     size = crop.shape[0]
     angle = np.radians(random.uniform(-8, 8))
     spread = abs(np.cos(angle)) + abs(np.sin(angle))
@@ -78,12 +85,11 @@ def _noise(crop: Picture, random: np.random.Generator) -> Picture:
 
 def _recompress(crop: Picture, random: np.random.Generator) -> Picture:
     quality = int(random.integers(30, 96))
-    _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return _u8(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    return through_jpeg(crop, quality)
 
 
 def _hide(crop: Picture, random: np.random.Generator) -> Picture:
-    """A grey rectangle, so that no single place decides."""
+    """The crop with a grey rectangle, so that no single part of the face decides."""
     size = crop.shape[0]
     height, width = random.integers(size // 8, size // 3, 2)
     y, x = random.integers(0, size - height), random.integers(0, size - width)

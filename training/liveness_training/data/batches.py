@@ -1,6 +1,6 @@
 """Drawing balanced, augmented batches of images and of clips.
 
-The draw of an iteration depends on the seed and the iteration alone: not on the number of workers, not on how many
+What an iteration draws depends on the seed and the iteration alone: not on the number of workers, not on how many
 processes share a batch, not on whether the run was interrupted before.
 """
 
@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,29 +28,40 @@ from liveness_training.data.teacher import Teacher
 
 # S crop size, T frames of a clip
 
-Item = tuple[Tensor, int, int, float]
-"""image_3SS or clip_T3SS, label (0 live, 1 spoof), place of the domain among the sources, and the teacher's log-odds of
-live; NaN without a teacher."""
+
+class Item(NamedTuple):
+    """One image or clip of a batch, ready for the network."""
+
+    image: Tensor
+    """(3, S, S) for an image, (T, 3, S, S) for a clip."""
+    label: int
+    """0 live, 1 spoof."""
+    domain: int
+    """Index of the domain among the sources."""
+    teacher: float
+    """The teacher's log-odds of live; NaN without a teacher."""
+
+
 Key = tuple[tuple[int, ...], int, str]
-"""Rows (one for an image, T for a clip), the number of the draw, which seeds its augmentation, and the simulation that
-makes an attack of a live image; empty for what is taken as it is."""
+"""Rows (one for an image, T for a clip); the number of the draw, which seeds the augmentation; and the PAI species that
+is simulated with a live image, empty where the image is taken as it is."""
 Augmentation = Literal["full", "flip", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """An image or a clip that batches are drawn from."""
+    """An image or a clip that may be drawn into a batch."""
 
     rows: tuple[int, ...]
-    """One for an image, T for a clip."""
+    """One row of the crop set for an image, T for a clip."""
     sample: Sample
-    """What it is."""
+    """The sample of the image, or of the first frame of the clip."""
     simulation: str = ""
-    """PAI species of `data.simulation` that it is made an attack of; empty where it is taken as it is."""
+    """PAI species (a key of `SIMULATIONS`) that is simulated with it; empty where it is taken as it is."""
 
 
 class TrainingCrops(Dataset[Item]):
-    """Augmented images or clips. All frames of a clip are changed alike: one camera took them."""
+    """Augmented images or clips. All frames of a clip are changed in the same way, since one camera took them."""
 
     def __init__(
         self,
@@ -67,17 +78,18 @@ class TrainingCrops(Dataset[Item]):
         self._crops = crops
         self._teacher = teacher
         self._preprocess = preprocess
-        self._places = {domain: place for place, domain in enumerate(sources)}
+        self._domains = {domain: index for index, domain in enumerate(sources)}
         self._seed = seed
         self._service_view_share = service_view_share
-        self._change: Callable[[Picture, np.random.Generator], Picture] = {
+        changes: dict[Augmentation, Callable[[Picture, np.random.Generator], Picture]] = {
             "full": partial(augment, grey_share=grey_share),
             "flip": _flip,
             "none": _leave,
-        }[augmentation]
+        }
+        self._change = changes[augmentation]
 
     def __getitem__(self, key: Key) -> Item:
-        """The rows as drawn."""
+        """The image or clip of a key, augmented as its draw says."""
         rows, draw, simulation = key
         random = np.random.default_rng([self._seed, draw])
         views = self._crops.crops_MVSS3.shape[1]
@@ -91,10 +103,9 @@ class TrainingCrops(Dataset[Item]):
         images_T3SS = torch.from_numpy(self._preprocess.to_tensor(crops))
         sample = self._crops.samples[rows[0]]
         image = images_T3SS[0] if len(rows) == 1 else images_T3SS
-        # As the student sees it: what augmentation takes from a picture, neither of them has.
-        marks = self._teacher is not None and len(rows) == 1
-        mark = self._teacher.log_odds(crops[0]) if self._teacher is not None and marks else math.nan
-        return image, int(bool(simulation) or not sample.live), self._places[sample.domain], mark
+        # The teacher sees what the student sees: what augmentation takes from a picture is lost to both.
+        teacher = self._teacher.log_odds(crops[0]) if self._teacher is not None and len(rows) == 1 else math.nan
+        return Item(image, int(bool(simulation) or not sample.live), self._domains[sample.domain], teacher)
 
 
 def _flip(crop: Picture, random: np.random.Generator) -> Picture:
@@ -108,22 +119,22 @@ def _leave(crop: Picture, _random: np.random.Generator) -> Picture:
 class BalancedBatches(Sampler[list[Key]]):
     """Batches that hold every domain and both of its labels, and within a label every species, equally often.
 
-    Domains and their labels take turns; then a species, a recording and one of its images or clips are drawn, each
-    uniformly: neither a large data set nor a long recording outweighs the rest, and no domain's mix of labels gives the
-    label away.
+    Domains and their labels take turns; then a species, a recording, and one image or clip of it are drawn, each
+    uniformly. So neither a large data set nor a long recording outweighs the rest, and the share of attacks in a domain
+    does not give the label away.
 
     Args:
-        items: what is drawn from.
+        items: the images or clips to draw from.
         per_domain: images or clips of each domain in a batch.
-        steps: number of the last iteration.
-        seed: of the draw.
-        start: iteration to begin with; those before it are as if they had been drawn.
-        part: (rank, size) of the processes that share each batch; this one gets its part of it.
-        accumulation: into how many pieces each process cuts its part.
-        stream: tells the draws of images from those of clips.
+        steps: iterations in all.
+        seed: seed of every draw.
+        start: iteration to begin with, 0 or more; the draws of an iteration do not depend on it.
+        part: (rank, number) of the processes that share each batch; this process gets its part of it.
+        accumulation: number of pieces that each process cuts its part into.
+        stream: number that keeps the draws of images apart from those of clips.
 
     Raises:
-        DataError: a batch cannot be shared by so many processes, or not in such pieces.
+        DataError: a batch cannot be shared by so many processes, or not be cut into so many pieces.
     """
 
     def __init__(
@@ -179,20 +190,20 @@ class BalancedBatches(Sampler[list[Key]]):
         for step in range(self._start, self._steps):
             random = np.random.default_rng([self._seed, self._stream, step])
             first = (self._stream << 48) + step * self.batch_size
-            batch = [(self._draw(place, random), first + place) for place in range(self.batch_size)]
+            batch = [(self._draw(index, random), first + index) for index in range(self.batch_size)]
             yield [(item.rows, draw, item.simulation) for item, draw in batch[self._slice]]
 
-    def _draw(self, place: int, random: np.random.Generator) -> Drawn:
+    def _draw(self, index: int, random: np.random.Generator) -> Drawn:
         # Domains take turns, and so do the labels within a domain: exact balance where the batch size allows it.
-        labels = self._domains[place % len(self._domains)]
-        species = labels[place // len(self._domains) % len(labels)]
+        labels = self._domains[index % len(self._domains)]
+        species = labels[index // len(self._domains) % len(labels)]
         recordings = species[random.integers(len(species))]
         items = recordings[random.integers(len(recordings))]
         return items[random.integers(len(items))]
 
 
 def image_items(crops: CropSet, rows: Sequence[int], *, simulations: Sequence[str] = ()) -> list[Drawn]:
-    """Each row as an image to draw, and each live one again for each kind of attack that is simulated with it."""
+    """The images to draw from: every row, and every live row once more for each kind of attack to simulate with it."""
     items = [Drawn((row,), crops.samples[row]) for row in rows]
     return items + [
         replace(item, simulation=simulation) for simulation in simulations for item in items if item.sample.live
@@ -200,7 +211,7 @@ def image_items(crops: CropSet, rows: Sequence[int], *, simulations: Sequence[st
 
 
 def clip_items(clips: Sequence[Clip]) -> list[Drawn]:
-    """Each clip as one to draw; domains whose clips are all live, or all attacks, are left out.
+    """The clips to draw from; domains whose clips are all live, or all attacks, are left out.
 
     Raises:
         DataError: no domain is left.
@@ -218,5 +229,5 @@ def clip_items(clips: Sequence[Clip]) -> list[Drawn]:
 
 
 def service_images(crops: CropSet, rows: Sequence[int]) -> NDArray[np.uint8]:
-    """The crops that the service would score, shape (M, S, S, 3)."""
+    """The crops of some rows as the service would score them (view 0), shape (M, S, S, 3)."""
     return np.asarray(crops.crops_MVSS3[list(rows), 0])

@@ -9,7 +9,7 @@ k says what is shown: 1, 2, HR_1 are live; 3, 4, HR_2 a warped photo; 5, 6, HR_3
 HR_4 a video on a tablet. The cameras' quality is normal for 1, 3, 5, 7, low for 2, 4, 6, 8 and high for HR_*.
 
 Traps: the ids of the test set begin at 1 again, for other people; here test id n is person n+20. There is no official
-development set: `protocols.py` takes people from the training set. HR_1 is live, though some copies that go round as
+development set: `protocols.py` takes some of the training people. HR_1 is live, though some copies that go round as
 frames file it under spoof.
 
 Cite: Z. Zhang, J. Yan, S. Liu, Z. Lei, D. Yi, S. Z. Li, "A face antispoofing database with diverse attacks", ICB 2012.
@@ -27,7 +27,7 @@ _FOLDERS: tuple[tuple[Split, str, int, int], ...] = (
     ("train", "train_release", 20, 0),
     ("test", "test_release", 30, 20),
 )
-"""Split, folder, people, and what is added to an id."""
+"""Split, folder, number of people, and what is added to an id to make it unique."""
 _NAME = re.compile(r"(\d{1,2})/([1-8]|HR_[1-4])(?i:\.avi)")
 _EXPECTED = "<id>/<k>.avi with k of 1 to 8 or HR_1 to HR_4"
 _SPECIES = ("live", "warped_print", "cut_print", "replay")
@@ -37,11 +37,11 @@ def read(root: Path, protocol: str | None = None) -> list[Sample]:
     """One sample for each video.
 
     Args:
-        root: see above.
+        root: folder of the data set, see above.
         protocol: must be None.
 
     Raises:
-        DataError: a folder is not there, a file is none of the set's, or a protocol is asked for.
+        DataError: a folder is not there, a file does not belong to the set, or a protocol is asked for.
     """
     layout.refuse_protocol(DOMAIN, protocol)
     samples = []
@@ -60,7 +60,7 @@ def read(root: Path, protocol: str | None = None) -> list[Sample]:
 
 
 def _meaning(shown: str) -> tuple[str, str]:
-    """Species and quality of the camera."""
+    """PAI species and camera quality of a video's name."""
     if shown.startswith("HR_"):
         return _SPECIES[int(shown[-1]) - 1], "high_quality"
     kind, low = divmod(int(shown) - 1, 2)

@@ -1,8 +1,8 @@
 """The folder of a crop cache, filled chunk by chunk so that it can be interrupted at any time.
 
-`crops.npy` has room for every sample and holds the crops of those with a face, one after the other. `found.jsonl` says
-what became of the samples, a line for each chunk, written once the chunk's crops are on the disk: what stands behind
-the last whole line does not count, and is written again.
+`crops.npy` has room for every sample and holds the crops of those with a face, one after the other. `found.jsonl` has a
+line for each chunk that says in which samples a face was found. It is written after the chunk's crops are on the disk:
+crops behind the last complete line do not count and are written again.
 """
 
 import fcntl
@@ -31,18 +31,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How far a folder is filled."""
+    """How far a folder has been filled."""
 
     found: tuple[bool | None, ...] = ()
-    """For each of the first samples whether it has a crop; None where the sample is not there."""
+    """For each of the samples so far whether it has a crop; None for a frame that its video does not have."""
     unreadable: tuple[str, ...] = ()
     """Paths of files that could not be decoded."""
     line_bytes: int = 0
-    """Length of the whole lines of found.jsonl."""
+    """Length of the complete lines of found.jsonl in bytes."""
 
     @property
     def faces(self) -> int:
-        """Rows of crops."""
+        """Number of faces found, the rows of the crops."""
         return sum(has is True for has in self.found)
 
 
@@ -51,7 +51,7 @@ class CropFolder:
 
     Args:
         path: the folder.
-        shape: of all crops if every sample had a face, (N, V, S, S, 3).
+        shape: shape of the crops if every sample has a face, (N, V, S, S, 3).
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int, int]) -> None:
@@ -61,7 +61,7 @@ class CropFolder:
         self._found = path / "found.jsonl"
 
     def done(self) -> Done:
-        """What is there; nothing where a file is missing or not of this shape."""
+        """What the folder holds; nothing where a file is missing or has another shape."""
         if self._map() is None or not self._found.exists():
             return Done()
         found: list[bool | None] = []
@@ -79,7 +79,7 @@ class CropFolder:
         """The crops, shape (M, V, S, S, 3), memory-mapped.
 
         Raises:
-            DataError: they have been deleted meanwhile.
+            DataError: they have been deleted in the meantime.
         """
         crops = self._map()
         if crops is None:
@@ -88,7 +88,7 @@ class CropFolder:
 
     @contextmanager
     def filling(self) -> Iterator["Filling"]:
-        """Go on where it was left. Waits while another process fills the folder.
+        """Continue to fill the folder. Waits while another process fills it.
 
         Raises:
             DataError: the disk has too little room, or cannot be written to or locked.
@@ -106,7 +106,7 @@ class CropFolder:
             if crops is None:
                 crops = self._create()
             found.truncate(done.line_bytes)
-            # Unbuffered: what cannot be written is told at once, and not again when the file is closed.
+            # Unbuffered: a failure to write shows at once, and not again when the file is closed.
             with self._crops.open("r+b", buffering=0) as file:
                 yield Filling(done, file, found, crops.offset)
 
@@ -118,7 +118,7 @@ class CropFolder:
         return crops if crops.shape == self._shape and crops.dtype == np.uint8 else None
 
     def _create(self) -> np.memmap:
-        # Renamed when it has its length: a half-made file is never taken for one. The file is sparse.
+        # Renamed when it has its length, so that half a file is never taken for a whole one. The file is sparse.
         unnamed = self._crops.with_suffix(".partial")
         try:
             crops = np.lib.format.open_memmap(unnamed, mode="w+", dtype=np.uint8, shape=self._shape)
@@ -141,10 +141,10 @@ class Filling:
     """A folder that this process alone writes to.
 
     Args:
-        done: what it holds already.
+        done: what the folder already holds.
         crops: crops.npy, open for writing without a buffer.
-        found: found.jsonl, open for appending, so too.
-        start: where in crops.npy the first crop begins, in bytes.
+        found: found.jsonl, open for appending without a buffer.
+        start: offset of the first crop in crops.npy, in bytes.
     """
 
     def __init__(self, done: Done, crops: FileIO, found: FileIO, start: int) -> None:
@@ -155,7 +155,7 @@ class Filling:
         self._faces = done.faces
 
     def append(self, chunk: CutChunk) -> None:
-        """Add a chunk; once this returns it outlives a kill and a power cut.
+        """Add a chunk; once this returns, the chunk survives a kill and a power cut.
 
         Raises:
             DataError: the disk is full or broken.
@@ -175,7 +175,7 @@ class Filling:
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """A line of found.jsonl; None where it is not whole."""
+    """A line of found.jsonl; None where it is incomplete."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -187,7 +187,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _lock(file: FileIO, folder: Path) -> None:
-    """Be the only process that writes to the folder; the system gives the lock back however the process ends."""
+    """Lock the folder for this process; the system releases the lock however the process ends."""
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

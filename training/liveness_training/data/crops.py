@@ -1,8 +1,8 @@
 """Crops of faces, cut by core exactly as the service cuts them, and kept on disk.
 
 For each picture, and each frame that is taken of a video, the cache holds the crop that the service would score (view
-0) and a few cut at other margins, from tight to wide: selfies that fill the picture shrink the crop, so the network
-must know faces at every margin.
+0) and a few crops at other margins, from tight to wide. The network must know faces at every margin, since the crop of
+a selfie that fills the picture has a smaller one.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ from liveness_training.data.workers import cut_in_order
 # M faces found, V views of each, S crop size
 
 _CLIP = ClipSpec()
-_FORMAT = 3  # of the cache, and how faces are found in pictures; part of its key
-_VIDEO_RULE = 2  # how faces are found in a video's frames; part of the key of caches that come of videos
+_FORMAT = 3  # version of the cache and of how faces are found in pictures; part of its key
+_VIDEO_RULE = 2  # version of how faces are found in videos; part of the key of caches with videos
 _NAMED = 10
 
 _log = logging.getLogger(__name__)
 
 
 class StackedCrops:
-    """The crops of several folders, addressed as if they were one array; each stays memory-mapped."""
+    """The crops of several folders, indexed as if they were one array; every folder stays memory-mapped."""
 
     def __init__(self, parts_MVSS3: Sequence[NDArray[np.uint8]]) -> None:
         self._parts = list(parts_MVSS3)
@@ -47,7 +47,7 @@ class StackedCrops:
         self.shape = (int(self._ends[-1]), views, *self._parts[0].shape[2:])
 
     def __getitem__(self, key: tuple[int | Sequence[int], int]) -> NDArray[np.uint8]:
-        """The crop of a row in a view, shape (S, S, 3), or those of several rows, (M, S, S, 3)."""
+        """One view of a row, shape (S, S, 3), or of several rows, shape (M, S, S, 3)."""
         rows, view = key
         if isinstance(rows, int | np.integer):
             part = int(np.searchsorted(self._ends, rows, side="right"))
@@ -65,9 +65,9 @@ class CropSet:
     samples: tuple[Sample, ...]
     """The pictures in which a face was found, in the order of the crops."""
     missed: tuple[Sample, ...]
-    """The pictures in which none was found; they count as non-responses, never as right."""
+    """The pictures in which no face was found; they count as non-responses, never as correct."""
     crops_MVSS3: NDArray[np.uint8] | StackedCrops
-    """Indexed by row and view; memory-mapped; view 0 is the service's."""
+    """Indexed by row and view; memory-mapped; view 0 is the crop that the service would score."""
 
 
 def combine(sets: Sequence[CropSet]) -> CropSet:
@@ -76,15 +76,15 @@ def combine(sets: Sequence[CropSet]) -> CropSet:
     Raises:
         DataError: two of them hold the same picture of the same domain, or their crops differ in size.
     """
-    _refuse_twice(sample for each in sets for sample in (*each.samples, *each.missed))
-    if len({each.crops_MVSS3.shape[2:] for each in sets}) > 1:
+    _refuse_twice(sample for part in sets for sample in (*part.samples, *part.missed))
+    if len({part.crops_MVSS3.shape[2:] for part in sets}) > 1:
         raise DataError("the data folders were prepared with different crop sizes: prepare them with one")
     if len(sets) == 1:
         return sets[0]
     return CropSet(
-        samples=tuple(sample for each in sets for sample in each.samples),
-        missed=tuple(sample for each in sets for sample in each.missed),
-        crops_MVSS3=StackedCrops([np.asarray(each.crops_MVSS3) for each in sets]),
+        samples=tuple(sample for part in sets for sample in part.samples),
+        missed=tuple(sample for part in sets for sample in part.missed),
+        crops_MVSS3=StackedCrops([np.asarray(part.crops_MVSS3) for part in sets]),
     )
 
 
@@ -104,10 +104,10 @@ def prepare_all(
     views: int = 4,
     workers: int = 2,
 ) -> CropSet:
-    """Cut the crops of several data sets, and combine them; the arguments are those of `prepare`.
+    """Cut the crops of several data sets and combine them; see `prepare` for the arguments.
 
     Raises:
-        DataError: see `prepare` and `combine`. What can be told from the lists of files is told before any is cut.
+        DataError: see `prepare` and `combine`. What the lists of files show is refused before anything is cut.
     """
     if not sources:
         raise DataError("no data: name at least one folder")
@@ -130,20 +130,20 @@ def prepare(
 ) -> CropSet:
     """Cut the crops of a data set, or read them where the cache already has them.
 
-    It can be stopped at any time, and killed: the next call goes on after the last whole chunk. Where two processes
-    prepare the same, the second waits for the first. A file that cannot be decoded is logged, and its frames are
-    missed; a new call does not try it again, unless the folder of the cache is deleted.
+    It can be stopped or killed at any time: the next call continues after the last complete chunk. Where two processes
+    prepare the same data, the second waits for the first. A file that cannot be decoded is logged and its frames count
+    as missed; later calls do not try it again until the folder of the cache is deleted.
 
     Args:
         source: the data set; a path is a folder with an `index.csv`.
-        cache: folder of the cache; the crops of other data or other settings in it stay untouched.
+        cache: folder of the cache; crops of other data or other settings in it stay as they are.
         preprocess: margin and size of view 0.
-        detector: which detector, and how.
-        clip: which T frames of a video are taken. One of fewer than T frames gives each of them once.
-        views: crops of each face, 1 or more, the first at the service's margin, the others at random ones from 1.1 to
+        detector: the detector and its settings.
+        clip: the T frames of a video to take. A video of fewer frames gives every frame once.
+        views: crops of a face, 1 or more: the first at the service's margin, the others at random margins from 1.1 to
             3.3, which are the same for all frames of a recording.
-        workers: processes; with 0 or 1 this one does the work.
-        chunk: pictures and frames between two saves, or a few more.
+        workers: number of processes; with 0 or 1 this process does the work.
+        chunk: pictures and frames between two saves; it may be a few more.
 
     Raises:
         DataError: the data set is faulty, a file is missing, or the disk has too little room.
@@ -160,7 +160,15 @@ def _prepare(listed: Sequence[Sample], recipe: Recipe, cache: Path, workers: int
     done = folder.done()
     if len(done.found) < len(samples):
         with folder.filling() as filling:
-            _fill(filling, samples, recipe, workers, chunk)
+            try:
+                _fill(filling, samples, recipe, workers, chunk)
+            except KeyboardInterrupt:
+                _log.warning(
+                    "interrupted after %d of %d frames: the same command goes on from there",
+                    len(folder.done().found),
+                    len(samples),
+                )
+                raise
         done = folder.done()
     if done.unreadable:
         _log.warning(
@@ -178,7 +186,7 @@ def _prepare(listed: Sequence[Sample], recipe: Recipe, cache: Path, workers: int
 
 
 def _key(samples: Sequence[Sample], recipe: Recipe) -> str:
-    """Name of the cache's folder: of all that the crops depend on, and not of labels, splits or colour scales."""
+    """Name of the cache's folder, a hash of all that the crops depend on; labels, splits and colour scales are not."""
     settings = [
         _FORMAT,
         str(recipe.root.resolve()),
@@ -186,7 +194,7 @@ def _key(samples: Sequence[Sample], recipe: Recipe) -> str:
         recipe.preprocess.size,
         recipe.detector.model_dump(),
         recipe.views,
-        [(sample.path, sample.sequence, sample.place, sample.turn_deg) for sample in samples],
+        [(sample.path, sample.sequence, sample.frame, sample.turn_deg) for sample in samples],
         *([_VIDEO_RULE] if any(sample.is_video for sample in samples) else []),
     ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
@@ -195,7 +203,7 @@ def _key(samples: Sequence[Sample], recipe: Recipe) -> str:
 def _fill(filling: Filling, samples: Sequence[Sample], recipe: Recipe, workers: int, chunk: int) -> None:
     done = len(filling.done.found)
     rest = samples[done:]
-    if not rest:  # another process has cut them meanwhile
+    if not rest:  # another process has cut them in the meantime
         return
     _refuse_missing(rest, recipe.root)
     faces = filling.done.faces
@@ -203,17 +211,12 @@ def _fill(filling: Filling, samples: Sequence[Sample], recipe: Recipe, workers: 
     title = f"crops of {recipe.root.resolve().name}"
     # disable=None: a bar on a terminal only, not in a log
     bar = tqdm(total=len(samples), initial=done, unit="frame", desc=title, disable=None)
-    try:
-        with bar, closing(results):
-            for result in results:
-                filling.append(result)
-                done += len(result.found)
-                faces += len(result.crops_MVSS3)
-                bar.set_postfix({"faces": faces}, refresh=False)
-                bar.update(len(result.found))
-    except KeyboardInterrupt:
-        _log.warning("interrupted after %d of %d frames: the same command goes on from there", done, len(samples))
-        raise
+    with bar, closing(results):
+        for result in results:
+            filling.append(result)
+            faces += len(result.crops_MVSS3)
+            bar.set_postfix({"faces": faces}, refresh=False)
+            bar.update(len(result.found))
 
 
 def _refuse_missing(samples: Sequence[Sample], root: Path) -> None:
@@ -223,11 +226,11 @@ def _refuse_missing(samples: Sequence[Sample], root: Path) -> None:
 
 
 def found_report(crops: CropSet) -> str:
-    """How many faces were found, as a table for each domain, split and label; and recordings without any face."""
+    """A table of faces found and not found by domain, split and label, then the recordings without any face."""
     counts: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for place, samples in enumerate((crops.samples, crops.missed)):
+    for column, samples in enumerate((crops.samples, crops.missed)):
         for sample in samples:
-            counts[sample.domain, sample.split or "-", "live" if sample.live else "spoof"][place] += 1
+            counts[sample.domain, sample.split or "-", "live" if sample.live else "spoof"][column] += 1
     width = max([len("domain"), *(len(domain) for domain, _, _ in counts)])
     lines = [f"{'domain':{width}}  split  label   frames   faces  not found"]
     for (domain, split, label), (found, missed) in sorted(counts.items()):

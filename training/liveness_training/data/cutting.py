@@ -1,4 +1,4 @@
-"""What the workers of `prepare` do: read pictures and videos, find the face, cut its crops."""
+"""The work of `prepare`: read pictures and videos, find the face, cut its crops."""
 
 import hashlib
 import itertools
@@ -24,11 +24,11 @@ from liveness_training.data.samples import DataError, Sample
 
 _VIEW_MARGINS = (1.1, 3.3)
 _REPEATED = np.empty(0, np.uint8)
-"""Stands for a frame that is the one before over again: its video has fewer than T."""
+"""Stands for a frame that only repeats the one before, since its video has fewer than T frames."""
 
 
 class UnreadableError(DataError):
-    """A picture or video is there but cannot be decoded; the message names the file."""
+    """A picture or video exists but cannot be decoded; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,20 @@ class Recipe:
     root: Path
     """Folder that the samples' paths are relative to."""
     preprocess: PreprocessSpec
-    """Margin and size of view 0; the rest of it is no matter of crops."""
+    """Margin and size of view 0; crops do not depend on the rest of it."""
     detector: DetectorSpec
     clip: ClipSpec
-    """Which frames of a video are taken."""
+    """The frames of a video to take."""
     views: int
     """Crops of each face."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutChunk:
-    """What became of some samples."""
+    """The crops of some samples, and which samples have none."""
 
     found: tuple[bool | None, ...]
-    """For each sample whether a face was found; None for a frame that its video is too short to have."""
+    """For each sample whether a face was found; None for a frame that its video is too short for."""
     crops_MVSS3: NDArray[np.uint8]
     """The crops of the faces that were found."""
     unreadable: tuple[str, ...]
@@ -59,18 +59,18 @@ class CutChunk:
 
 
 def expand(samples: Sequence[Sample], clip: ClipSpec) -> list[Sample]:
-    """The samples with T, one for each frame that is taken, in the place of every video."""
+    """The samples, with every video replaced by T samples, one for each frame that is taken."""
     return [frame for sample in samples for frame in _frames(sample, clip)]
 
 
 def _frames(sample: Sample, clip: ClipSpec) -> list[Sample]:
-    if not sample.is_video or sample.place is not None:
+    if not sample.is_video or sample.frame is not None:
         return [sample]
-    return [replace(sample, sequence=sample.sequence or sample.path, place=place) for place in range(clip.frames)]
+    return [replace(sample, sequence=sample.sequence or sample.path, frame=frame) for frame in range(clip.frames)]
 
 
 def chunks(samples: Sequence[Sample], least: int) -> Iterator[list[Sample]]:
-    """The samples in runs of `least` or a few more, in order; frames of one video stay together: it is decoded once."""
+    """The samples in chunks of `least` or a few more, in order; no video is divided, so that it is decoded once."""
     chunk: list[Sample] = []
     for _, frames in itertools.groupby(samples, key=lambda sample: sample.path):
         chunk.extend(frames)
@@ -82,17 +82,17 @@ def chunks(samples: Sequence[Sample], least: int) -> Iterator[list[Sample]]:
 
 
 class Cutter:
-    """Cuts crops; each worker has one."""
+    """Cuts crops; every worker has its own."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._detector = create_detector(recipe.detector)
 
     def __call__(self, samples: Sequence[Sample]) -> CutChunk:
-        """Cut the crops of some samples, all frames of a video among them.
+        """Cut the crops of some samples, which must hold all frames of a video or none.
 
         Raises:
-            DataError: a file is missing, or must not be read.
+            DataError: a file is missing or may not be read.
         """
         found: list[bool | None] = []
         crops: list[NDArray[np.uint8]] = []
@@ -139,14 +139,14 @@ class Cutter:
         middles = self._recipe.clip.positions(video.frames)
         again = [False, *(middle == before for before, middle in itertools.pairwise(middles))]
         return [
-            _REPEATED if is_again else None if each is None else each.value
-            for each, is_again in zip(taken, again, strict=True)
+            _REPEATED if is_again else None if frame is None else frame.value
+            for frame, is_again in zip(taken, again, strict=True)
         ]
 
     def _cut(self, sample: Sample, picture: Picture, face: DetectedFace) -> NDArray[np.uint8]:
         """Shape (V, S, S, 3)."""
-        # Drawn by the recording's name: a cache is the same whoever cuts it, and the face does not jump in size from
-        # one frame of a clip to the next.
+        # Seeded by the name of the recording: every process cuts the same crops, and the face does not jump in size
+        # from one frame of a clip to the next.
         name = sample.sequence or sample.path
         random = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
         preprocess = self._recipe.preprocess
@@ -158,7 +158,7 @@ def read_picture(path: Path) -> Picture:
     """An upright RGB picture from a file.
 
     Raises:
-        DataError: there is no such file, or it must not be read.
+        DataError: there is no such file, or it may not be read.
         UnreadableError: it is not a picture.
     """
     try:

@@ -1,4 +1,4 @@
-"""The data sets that can be read, by name, and how a command line names one."""
+"""The known data sets by name, and how the command line names one."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from liveness_training.data.samples import DataError, Sample, read_index
 
 
 class Reader(Protocol):
-    """Reads a data set."""
+    """A function that reads a data set."""
 
     def __call__(self, root: Path, protocol: str | None = None) -> list[Sample]:
-        """One sample for each picture or video; DataError where the folder is not as it should be."""
+        """One sample for each picture or video; raises DataError where the folder does not follow the layout."""
 
 
 def _read_index(root: Path, protocol: str | None = None) -> list[Sample]:
@@ -30,7 +30,7 @@ DATASETS: dict[str, Reader] = {
     siw.DOMAIN: siw.read,
     replay_mobile.DOMAIN: replay_mobile.read,
 }
-"""`index` is a folder with an `index.csv`; each other name is a module of this package that says what it expects."""
+"""`index` is a folder with an `index.csv`; every other name is a module of this package that documents its layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +38,21 @@ class Source:
     """A data set in a folder."""
 
     name: str
-    """Which reader: a key of `DATASETS`."""
+    """Name of the reader, a key of `DATASETS`."""
     root: Path
     """Folder of the data."""
     protocol: str | None = None
-    """The data set's own protocol; None for the whole of it."""
+    """Protocol of the data set; None for the whole set."""
 
     def __str__(self) -> str:
-        """As `parse_source` takes it."""
+        """The form that `parse_source` reads."""
         return f"{self.name}{f':{self.protocol}' if self.protocol else ''}={self.root}"
 
     def read(self) -> list[Sample]:
-        """Its samples.
+        """Read its samples.
 
         Raises:
-            DataError: see the readers; or it holds nothing, or the same file twice.
+            DataError: the folder does not follow the layout, holds nothing, or lists the same file twice.
         """
         if not self.root.is_dir():
             raise DataError(f"{self.root} does not exist: {self.name} needs the folder of its data")
@@ -68,8 +68,8 @@ class Source:
 def parse_source(text: str) -> Source:
     """Read `FOLDER` (with an `index.csv`), `NAME=FOLDER` or `NAME:PROTOCOL=FOLDER`, e.g. `oulu_npu:3.2=/data/Oulu_NPU`.
 
-    What stands before the first `=` is a name unless it holds a slash; so `./a=b` is a folder. A leading `~` is the
-    user's home.
+    The text before the first `=` is a name unless it holds a slash, so `./a=b` is a folder. A leading `~` is the user's
+    home.
 
     Raises:
         DataError: the name is unknown, or the folder or the protocol is empty.

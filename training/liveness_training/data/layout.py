@@ -1,4 +1,4 @@
-"""What the adapters of the data sets share: videos in folders, and refusals that name the file or the folder."""
+"""Helpers of the data sets' readers: find the videos in folders, and refuse what does not belong by its name."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from liveness_training.data.samples import DataError, Sample
 
 _SIDE_SUFFIXES = frozenset({".txt", ".face", ".md", ".pdf"})
-"""Eye positions, face boxes, lists and notes that come beside the videos."""
+"""Endings of files that lie beside the videos: eye positions, face boxes, lists and notes."""
 _SIDE_NAMES = frozenset({"Thumbs.db", "desktop.ini"})
 
 
@@ -17,7 +17,7 @@ def subfolder(root: Path, name: str) -> Path:
     """`root/name`.
 
     Raises:
-        DataError: it is not there.
+        DataError: it does not exist.
     """
     folder = root / name
     if not folder.is_dir():
@@ -26,21 +26,21 @@ def subfolder(root: Path, name: str) -> Path:
 
 
 def videos(root: Path, folder: Path, pattern: re.Pattern[str], expected: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """Each video below a folder, in the order of its path.
+    """Yield the videos below a folder, in the order of their paths.
 
-    Side files (`.txt`, `.face`, notes, hidden files such as `.DS_Store` and `._name`) are passed over.
+    Side files (`.txt`, `.face`, notes, hidden files such as `.DS_Store` and `._name`) are ignored.
 
     Args:
         root: folder of the data set.
-        folder: where to look, with all its subfolders.
-        pattern: of the path relative to `folder`, with forward slashes.
-        expected: the pattern in words, for the error.
+        folder: folder to search, with all its subfolders.
+        pattern: pattern of a path relative to `folder`, with forward slashes.
+        expected: the pattern in words, for the error message.
 
     Yields:
         The path relative to `root`, with forward slashes, and the match of the pattern.
 
     Raises:
-        DataError: another file is there, or no video is.
+        DataError: there is a file of another name, or no video at all.
     """
     found = False
     for file in _files(folder):
@@ -55,7 +55,7 @@ def videos(root: Path, folder: Path, pattern: re.Pattern[str], expected: str) ->
 
 
 def _files(folder: Path) -> list[Path]:
-    # followlinks: data sets are often linked together from several disks, and a link passed over is a loss unseen.
+    # followlinks: data sets are often linked together from several disks, and nobody would notice an ignored link.
     walked = (Path(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
     return sorted(file for file in walked if not _is_side_file(file))
 
@@ -65,7 +65,7 @@ def _is_side_file(file: Path) -> bool:
 
 
 def refuse_protocol(domain: str, protocol: str | None) -> None:
-    """For a data set that is read in one way only.
+    """Refuse a protocol for a data set that has none.
 
     Raises:
         DataError: a protocol is asked for.
@@ -75,7 +75,7 @@ def refuse_protocol(domain: str, protocol: str | None) -> None:
 
 
 def refuse_twice(root: Path, samples: Sequence[Sample]) -> None:
-    """For a data set whose videos may lie in more than one place.
+    """Refuse a recording that lies in two folders of a data set.
 
     Raises:
         DataError: two videos are the same recording.

@@ -7,8 +7,8 @@ How to point it at data: the folder that holds
     train_sub_list.txt, test_sub_list.txt      a person's number a line, in two digits
 
 The laptop's videos are .mov, the phone's .mp4. A `.face` file lies beside each (`frame,x1,y1,x2,y2,eyes`); it is not
-read. The lists make the split, 15 people and 20; there is no official development set: `protocols.py` takes people from
-the training set.
+read. The lists make the split, 15 people and 20; there is no official development set: `protocols.py` takes some people
+of the training set.
 
 Traps: six live videos of the phone (people 003 and 005 to 009) are stored upside down. The files as given out say so
 themselves, in their display matrix, so that a reader who applies it needs nothing else; `turn_deg` says it for copies
@@ -43,12 +43,12 @@ def read(root: Path, protocol: str | None = None) -> list[Sample]:
     """One sample for each video.
 
     Args:
-        root: see above.
+        root: folder of the data set, see above.
         protocol: must be None.
 
     Raises:
-        DataError: a folder or a list is not there, a file is none of the set's, the lists and the videos name other
-            people, or a protocol is asked for.
+        DataError: a folder or a list is not there, a file does not belong to the set, the lists and the videos name
+            other people, or a protocol is asked for.
     """
     layout.refuse_protocol(DOMAIN, protocol)
     splits = _splits(root)

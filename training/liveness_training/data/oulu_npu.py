@@ -50,12 +50,12 @@ def read(root: Path, protocol: str | None = None) -> list[Sample]:
     """One sample for each video.
 
     Args:
-        root: see above.
+        root: folder of the data set, see above.
         protocol: `1`, `2`, `3.1` … `3.6`, `4.1` … `4.6`, or None for all videos.
 
     Raises:
-        DataError: a folder or a list is not there, a file is none of the set's, a list contradicts the videos, or there
-            is no such protocol.
+        DataError: a folder or a list is not there, a file does not belong to the set, a list contradicts the videos,
+            or there is no such protocol.
     """
     if protocol is not None and protocol not in PROTOCOLS:
         raise DataError(f"{DOMAIN} has no protocol {protocol!r}, only {', '.join(PROTOCOLS)}")

@@ -50,11 +50,11 @@ def read(root: Path, protocol: str | None = None) -> list[Sample]:
     """One sample for each video.
 
     Args:
-        root: see above.
+        root: folder of the data set, see above.
         protocol: must be None.
 
     Raises:
-        DataError: a folder is not there, a file is none of the set's, or a protocol is asked for.
+        DataError: a folder is not there, a file does not belong to the set, or a protocol is asked for.
     """
     layout.refuse_protocol(DOMAIN, protocol)
     samples = []

@@ -1,21 +1,22 @@
-"""One labelled picture or video, and the reader of `index.csv`, the format for data of one's own.
+"""One labelled picture or video, and the reader of `index.csv`, the format for your own data.
 
-How to point it at data: a folder with an `index.csv` that has a header and a row per picture or video,
+How to point it at data: a folder with an `index.csv` that has a header and a row for each picture or video,
 
     path,domain,label,attack,subject,sequence
     alice/1.jpg,office,live,live,alice,visit1
     alice/print1.jpg,office,spoof,print,alice,attack1
     alice/replay.mp4,office,spoof,replay,alice,
 
-`path` is relative to the folder; if it ends in one of `VIDEO_SUFFIXES` it is a video. `domain` is the capture set-up
-(camera, place); training balances over it. `label` is `live` or `spoof`. `attack` is the PAI species (`print`, `replay`
-…), `live` for bona fide pictures. `subject` keeps one person's pictures on one side of every split; where it is empty
-the picture counts as a person of its own. `sequence` groups the frames of one recording and may be empty.
+`path` is relative to the folder; a path that ends in one of `VIDEO_SUFFIXES` is a video. `domain` is the capture
+set-up (camera, place); training draws every domain equally often. `label` is `live` or `spoof`. `attack` is the PAI
+species (`print`, `replay` …), `live` for bona fide pictures. `subject` keeps one person's pictures on one side of every
+split; where it is empty the picture counts as a person of its own. `sequence` groups the frames of one recording and
+may be empty.
 
-Two more columns may be there. `split` is `train`, `dev` (or `devel`) or `test`: whether the person is trained on, sets
-thresholds, or is reported on. Where the column or its field is empty, a second folder of one of these names says it
-(`office/train/alice/1.jpg`), and where nothing says it, people are drawn. `detail` is what is known of an attack beyond
-its species, e.g. the printer.
+Two more columns are optional. `split` is `train`, `dev` (or `devel`) or `test`: whether the person is trained on, sets
+thresholds, or is reported on. Where it is empty or missing, the second folder of the path counts if it has one of these
+names (`office/train/alice/1.jpg`); otherwise people are assigned to the splits at random. `detail` is what is known of
+an attack beyond its species, e.g. the printer.
 """
 
 import csv
@@ -30,7 +31,7 @@ _COLUMNS = ("path", "domain", "label", "attack", "subject", "sequence")
 _LABELS = ("live", "spoof")
 
 VIDEO_SUFFIXES = frozenset({".mov", ".avi", ".mp4", ".webm", ".mkv", ".3gp", ".m4v"})
-"""How the name of a video ends, in lower case."""
+"""Endings of the names of videos, in lower case."""
 
 Split = Literal["train", "dev", "test"]
 """Whether a person is trained on, sets thresholds, or is reported on."""
@@ -39,7 +40,7 @@ _OFFICIAL: dict[str, Split] = {"train": "train", "devel": "dev", "dev": "dev", "
 
 
 class DataError(TrainingError):
-    """The data are not as their format says; the message names the file and the row."""
+    """The data do not follow their format; the message names the file and, where there is one, the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Sample:
     path: str
     """Relative to the folder of the data, with forward slashes."""
     domain: str
-    """Capture set-up."""
+    """Capture set-up, e.g. a camera or a data set."""
     live: bool
     """True for bona fide."""
     species: str
@@ -57,31 +58,31 @@ class Sample:
     subject: str
     """Who is shown; unique within the domain."""
     sequence: str
-    """Recording that the picture is a frame of; empty where unknown."""
+    """Recording that the picture belongs to; empty where unknown."""
     split: Split | None = None
     """The data set's own split; None where it has none."""
     detail: str = ""
     """What is known of the attack beyond its species, e.g. the instrument; empty where nothing is."""
-    place: int | None = None
-    """Which of the T frames that are taken of a video; None for a picture, and for a video not yet taken apart."""
+    frame: int | None = None
+    """Index among the T frames that are taken of a video; None for a picture, and for a video as a whole."""
     turn_deg: int = 0
-    """By how much a stored frame is to be turned clockwise to be upright: 0, 90, 180 or 270. It is for files that say
-    nothing themselves; a rotation in the file wins."""
+    """Clockwise turn that makes a stored frame upright: 0, 90, 180 or 270 degrees. It is for files that do not say so
+    themselves; a rotation in the file wins."""
 
     @property
     def is_video(self) -> bool:
-        """Whether `path` is a video; a sample with a `place` is one frame of it."""
+        """Whether `path` is a video; a sample with a `frame` is one frame of it."""
         return PurePosixPath(self.path).suffix.lower() in VIDEO_SUFFIXES
 
     @property
     def key(self) -> str:
         """Unique among all samples of a run."""
-        return f"{self.domain}/{self.path}" + ("" if self.place is None else f"#{self.place}")
+        return f"{self.domain}/{self.path}" + ("" if self.frame is None else f"#{self.frame}")
 
     @property
     def recording(self) -> str:
-        """Unique name of the recording that it belongs to; a picture without a sequence is one of its own."""
-        # The label too: some data sets name a live recording and the attack made from it alike.
+        """Unique name of its recording; a picture without a sequence is a recording of its own."""
+        # With the species: some data sets give a live recording and the attack made from it the same name.
         return f"{self.domain}/{self.species}/{self.sequence or self.path}"
 
 
@@ -89,8 +90,8 @@ def read_index(root: Path) -> list[Sample]:
     """Read `root/index.csv`.
 
     Raises:
-        DataError: it is missing, has other columns, an unknown label or split, or a row that contradicts itself
-            or another one.
+        DataError: it is missing, lacks columns, has an unknown label or split, or a row that contradicts itself or
+            another one.
     """
     path = root / "index.csv"
     try:

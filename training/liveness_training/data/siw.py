@@ -8,7 +8,7 @@ SSS is the person, sensor 1 or 2 the camera, type 1 live, 2 print, 3 replay, med
 (1 to 4) it is, session 1 or 2. A `.face` file lies beside each (`x1 y1 x2 y2` a line, zeros where there is no face); it
 is not always good and not read. Some names have `.m` before the suffix (`153-2-1-1-1.m.mov`).
 
-There is no official development set: `protocols.py` takes people from the training set. The set's protocols 1 to 3 are
+There is no official development set: `protocols.py` takes some of the training people. The set's protocols 1 to 3 are
 not covered: 1 trains on the first 60 frames of a video, 2 and 3 hold out a screen or a species. Without them all videos
 are read, as Table 4 of the paper needs.
 
@@ -36,11 +36,11 @@ def read(root: Path, protocol: str | None = None) -> list[Sample]:
     """One sample for each video.
 
     Args:
-        root: see above.
+        root: folder of the data set, see above.
         protocol: must be None.
 
     Raises:
-        DataError: a folder is not there, a file is none of the set's or lies where its name does not belong, or a
+        DataError: a folder is not there, a file does not belong to the set or lies where its name does not belong, or a
             protocol is asked for.
     """
     layout.refuse_protocol(DOMAIN, protocol)

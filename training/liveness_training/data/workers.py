@@ -1,4 +1,4 @@
-"""Processes that cut crops, and how they end: with their parent, however that ends."""
+"""Worker processes that cut crops. They end with their parent, even when it is killed."""
 
 import itertools
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,18 +18,18 @@ from liveness_training.data.cutting import CutChunk, Cutter, Recipe
 from liveness_training.data.samples import Sample
 from liveness_training.errors import TrainingError
 
-_AHEAD = 2  # chunks given out to each worker: none waits, and finished ones do not pile up behind a slow one
+_AHEAD = 2  # chunks given to each worker at once: none waits, and results do not pile up behind a slow worker
 
 
-def cut_in_order(chunks: Iterable[Sequence[Sample]], recipe: Recipe, workers: int) -> Iterator[CutChunk]:
-    """Cut chunk after chunk; the results come in the order of the chunks.
+def cut_in_order(chunks: Iterable[Sequence[Sample]], recipe: Recipe, workers: int) -> Generator[CutChunk, None, None]:
+    """Cut one chunk after another; the results come in the order of the chunks.
 
-    Close the iterator to stop early; the workers then end at once, whatever they are at.
+    Close the generator to stop early; the workers then end at once, in the middle of their work.
 
     Args:
-        chunks: what to cut.
-        recipe: how.
-        workers: processes; with 0 or 1 this one does the work.
+        chunks: samples to cut, in chunks.
+        recipe: how to cut them.
+        workers: number of processes; with 0 or 1 this process does the work.
 
     Raises:
         DataError: see `Cutter`.
@@ -39,7 +39,7 @@ def cut_in_order(chunks: Iterable[Sequence[Sample]], recipe: Recipe, workers: in
         with _one_thread():
             yield from map(Cutter(recipe), chunks)
         return
-    # Spawned: a forked worker has the state of OpenCV's threads but not the threads, and would wait for them forever.
+    # Spawned: a forked worker has the state of OpenCV's threads but not the threads, and would wait forever for them.
     fresh = multiprocessing.get_context("spawn")
     alive_here, alive_there = fresh.Pipe(duplex=False)
     chunks = iter(chunks)
@@ -75,7 +75,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _no_interrupt_for_children() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal; those started herein never see it, this one sees it afterwards."""
+    """Keep Ctrl-C, which a terminal sends to all processes, from children started here; this process gets it later."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -93,7 +93,7 @@ def _start(recipe: Recipe, alive: Connection) -> None:
 
 
 def _end_with_parent(alive: Connection) -> None:
-    # The other end is the parent's alone: it closes when the parent says so, and when the parent is killed.
+    # Only the parent holds the other end: it closes when the parent closes it, and when the parent is killed.
     alive.poll(None)
     os._exit(0)  # nothing of a worker is worth keeping: the parent writes
 

@@ -17,17 +17,18 @@ _AT_ONCE = 100
 def intervals(
     scored: Scored, threshold: float | None, *, replicates: int = REPLICATES, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Figure -> its 95 % percentile interval.
+    """Figure -> its 95 % percentile interval (low, high).
 
-    Clusters are drawn with replacement as often as there are, separately among those with bona fide presentations
-    alone, with attacks alone, and with both: so every replicate has both. A threshold is not chosen anew, since it
-    comes from other data; `eer` and `hter_idealised`, whose threshold is the data's own, choose it in each replicate.
+    As many clusters are drawn as there are, with replacement, and separately among clusters with bona fide
+    presentations alone, with attacks alone, and with both; so every replicate has both labels. A threshold is not
+    chosen anew, since it comes from other data; `eer` and `hter_idealised`, whose threshold comes from these data,
+    choose it in each replicate.
 
     Args:
-        scored: both labels must be there.
-        threshold: of `hter_realistic`, `apcer`, `bpcer` and `acer`; None leaves them out.
-        replicates: R.
-        seed: of the draw.
+        scored: scores of both labels.
+        threshold: threshold of `hter_realistic`, `apcer`, `bpcer` and `acer`; None leaves them out.
+        replicates: R, the number of replicates.
+        seed: seed of the draw.
     """
     samples: dict[str, list[NDArray[np.float64]]] = {}
     for weight_RM in _weights(scored, replicates, np.random.default_rng(seed)):
@@ -69,9 +70,9 @@ def _figures(scored: Scored, threshold: float | None, weight_RM: NDArray[np.floa
     zero_R1 = np.zeros((len(weight_RM), 1))
     live_RU, attack_RU = np.hstack([zero_R1, live_RU]), np.hstack([zero_R1, attack_RU])
     area_R = (np.diff(attack_RU, axis=1) * (live_RU[:, 1:] + live_RU[:, :-1]) / 2).sum(1)
-    place_R1 = np.abs(attack_RU - (1 - live_RU)).argmin(1)[:, None]
+    nearest_R1 = np.abs(attack_RU - (1 - live_RU)).argmin(1)[:, None]
     passed_R, rejected_R = (
-        np.take_along_axis(rates_RU, place_R1, axis=1)[:, 0] for rates_RU in (attack_RU, 1 - live_RU)
+        np.take_along_axis(rates_RU, nearest_R1, axis=1)[:, 0] for rates_RU in (attack_RU, 1 - live_RU)
     )
     equal_R = (passed_R + rejected_R) / 2
     figures = {"auc": area_R, "eer": equal_R, "hter_idealised": equal_R}
@@ -84,7 +85,7 @@ def _figures(scored: Scored, threshold: float | None, weight_RM: NDArray[np.floa
     for species in np.unique(scored.species_M[~live_M]):
         of_species_M = ~live_M & (scored.species_M == species)
         total_R = weight_RM[:, of_species_M].sum(1)
-        # A species may be missing from a replicate, and then says nothing there.
+        # A species may be missing from a replicate; its rate counts as 0 there.
         rate_R = weight_RM[:, of_species_M & above_M].sum(1) / np.maximum(total_R, 1)
         worst_R = np.maximum(worst_R, rate_R)
     return figures | {

@@ -1,4 +1,4 @@
-"""What is fitted after training, on development data only: the temperature and the operating points."""
+"""Temperature and operating points, which are fitted after training on development data only."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,11 @@ DEFAULT_POINT = "apcer5"
 def fit_temperature(difference_M: NDArray[np.float64], live_M: NDArray[np.bool_]) -> float:
     """The T that makes sigmoid(difference / T) the best probability of live, by log-likelihood (Guo et al., 2017).
 
-    Live pictures and attacks weigh the same, however many there are of each.
+    Live pictures and attacks have the same total weight, whatever their numbers.
 
     Args:
         difference_M: logit of live minus logit of spoof.
-        live_M: the truth.
+        live_M: true for bona fide.
     """
     sign_M = np.where(live_M, 1.0, -1.0)
     weight_M = np.where(live_M, 0.5 / max(live_M.sum(), 1), 0.5 / max((~live_M).sum(), 1))
@@ -37,8 +37,8 @@ def operating_points(dev: Scored, chosen_on: str) -> dict[str, OperatingPoint]:
     """`eer`, and for 10, 5 and 1 % the lowest threshold at which no PAI species passes more often than that.
 
     Args:
-        dev: development data; never what is reported on.
-        chosen_on: its name.
+        dev: scores of development data, never of data that are reported on.
+        chosen_on: name of these data, for the bundle.
     """
     thresholds = {"eer": eer(dev)[1], **{name: threshold_at_apcer(dev, limit) for name, limit in _LIMITS.items()}}
     return {
@@ -50,7 +50,7 @@ def operating_points(dev: Scored, chosen_on: str) -> dict[str, OperatingPoint]:
 
 
 def reference_scores(dev: Scored) -> LabelledScores:
-    """How the scores of development data are distributed, for drift to be measured from."""
+    """Distribution of the scores of development data, the reference for measuring drift."""
     return LabelledScores(
         live=ScoreDistribution.of(dev.scores_M[dev.live_M].tolist()),
         spoof=ScoreDistribution.of(dev.scores_M[~dev.live_M].tolist()),

@@ -1,4 +1,4 @@
-"""The three levels that figures are given for: frames, recordings by the mean of their frames, clips."""
+"""The three levels of figures: frames, recordings (by the mean of their frames) and clips."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,14 +14,14 @@ LEVELS = ("frame", "video", "clip")
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """One thing that is judged: a frame, a recording or a clip."""
+    """One frame, recording or clip with its score."""
 
     name: str
     """Key of the sample, or name of the recording."""
     sample: Sample
-    """Its first frame: domain, label, species, subject."""
+    """The sample of its first frame; gives domain, label, species and subject."""
     score: float | None
-    """None where no face was found: a non-response."""
+    """Probability of live, 0 to 1; None where no face was found, a non-response."""
 
 
 def presentations(
@@ -32,10 +32,10 @@ def presentations(
     scores: Mapping[int, float],
     clip_scores: Mapping[Clip, float],
 ) -> list[Presentation]:
-    """Those of a level among some rows and missed samples.
+    """The presentations of a level among some rows and missed samples.
 
-    A recording without any face is a non-response as a video. One of several frames that gives no clip, since too few
-    of them have a face, is one as a clip; single pictures are no clips at all.
+    A recording without any face is a non-response at the level of videos. A recording of several frames that gives no
+    clip, since too few of them have a face, is a non-response at the level of clips; single pictures are no clips.
     """
     if level == "frame":
         found = [Presentation(crops.samples[row].key, crops.samples[row], scores[row]) for row in rows]
@@ -66,11 +66,11 @@ def presentations(
 
 
 def scored(found: Iterable[Presentation]) -> Scored:
-    """Those that have a score, in clusters of one person each."""
-    judged = [(each, each.score) for each in found if each.score is not None]
+    """The presentations that have a score; every person is a cluster."""
+    judged = [(presentation.sample, presentation.score) for presentation in found if presentation.score is not None]
     return Scored.of(
         [score for _, score in judged],
-        [each.sample.live for each, _ in judged],
-        [each.sample.species for each, _ in judged],
-        [f"{each.sample.domain}/{each.sample.subject}" for each, _ in judged],
+        [sample.live for sample, _ in judged],
+        [sample.species for sample, _ in judged],
+        [f"{sample.domain}/{sample.subject}" for sample, _ in judged],
     )

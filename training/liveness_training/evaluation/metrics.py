@@ -19,14 +19,14 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores with the truth about each."""
+    """Scores with labels, species and clusters."""
 
     scores_M: Scores
     live_M: NDArray[np.bool_]
     species_M: NDArray[np.str_]
-    """PAI species of each; `live` for bona fide."""
+    """PAI species of every score; `live` for bona fide."""
     cluster_M: NDArray[np.str_]
-    """What was drawn together, e.g. the person: the unit of the bootstrap."""
+    """Cluster of every score, e.g. the person: the unit that the bootstrap draws."""
 
     @classmethod
     def of(
@@ -36,9 +36,9 @@ class Scored:
         species: Sequence[str],
         clusters: Sequence[str] | None = None,
     ) -> "Scored":
-        """From plain sequences; without clusters each score is one of its own."""
+        """Make it from plain sequences; without clusters every score is a cluster of its own."""
         if clusters is None:
-            clusters = [str(place) for place in range(len(scores))]
+            clusters = [str(index) for index in range(len(scores))]
         return cls(
             np.asarray(scores, np.float64),
             np.asarray(live, bool),
@@ -47,12 +47,12 @@ class Scored:
         )
 
     def part(self, mask_M: NDArray[np.bool_]) -> "Scored":
-        """Those where the mask is true."""
+        """The scores where the mask is true."""
         return Scored(self.scores_M[mask_M], self.live_M[mask_M], self.species_M[mask_M], self.cluster_M[mask_M])
 
     @property
     def has_both(self) -> bool:
-        """Whether there are bona fide presentations and attacks; else there are no error rates to give."""
+        """Whether there are bona fide presentations and attacks; without both there are no error rates."""
         return bool(self.live_M.any() and not self.live_M.all())
 
 
@@ -76,7 +76,7 @@ def apcer_by_species(scored: Scored, threshold: float) -> dict[str, float]:
 
 
 def apcer(scored: Scored, threshold: float) -> float:
-    """APCER of the worst PAI species."""
+    """APCER: that of the worst PAI species, 0 to 1."""
     return max(apcer_by_species(scored, threshold).values())
 
 
@@ -89,7 +89,7 @@ def bpcer_at_apcer(scored: Scored, limit: float) -> float:
     """BPCER at the lowest threshold at which no PAI species passes more often than `limit`.
 
     With limits of 10, 5 and 1 % it is what ISO/IEC 30107-3 calls BPCER10, BPCER20 and BPCER100. Where more attacks than
-    that score 1 itself, no threshold up to 1 holds the limit; a higher one does, and refuses everybody.
+    that have a score of 1, only a threshold above 1 keeps the limit, and it refuses everybody.
     """
     return bpcer(scored, _lowest_threshold(scored, limit))
 
@@ -104,9 +104,9 @@ def eer(scored: Scored) -> tuple[float, float]:
     """The equal error rate and the threshold at which it is reached."""
     # All points: the two rates may be equal in the middle of a straight piece, which is otherwise left out.
     false_pass, true_pass, thresholds = roc_curve(scored.live_M, scored.scores_M, drop_intermediate=False)
-    place = int(np.argmin(np.abs(false_pass - (1 - true_pass))))
-    threshold = float(min(thresholds[place], 1.0))
-    return float((false_pass[place] + 1 - true_pass[place]) / 2), threshold
+    nearest = int(np.argmin(np.abs(false_pass - (1 - true_pass))))
+    threshold = float(min(thresholds[nearest], 1.0))
+    return float((false_pass[nearest] + 1 - true_pass[nearest]) / 2), threshold
 
 
 def threshold_at_apcer(scored: Scored, limit: float) -> float:

@@ -1,4 +1,4 @@
-"""Scores of a trained network on crops, as the service would give them, at temperature 1."""
+"""Scores of a trained network on crops as the service would compute them, at temperature 1."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -28,9 +28,14 @@ def embed(
     preprocess: PreprocessSpec,
     change: Callable[[Picture], Picture] | None = None,
 ) -> dict[int, NDArray[np.float32]]:
-    """Row -> embedding (D,) of the service's crop, in fp32 and evaluation mode, on the network's device.
+    """Row -> embedding (D,) of the crop that the service scores, in fp32 and evaluation mode, on the network's device.
 
-    With `change` it is that of what it makes of the crop.
+    Args:
+        network: encoder and classifier.
+        crops: the crops.
+        rows: the rows to embed.
+        preprocess: size, colours and scale of the crops.
+        change: applied to every crop before it is embedded; None for nothing.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -45,7 +50,7 @@ def embed(
 
 @torch.inference_mode()
 def score_frames(network: ImageNetwork, embeddings: Mapping[int, NDArray[np.float32]]) -> dict[int, float]:
-    """Row -> score of its embedding."""
+    """Row -> probability of live, from its embedding."""
     if not embeddings:
         return {}
     device = next(network.parameters()).device
@@ -58,7 +63,7 @@ def score_frames(network: ImageNetwork, embeddings: Mapping[int, NDArray[np.floa
 def score_clips(
     head: TemporalHead, embeddings: Mapping[int, NDArray[np.float32]], clips: Sequence[Clip]
 ) -> dict[Clip, float]:
-    """Clip -> score of the embeddings of its rows."""
+    """Clip -> probability of live, from the embeddings of its rows."""
     head.eval()
     device = next(head.parameters()).device
     scores: dict[Clip, float] = {}

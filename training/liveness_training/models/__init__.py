@@ -1,1 +1,1 @@
-"""Encoders and heads. The bundle knows no architecture: an encoder maps `image` to `embedding` and `features`."""
+"""Encoders and heads. A bundle knows no architecture, only an encoder from `image` to `embedding` and `features`."""

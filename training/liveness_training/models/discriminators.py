@@ -1,7 +1,6 @@
-"""Which domain does a feature come from: the paper's CCDD (section 3.3) and the plain Dis (Figure 5).
+"""Networks that tell which domain a feature comes from: CCDD (the paper's section 3.3) and plain Dis (Figure 5).
 
-The paper leaves the widths and the dropout rate open; 512 and 0.5 are SSDG's documented choice (Jia et al., 2020),
-taken over here.
+The paper does not give the widths and the dropout rate; 512 and 0.5 are those of SSDG (Jia et al., 2020).
 """
 
 import torch
@@ -32,7 +31,8 @@ class DomainDiscriminator(nn.Module):
 
     def forward(self, feature_ND: Tensor) -> Tensor:
         """Domain scores (N, K), before the softmax."""
-        return self.head(self.trunk(feature_ND))
+        scores_NK: Tensor = self.head(self.trunk(feature_ND))
+        return scores_NK
 
 
 class ClassConditionalDiscriminator(nn.Module):
@@ -45,7 +45,7 @@ class ClassConditionalDiscriminator(nn.Module):
         self.spoof_head = nn.Linear(width, domains)
 
     def forward(self, feature_ND: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Domain scores of the live features (N_live, K) and of the spoof ones (N_spoof, K); either may be empty.
+        """Domain scores of the live features (N_live, K) and of the spoof features (N_spoof, K); either may be empty.
 
         Args:
             feature_ND: features.
@@ -56,11 +56,11 @@ class ClassConditionalDiscriminator(nn.Module):
 
 
 def domain_energy(scores_NK: Tensor, domain_N: Tensor) -> Tensor:
-    """Σ over the features of the cross-entropy of their domain; 0 for none."""
+    """Cross-entropy of the domains, summed over the features; 0 where there are no features."""
     return nn.functional.cross_entropy(scores_NK.float(), domain_N, reduction="sum")
 
 
 def correct_domains(scores_NK: Tensor, domain_N: Tensor) -> Tensor:
-    """How many domains were told right."""
+    """How many features were assigned to their own domain."""
     with torch.no_grad():
         return (scores_NK.argmax(1) == domain_N).sum()

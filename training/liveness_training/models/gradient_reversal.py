@@ -26,11 +26,11 @@ class GradientReversal(nn.Module):
 
     Args:
         factor: λ; the paper's is −0.2, constant. 0 cuts the discriminator off: the encoder gets none of its gradient.
-        schedule: `constant`, or `dann`, which ramps it: λ · (2 / (1 + exp(−10 p)) − 1), p from 0 to 1 over `steps`
+        schedule: `constant`, or `dann`, which ramps λ up: λ · (2 / (1 + exp(−10 p)) − 1), p from 0 to 1 over `steps`
             (Ganin et al., 2016, section 5.2.2).
         steps: calls of `advance` until p is 1.
 
-    The step is a buffer and so in the state dict: a resumed run goes on with the ramp where it was.
+    The step is a buffer and so part of the state dict: a resumed run continues the ramp where it stopped.
     """
 
     step: Tensor
@@ -45,18 +45,20 @@ class GradientReversal(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def current_factor(self) -> float:
-        """λ at this step."""
+        """λ at the current step."""
         if self.schedule == "constant":
             return self.factor
         progress = min(int(self.step) / self.steps, 1.0)
         return self.factor * (2 / (1 + math.exp(-10 * progress)) - 1)
 
     def advance(self) -> None:
-        """Tell that an optimiser step was made."""
+        """Move the ramp on by one optimiser step."""
         self.step += 1
 
     def forward(self, x: Tensor) -> Tensor:
         """The same values; see the class for the gradient."""
         # As a tensor: a number would be baked into a compiled graph.
-        reversed_x: Tensor = _Reverse.apply(x, torch.tensor(self.current_factor(), device=x.device))
+        reversed_x: Tensor = _Reverse.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            x, torch.tensor(self.current_factor(), device=x.device)
+        )
         return reversed_x

@@ -1,4 +1,4 @@
-"""Starting an encoder from weights in a file."""
+"""Loading an encoder's initial weights from a file."""
 
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ def load_initial_weights(encoder: Encoder, path: Path, images: Tensor) -> None:
     """Load an encoder's weights, every one of them.
 
     Args:
-        encoder: which gets them.
+        encoder: the encoder to load into.
         path: `.pth` or `.pt` with a state dict under torchvision's names (its last layer, `fc.*` or `classifier.*`, is
             left out), or `.npz` with the same keys, or `.npz` with batch norms folded into the convolutions (a `weight`
             and a `bias` each), which are put back.
-        images: image_N3SS, preprocessed, a few dozen and typical; needed for folded weights.
+        images: a few dozen typical preprocessed crops, (N, 3, S, S); used for folded weights.
 
     Raises:
         InitError: the file cannot be read, a key is missing or unknown, a shape differs, or a value is not finite.
@@ -57,7 +57,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _load_state(encoder: Encoder, weights: dict[str, Any], path: Path) -> None:
     given = {key: value for key, value in weights.items() if not key.startswith(_LAST_LAYERS)}
     own = encoder.state_dict()
-    # Older files lack the counters, which only matter to batch norms without momentum.
+    # Older files lack the counters, which matter only to batch norms without momentum.
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
     if missing or (unknown := [key for key in given if key not in own]):
         fault = f"has no {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the encoder has not"
@@ -71,8 +71,8 @@ def _load_folded(encoder: Encoder, weights: dict[str, Any], path: Path, images: 
     """Load weights whose batch normalisation was folded into the convolutions, and put batch norms back.
 
     A folded convolution gives W x + b. Here it gives W x, and the batch norm after it, with running mean μ and variance
-    v of W x on `images`, weight √(v + ε) and bias b + μ, changes nothing but adds b. Training then goes on with a
-    network that computes what the file's did.
+    v of W x on `images`, weight √(v + ε) and bias b + μ, only adds b. So training starts with a network that
+    computes what the network in the file did.
     """
     biases = {}
     for name, module in encoder.named_modules():

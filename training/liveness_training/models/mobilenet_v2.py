@@ -24,8 +24,8 @@ class MobileNetV2Encoder(nn.Module):
     """Maps image (N, 3, S, S) to embedding (N, 1280), the mean of features (N, 1280, S/32, S/32).
 
     Args:
-        padding: on which sides convolutions of stride 2 are padded: `torchvision` by one on each, `tensorflow` by one
-            at the right and the bottom. Weights only mean something with the padding that they were trained with.
+        padding: how convolutions of stride 2 are padded: `torchvision` by one pixel on every side, `tensorflow` by one
+            at the right and the bottom. Weights only work with the padding that they were trained with.
     """
 
     embedding_dim = 1280
@@ -42,7 +42,7 @@ class MobileNetV2Encoder(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute embedding and features."""
+        """Compute the embedding (N, 1280) and the features (N, 1280, S/32, S/32)."""
         features_NDhw = self.features(image)
         return features_NDhw.mean((2, 3)), features_NDhw
 
@@ -63,7 +63,8 @@ class _InvertedResidual(nn.Module):
         self.use_residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.use_residual else self.conv(x)
+        inner: Tensor = self.conv(x)
+        return x + inner if self.use_residual else inner
 
 
 class _BottomRightConv2d(nn.Conv2d):

@@ -1,6 +1,6 @@
-"""Encoder and classifier: what a photo is scored by."""
+"""The network that scores a photo: encoder and classifier."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,15 @@ from liveness_training.models.resnet import ResNetEncoder
 EncoderName = Literal["mobilenet_v2", "resnet18", "resnet34", "resnet50"]
 Encoder = MobileNetV2Encoder | ResNetEncoder
 
+M = TypeVar("M", bound=nn.Module)
+
 
 def create_encoder(name: EncoderName, padding: Padding = "torchvision") -> Encoder:
     """An encoder with random weights.
 
     Args:
-        name: which one.
-        padding: of MobileNetV2's convolutions of stride 2; ResNets have torchvision's alone.
+        name: which encoder.
+        padding: sides on which MobileNetV2 pads its convolutions of stride 2; ResNets always use torchvision's.
     """
     if name == "mobilenet_v2":
         return MobileNetV2Encoder(padding)
@@ -43,11 +45,13 @@ class ImageNetwork(nn.Module):
         self.classifier = LivenessClassifier(encoder.embedding_dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Compute the logits."""
+        """Compute the logits (N, 2)."""
         embedding_ND, _ = self.encoder(image)
-        return self.classifier(self.dropout(embedding_ND))
+        logits_N2: Tensor = self.classifier(self.dropout(embedding_ND))
+        return logits_N2
 
 
-def channels_last(module: nn.Module) -> nn.Module:
-    """The same module with its weights in the memory layout that CPUs and GPUs convolve fastest."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+def channels_last(module: M) -> M:
+    """The same module, its weights now in the memory layout that CPUs and GPUs convolve fastest."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return module

@@ -24,7 +24,8 @@ class _BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         inner = self.relu(self.bn1(self.conv1(x)))
         inner = self.bn2(self.conv2(inner))
-        return self.relu(inner + (x if self.downsample is None else self.downsample(x)))
+        outputs: Tensor = self.relu(inner + (x if self.downsample is None else self.downsample(x)))
+        return outputs
 
 
 class _Bottleneck(nn.Module):
@@ -48,11 +49,14 @@ class _Bottleneck(nn.Module):
         inner = self.relu(self.bn1(self.conv1(x)))
         inner = self.relu(self.bn2(self.conv2(inner)))
         inner = self.bn3(self.conv3(inner))
-        return self.relu(inner + (x if self.downsample is None else self.downsample(x)))
+        outputs: Tensor = self.relu(inner + (x if self.downsample is None else self.downsample(x)))
+        return outputs
 
 
 class ResNetEncoder(nn.Module):
-    """Maps image (N, 3, S, S) to embedding (N, D), the mean of features (N, D, S/32, S/32); D is 512, for 50 2048.
+    """Maps image (N, 3, S, S) to embedding (N, D), the mean of features (N, D, S/32, S/32).
+
+    D is 512, or 2048 for ResNet-50.
 
     Args:
         depth: 18, 34 or 50.
@@ -71,24 +75,26 @@ class ResNetEncoder(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        inputs = 64
-        for place, count in enumerate(counts):
-            width = 64 * 2**place
-            blocks: list[nn.Module] = []
-            for first in range(count):
-                blocks.append(block(inputs, width, 2 if place and not first else 1))
-                inputs = width * block.expansion
-            setattr(self, f"layer{place + 1}", nn.Sequential(*blocks))
-        self.embedding_dim = inputs
+        self.layer1 = _stage(block, 64, 64, counts[0], stride=1)
+        self.layer2 = _stage(block, 64 * block.expansion, 128, counts[1], stride=2)
+        self.layer3 = _stage(block, 128 * block.expansion, 256, counts[2], stride=2)
+        self.layer4 = _stage(block, 256 * block.expansion, 512, counts[3], stride=2)
+        self.embedding_dim = 512 * block.expansion
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute embedding and features."""
+        """Compute the embedding (N, D) and the features (N, D, S/32, S/32)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
         features_NDhw = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return features_NDhw.mean((2, 3)), features_NDhw
+
+
+def _stage(block: type[_BasicBlock] | type[_Bottleneck], inputs: int, width: int, count: int, stride: int) -> nn.Module:
+    """Blocks of one width, the first of which may halve the resolution."""
+    first = block(inputs, width, stride)
+    return nn.Sequential(first, *(block(width * block.expansion, width, 1) for _ in range(count - 1)))
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:

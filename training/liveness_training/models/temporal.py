@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 class TemporalHead(nn.Module):
-    """Maps embeddings (B, T, D) to logits (B, 2), order [live, spoof]: one label a clip.
+    """Maps embeddings (B, T, D) to logits (B, 2), order [live, spoof]: one label for each clip.
 
-    The LSTM's output at the last frame goes into the classifier: by then it has seen them all. The paper gives the
-    LSTM's sizes and that it has one output, not where it is taken.
+    The classifier takes the LSTM's output at the last frame, by which it has seen all of them. The paper says that the
+    LSTM has one output and how large it is, but not at which frame it is taken.
 
     Args:
         embedding_dim: D.
@@ -24,10 +24,12 @@ class TemporalHead(nn.Module):
         self.classifier = nn.Linear(hidden, 2)
 
     def summarise(self, embeddings_BTD: Tensor) -> Tensor:
-        """The clip's feature (B, H), which the video-based domain discriminator looks at."""
+        """The feature of each clip, shape (B, H); the video-based domain discriminator takes it too."""
         states_BTH, _ = self.lstm(embeddings_BTD)
-        return states_BTH[:, -1]
+        last_BH: Tensor = states_BTH[:, -1]
+        return last_BH
 
     def forward(self, embeddings_BTD: Tensor) -> Tensor:
-        """Compute the logits."""
-        return self.classifier(self.dropout(self.summarise(embeddings_BTD)))
+        """Compute the logits (B, 2)."""
+        logits_B2: Tensor = self.classifier(self.dropout(self.summarise(embeddings_BTD)))
+        return logits_B2

@@ -34,7 +34,7 @@ def simulate_print(crop: Picture, random: np.random.Generator) -> Picture:
     scale = size / 224
     if random.random() < 0.3:  # the photo that was printed came from the internet
         crop = compressed(crop, int(random.integers(30, 90)))
-    picture = crop.astype(np.float32) / 255
+    picture: Image = np.divide(crop, 255, dtype=np.float32)
     flat, edges = draw_flat(size, random, bends=True), draw_edges(random)
     x, y, shade = coordinates(flat, size)
     ink = _inked(picture, random, scale)
@@ -45,21 +45,22 @@ def simulate_print(crop: Picture, random: np.random.Generator) -> Picture:
     border = random.uniform(0, 0.08) if random.random() < 0.5 else 0.0
     white = np.float32(random.uniform(0.78, 1)) * (1 + random.uniform(-0.04, 0.04, 3)).astype(np.float32)
     ink_area = inside(x, y, edges, size)
-    paper = white * (sheet * ink_area + (1 - ink_area))
+    paper: Image = white * (sheet * ink_area + (1 - ink_area))
     paper = paper * shade[..., None] * falloff(size, random, 0.5)
     if random.random() < 0.33:
         paper = paper + glare(size, random, 0.6)
     on_paper = inside(x, y, edges, size, grow=border)
     behind = surroundings(picture, random)
     shadow = np.asarray(cv2.GaussianBlur(on_paper, (0, 0), 4 * scale), np.float32)[..., None]
-    scene = paper * on_paper + behind * (1 - np.float32(random.uniform(0, 0.5)) * shadow) * (1 - on_paper)
+    lit_room = behind * (1 - np.float32(random.uniform(0, 0.5)) * shadow)
+    scene = np.asarray(paper * on_paper + lit_room * (1 - on_paper), np.float32)
     if random.random() < 0.4:
-        scene = fingers(scene.astype(np.float32), edges, random)
-    return recapture(scene.astype(np.float32), random)
+        scene = fingers(scene, edges, random)
+    return recapture(scene, random)
 
 
 def _inked(picture: Image, random: np.random.Generator, scale: float) -> Image:
-    """The printer's colours."""
+    """The picture in the colours of the printer."""
     picture = picture ** np.float32(random.uniform(0.8, 1.3))
     grey = picture @ np.array([[0.299], [0.587], [0.114]], np.float32)
     picture = grey + (picture - grey) * np.float32(random.uniform(0.45, 1.05))
@@ -70,7 +71,7 @@ def _inked(picture: Image, random: np.random.Generator, scale: float) -> Image:
 
 
 def _printed(sheet: Image, x: Image, y: Image, random: np.random.Generator, scale: float) -> Image:
-    """The printer's pattern and the paper's grain, fixed to the sheet."""
+    """The sheet with the printer's pattern and the paper's grain."""
     size = sheet.shape[0]
     kind = random.random()
     if kind < 0.2:

@@ -1,4 +1,4 @@
-"""A flat thing with a face on it, held before a camera: its edges, what is behind it, who holds it, the light on it."""
+"""A flat object with a face on it, held before a camera: its edges, background, fingers and light."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Pictures here are float32 in [0, 1], linear in what the file holds; S is their side.
+# Pictures here are float32 in [0, 1], the values of the file divided by 255; S is their side.
 
 Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """How the flat thing lies in the picture."""
+    """How the flat object lies in the picture."""
 
     back_33: NDArray[np.float64]
-    """From the picture's pixels to those of the flat thing."""
+    """Homography from the pixels of the picture to those of the object."""
     bend: float
-    """By how much its middle bulges towards the camera, in shares of S; 0 is flat."""
+    """How far its middle bulges towards the camera, as a share of S; 0 is flat."""
     axis_deg: float
-    """Direction about which it is bent."""
+    """Direction of the axis that it is bent about."""
 
 
 def draw_flat(size: int, random: np.random.Generator, *, bends: bool) -> Flat:
-    """Hold it: turned by up to 6°, tilted so that a corner moves by up to 5 % of S, bent by up to 6 % of S."""
+    """Draw how it is held: turned by up to 6°, a corner tilted by up to 5 % of S, bent by up to 6 % of S."""
     corners_42 = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)
     angle = np.radians(random.uniform(-6, 6))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -35,7 +35,7 @@ def draw_flat(size: int, random: np.random.Generator, *, bends: bool) -> Flat:
 
 
 def coordinates(flat: Flat, size: int) -> tuple[Image, Image, Image]:
-    """For every pixel of the picture the place on the flat thing, x and y, and how the bend shades it (about 1)."""
+    """For every pixel of the picture its x and y on the object, and a shade from the bend, about 1; each (S, S)."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
     shade = np.ones((size, size), np.float32)
     if flat.bend:
@@ -52,7 +52,7 @@ def coordinates(flat: Flat, size: int) -> tuple[Image, Image, Image]:
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Where the flat thing ends, in its own coordinates, shares of S; beyond 0 and 1 there is no edge in sight."""
+    """Edges of the object in its own coordinates, as shares of S; an edge below 0 or above 1 is out of sight."""
 
     left: float
     top: float
@@ -61,7 +61,7 @@ class Edges:
 
 
 def draw_edges(random: np.random.Generator) -> Edges:
-    """In two of five pictures no edge is in sight; else each side ends at 2 to 18 % of S inside, or is out of sight."""
+    """Draw the edges: none in sight in 40 % of pictures, else every edge 2 to 18 % of S inside or out of sight."""
     if random.random() < 0.4:
         return Edges(-1, -1, 2, 2)
     inside = np.where(random.random(4) < 0.6, random.uniform(0.02, 0.18, 4), -1)
@@ -70,16 +70,16 @@ def draw_edges(random: np.random.Generator) -> Edges:
 
 
 def inside(x: Image, y: Image, edges: Edges, size: int, softness_px: float = 1.0, grow: float = 0.0) -> Image:
-    """1 on the flat thing, 0 beside it, with soft edges; `grow` moves them outwards by that share of S."""
+    """1 on the object, 0 beside it, with soft edges, shape (S, S, 1); `grow` moves them outwards by a share of S."""
     distance = np.minimum(
         np.minimum(x - (edges.left - grow) * size, (edges.right + grow) * size - x),
         np.minimum(y - (edges.top - grow) * size, (edges.bottom + grow) * size - y),
     )
-    return np.clip(distance / softness_px + 0.5, 0, 1)[..., None]
+    return np.asarray(np.clip(distance / softness_px + 0.5, 0, 1)[..., None], np.float32)
 
 
 def surroundings(picture: Image, random: np.random.Generator) -> Image:
-    """What is behind: a far blurred room in the picture's own colours, or a plain wall with a fall-off."""
+    """Draw a background: a blurred room in the colours of the picture, or a plain wall that is darker on one side."""
     size = picture.shape[0]
     if random.random() < 0.5:
         rolled = np.roll(picture[::-1], (size // 2, size // 3), axis=(0, 1))
@@ -93,15 +93,15 @@ def surroundings(picture: Image, random: np.random.Generator) -> Image:
 
 
 def falloff(size: int, random: np.random.Generator, most: float) -> Image:
-    """Light from one side: a slope whose ends differ by up to `most`, about 1; shape (S, S, 1)."""
+    """Light from one side: a slope around 1 whose ends differ by up to `most`; shape (S, S, 1)."""
     angle = random.uniform(0, 2 * np.pi)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     slope = np.float32(np.cos(angle)) * ramp[None] + np.float32(np.sin(angle)) * ramp[:, None]
-    return (1 + np.float32(random.uniform(0, most)) * slope)[..., None]
+    return np.asarray((1 + np.float32(random.uniform(0, most)) * slope)[..., None], np.float32)
 
 
 def glare(size: int, random: np.random.Generator, most: float) -> Image:
-    """A lamp's reflection: one soft ellipse, 5 to 40 % of S wide, up to `most` bright; shape (S, S, 1)."""
+    """Reflection of a lamp: one soft ellipse, 5 to 40 % of S wide, brightness up to `most`; shape (S, S, 1)."""
     small = np.zeros((size // 4, size // 4), np.float32)
     centre = random.integers(0, size // 4, 2)
     axes = np.maximum(random.uniform(0.05, 0.4, 2) * size / 8, 1)
@@ -120,14 +120,14 @@ def glare(size: int, random: np.random.Generator, most: float) -> Image:
 
 
 def fingers(picture: Image, edges: Edges, random: np.random.Generator) -> Image:
-    """One to three fingers over an edge that is in sight, in the colour of the face's middle, darker or lighter."""
+    """The picture with one to three fingers over an edge in sight, in a darker or lighter colour of the face."""
     size = picture.shape[0]
-    places = {
+    holds = {
         (edges.left, 0.5, 0): edges.left > 0,
         (edges.right, 0.5, 180): edges.right < 1,
         (0.5, edges.bottom, -90): edges.bottom < 1,
     }
-    visible = [place for place, is_visible in places.items() if is_visible]
+    visible = [hold for hold, is_visible in holds.items() if is_visible]
     if not visible:
         return picture
     x, y, direction = visible[random.integers(len(visible))]
@@ -152,4 +152,4 @@ def fingers(picture: Image, edges: Edges, random: np.random.Generator) -> Image:
         )
     soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), size / 150), np.float32)[..., None]
     round_ = np.asarray(cv2.GaussianBlur(mask, (0, 0), size / 40), np.float32)[..., None]
-    return picture * (1 - soft) + skin.astype(np.float32) * (0.55 + 0.45 * round_) * soft
+    return np.asarray(picture * (1 - soft) + skin.astype(np.float32) * (0.55 + 0.45 * round_) * soft, np.float32)

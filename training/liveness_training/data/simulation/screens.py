@@ -1,4 +1,4 @@
-"""Replay attacks: a panel's grid and light, sampled by a second camera."""
+"""Replay attacks: the pixel grid and the light of a panel, taken by a second camera."""
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ def simulate_screen(crop: Picture, random: np.random.Generator) -> Picture:
     S = 224.
     """
     size = crop.shape[0]
-    picture = _shown(crop, random).astype(np.float32) / 255
+    picture: Image = np.divide(_shown(crop, random), 255, dtype=np.float32)
     flat, edges = draw_flat(size, random, bends=False), draw_edges(random)
     x, y, _ = coordinates(flat, size)
     panel = _panel(picture, random)
@@ -59,7 +59,7 @@ def simulate_screen(crop: Picture, random: np.random.Generator) -> Picture:
 
 
 def _shown(crop: Picture, random: np.random.Generator) -> Picture:
-    """What the device plays."""
+    """The picture that the device plays, sometimes compressed or reduced before."""
     size = crop.shape[0]
     draw = random.random()
     if draw < 0.33:
@@ -72,7 +72,7 @@ def _shown(crop: Picture, random: np.random.Generator) -> Picture:
 
 
 def _panel(picture: Image, random: np.random.Generator) -> Image:
-    """The panel's colours."""
+    """The picture in the colours of the panel."""
     picture = picture ** np.float32(random.uniform(0.75, 1.35))
     grey = picture @ np.array([[0.299], [0.587], [0.114]], np.float32)
     picture = grey + (picture - grey) * np.float32(random.uniform(0.7, 1.4))
@@ -82,7 +82,7 @@ def _panel(picture: Image, random: np.random.Generator) -> Image:
 
 
 def _grid(x: Image, y: Image, random: np.random.Generator, scale: float) -> Image:
-    """Stripes of subpixels and the gaps between rows, as the camera's pixels see them: about 1, shape (S, S, 3).
+    """Stripes of subpixels and gaps between rows as the camera's pixels see them: values around 1, shape (S, S, 3).
 
     Point samples of the grid alias just as a sensor's do; the sensor's pixel, of finite width, lowers the contrast of
     what is finer than itself by sinc(frequency), and the second camera's blur does the rest.
@@ -93,10 +93,10 @@ def _grid(x: Image, y: Image, random: np.random.Generator, scale: float) -> Imag
     dx, dy = x / size - 0.5, y / size - 0.5
     bent = 1 + lens * (dx * dx + dy * dy)
     columns, rows = x * bent / np.float32(pitch), y * bent / np.float32(pitch)
-    if random.random() < 0.5:  # held upright or on its side
+    if random.random() < 0.5:  # the device stands upright or lies on its side
         columns, rows = rows, columns
     contrast = np.float32(random.uniform(0, 0.5) * abs(np.sinc(1 / pitch)) + random.uniform(0, 0.03))
     turn = np.float32(2 * np.pi)
     stripes = np.stack([np.cos(turn * (columns - third / 3)) for third in range(3)], axis=2)
     gaps = np.cos(turn * rows)[..., None]
-    return (1 + contrast * stripes) * (1 + 0.5 * contrast * gaps)
+    return np.asarray((1 + contrast * stripes) * (1 + 0.5 * contrast * gaps), np.float32)

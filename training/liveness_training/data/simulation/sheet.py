@@ -1,4 +1,4 @@
-"""A contact sheet: live pictures, and attacks simulated with them, side by side to be looked at."""
+"""A contact sheet: live pictures and the attacks simulated with them, side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,21 +19,21 @@ _GAP_PX = 4
 
 
 def contact_sheet(crops: Sequence[Picture], seed: int, columns: int = 4) -> Picture:
-    """A row for each live crop: itself, then `columns` attacks of each kind.
+    """A row for every live crop: the crop, then `columns` attacks of each kind.
 
     Args:
-        crops: of one size, (S, S, 3); one or more.
-        seed: of the attacks.
+        crops: one or more crops of one size, (S, S, 3).
+        seed: seed of the attacks.
         columns: attacks of each kind.
     """
     rows = []
-    for place, crop in enumerate(crops):
+    for number, crop in enumerate(crops):
         attacks = [
-            simulate(species, crop, np.random.default_rng([seed, place, kind, number]))
+            simulate(species, crop, np.random.default_rng([seed, number, kind, column]))
             for kind, species in enumerate(SIMULATIONS)
-            for number in range(columns)
+            for column in range(columns)
         ]
-        rows.append(np.concatenate([_framed(each) for each in (crop, *attacks)], axis=1))
+        rows.append(np.concatenate([_framed(shown) for shown in (crop, *attacks)], axis=1))
     return np.concatenate(rows, axis=0)
 
 
@@ -51,7 +51,7 @@ def write_sheet(
     columns: int,
     seed: int,
 ) -> int:
-    """Write a contact sheet of some people of some data sets as PNG; returns how many they are.
+    """Write a contact sheet of some people of some data sets as PNG; returns the number of people.
 
     Raises:
         DataError: there is no live picture with a face, or the file cannot be written.
@@ -62,10 +62,10 @@ def write_sheet(
         found.extend((source, sample) for sample in first.values())
     random = np.random.default_rng(seed)
     crops: list[Picture] = []
-    for place in random.permutation(len(found)).tolist():
+    for index in random.permutation(len(found)).tolist():
         if len(crops) == people:
             break
-        source, sample = found[place]
+        source, sample = found[index]
         clip = ClipSpec(frames=2)
         cut = Cutter(Recipe(source.root, preprocess, detector, clip, views=1))(expand([sample], clip)).crops_MVSS3
         crops.extend(cut[:1, 0])

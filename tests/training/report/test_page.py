@@ -1,0 +1,107 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from liveness_training.models.network import ImageNetwork
+from liveness_training.report.gradcam import grad_cam
+from liveness_training.report.page import report_run
+from liveness_training.runs.folder import RunFolder
+from support.small_networks import SmallEncoder
+from support.training_run import recordings, run
+
+
+class Links(HTMLParser):
+    """What a page would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href", "srcset", "action")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "a & b"
+    run(path, "hold_out=hall", "steps=2")
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return report_run(RunFolder.read(folder), recordings()).read_text()
+
+
+def test_page_holds_all_in_itself(page):
+    links = Links()
+    links.feed(page)
+    assert links.found
+    assert all(link.startswith(("data:image/", "#")) for link in links.found)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_every_section_is_there(page):
+    for title in ("What it was", "Figures", "Curves and thresholds", "Losses", "Features", "Activation maps"):
+        assert f">{title}</h2>" in page
+    for alt in ("ROC curves", "DET curves", "Scores by species", "Losses over the iterations", "t-SNE of embeddings"):
+        assert f'alt="{alt}"' in page
+    assert page.count('alt="ROC curves"') == 3  # frames, recordings, clips
+    assert page.count('alt="activation map"') > 2
+    assert "<title>Run a &amp; b</title>" in page
+
+
+def test_figures_are_those_of_the_run_and_hter_is_told_apart(page, folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for part, values in metrics.items():
+        [row] = re.findall(rf"<tr><td>{re.escape(part)}</td>.*?</tr>", page)
+        assert f"{100 * values['auc']:.2f}" in row
+        realistic, idealised = (
+            re.search(rf'class="{name}">([\d.]+)', row).group(1) for name in ("realistic", "idealised")
+        )
+        assert float(realistic) == pytest.approx(100 * values["hter_realistic"], abs=0.006)
+        assert float(idealised) == pytest.approx(100 * values["hter_idealised"], abs=0.006)
+    assert "Never compare one with the other" in page
+
+
+def test_what_is_missing_is_said(tmp_path):
+    run(tmp_path / "photos", "lstm=false", "dvb=false", "steps=1")
+    page = report_run(RunFolder.read(tmp_path / "photos"), recordings()).read_text()
+    assert "no temporal head" in page
+    assert "No domain was held out" in page
+
+
+def test_names_from_data_are_escaped(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["test/<script>alert(1)</script>"] = next(iter(metrics.values()))
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    assert "<script>" not in report_run(RunFolder.read(copy), recordings()).read_text()
+
+
+def test_the_same_run_gives_the_same_page(page, folder):
+    assert report_run(RunFolder.read(folder), recordings()).read_text() == page
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_grad_cam_of_a_linear_classifier_is_its_weighted_feature_map(column):
+    torch.manual_seed(0)
+    network = ImageNetwork(SmallEncoder()).eval()
+    nn.init.normal_(network.classifier.weight)
+    image = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        features = network.encoder(image)[1]
+        expected = torch.einsum("d,ndhw->nhw", network.classifier.weight[column], features).relu()
+    expected = (expected / expected.amax((1, 2), keepdim=True)).numpy()
+    actual = grad_cam(network, image, column)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+    assert actual.min() >= 0
+    assert actual.max() == pytest.approx(1)

@@ -1,0 +1,1 @@
+"""A run becomes a bundle: networks as ONNX files, thresholds, golden cases, figures, model card."""

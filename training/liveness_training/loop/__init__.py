@@ -1,0 +1,1 @@
+"""The training loop and what it needs: progress, checkpoints, several processes. It knows no method."""

@@ -1,0 +1,91 @@
+"""A run: crops in, a folder with weights, settings, log and figures out."""
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from liveness_training.data.crops import CropSet
+from liveness_training.data.split_crops import SplitCrops
+from liveness_training.data.teacher import Teacher
+from liveness_training.evaluation.figures import Report
+from liveness_training.loop import checkpoint
+from liveness_training.loop.distributed import World, joined, with_global_batch_norms
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer
+from liveness_training.runs.evaluate import evaluate
+from liveness_training.runs.folder import CHECKPOINTS, WEIGHTS, RunFolder, protocol_of
+from liveness_training.runs.plan import RunPlan
+from liveness_training.runs.refit import refit_to_grey
+from liveness_training.runs.start import initial_task
+from liveness_training.runs.streams import Stream, loaded, streams_of
+from liveness_training.tasks.method import LivenessTask
+
+
+def train(crops: CropSet, plan: RunPlan) -> Report:
+    """Train, evaluate, and write the run's folder; returns its figures.
+
+    Under torchrun every process calls it with the same arguments; the first process writes, the others return nothing.
+
+    Args:
+        crops: what is trained and reported on.
+        plan: settings, start and folder of the run.
+
+    Raises:
+        RunError: the folder holds a run and `resume` is not set, or that run has other settings.
+        TrainingError: the data, the weights or the device do not fit the settings.
+    """
+    teacher = plan.checked_teacher()
+    with joined(plan.config.device) as world:
+        # All that can be wrong with data and weights shows before the run has a folder.
+        torch.manual_seed(plan.config.seed)
+        data = SplitCrops(crops, protocol_of(plan.config, crops), plan.preprocess)
+        streams = streams_of(data, plan.config)
+        task = initial_task(data, plan.config, plan.init)
+        if world.first:
+            plan.claim_folder(teacher)
+        if not (plan.resume and (plan.folder / WEIGHTS).exists()):  # else it was trained to the end
+            trained = _fit(task, streams, data, teacher, plan, world)
+            if world.first:
+                _save(trained, data, plan)
+        return evaluate(RunFolder.read(plan.folder), crops, world.device) if world.first else {}
+
+
+def _fit(
+    task: LivenessTask,
+    streams: Mapping[str, Stream],
+    data: SplitCrops,
+    teacher: Teacher | None,
+    plan: RunPlan,
+    world: World,
+) -> LivenessTask:
+    """Train to the last iteration, from the latest checkpoint of a resumed run; returns the averaged networks."""
+    trainer = Trainer(with_global_batch_norms(task, world), plan.config, world)
+    checkpoints = plan.folder / CHECKPOINTS
+    if plan.resume and (state := checkpoint.latest(checkpoints)) is not None:
+        trainer.load_state_dict(state)
+    batches = loaded(streams, data, plan.config, teacher, trainer.step, world)
+    folder = plan.folder if world.first else None
+    with Progress(folder, plan.config.steps, trainer.step, plan.log_every) as progress:
+        trainer.fit(batches, progress, checkpoints)
+    return trainer.average.module
+
+
+def _save(trained: LivenessTask, data: SplitCrops, plan: RunPlan) -> None:
+    """Write the weights, the classifier refit to grey pictures where the settings ask for it; drop the checkpoints."""
+    network = trained.scoring_network()
+    if plan.config.grey_weight:
+        network.classifier = refit_to_grey(network, data, weight=plan.config.grey_weight, seed=plan.config.seed)
+    weights: dict[str, Any] = {"network": network.state_dict()}
+    if trained.distillation_head is not None:  # kept apart as well, so that another share needs no other training
+        weights["classifiers"] = {
+            "labels": trained.network.classifier.state_dict(),
+            "marks": trained.distillation_head.state_dict(),
+        }
+    if trained.temporal is not None:
+        weights["temporal"] = trained.temporal.state_dict()
+    partial = plan.folder / f"{WEIGHTS}.partial"
+    torch.save(weights, partial)
+    partial.replace(plan.folder / WEIGHTS)
+    shutil.rmtree(plan.folder / CHECKPOINTS, ignore_errors=True)  # three times as large each, and of no more use
