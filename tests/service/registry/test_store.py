@@ -1,5 +1,4 @@
 import shutil
-import socket
 
 import fsspec
 import pytest
@@ -24,19 +23,18 @@ def folder(tmp_path_factory):
 def s3():
     """A real S3 server of its own, and a bucket in it."""
     moto = pytest.importorskip("moto.server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = moto.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    _, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         files = fsspec.filesystem("s3")
-        files.mkdir("bundles")
+        files.makedirs("bundles", exist_ok=True)
         yield files
+        type(files).clear_instance_cache()  # it knows this server's port, and there may be another server later
     server.stop()
 
 
