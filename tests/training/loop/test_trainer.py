@@ -7,8 +7,7 @@ from torch import nn
 from liveness_training.config import TrainConfig
 from liveness_training.data.batch import Batch
 from liveness_training.loop import checkpoint
-from liveness_training.loop.average import WeightAverage
-from liveness_training.loop.optimiser import learning_rate_factor, usable_precision
+from liveness_training.loop.optimiser import WeightAverage, learning_rate_factor, usable_precision
 from liveness_training.loop.progress import Progress
 from liveness_training.loop.trainer import Trainer
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from liveness_training.models.discriminators import (
+from liveness_training.models.adversary import (
     ClassConditionalDiscriminator,
     DomainDiscriminator,
+    GradientReversal,
     correct_domains,
     domain_energy,
 )
-from liveness_training.models.gradient_reversal import GradientReversal
 
 
 @pytest.mark.parametrize("kind", [DomainDiscriminator, ClassConditionalDiscriminator])

@@ -3,9 +3,14 @@ import torch
 from torch import nn
 
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
-from liveness_training.models.network import ImageNetwork, LivenessClassifier, channels_last, create_encoder
+from liveness_training.models.network import (
+    ImageNetwork,
+    LivenessClassifier,
+    TemporalHead,
+    channels_last,
+    create_encoder,
+)
 from liveness_training.models.resnet import ResNetEncoder
-from liveness_training.models.temporal import TemporalHead
 
 
 def lively(padding="torchvision"):

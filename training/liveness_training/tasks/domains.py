@@ -3,13 +3,13 @@
 from torch import Tensor, nn
 
 from liveness_training.config import TrainConfig
-from liveness_training.models.discriminators import (
+from liveness_training.models.adversary import (
     ClassConditionalDiscriminator,
     DomainDiscriminator,
+    GradientReversal,
     correct_domains,
     domain_energy,
 )
-from liveness_training.models.gradient_reversal import GradientReversal
 
 # N images or clips, D feature size, K domains
 
