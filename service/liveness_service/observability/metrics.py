@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 from liveness_core.bundle import Manifest
-from liveness_core.bundle.reference import SCORE_EDGES
+from liveness_core.bundle.manifest import SCORE_EDGES
 from liveness_service.observability.gpu import GpuMemory
 from liveness_service.results import Result
 

@@ -1,7 +1,6 @@
 """Reports the scores that a model gave to the data of its thresholds, for comparison with its scores in production."""
 
-from liveness_core.bundle.manifest import Manifest
-from liveness_core.bundle.reference import SCORE_EDGES, LabelledScores
+from liveness_core.bundle.manifest import SCORE_EDGES, LabelledScores, Manifest
 from liveness_service.observability.metrics import Metrics
 
 

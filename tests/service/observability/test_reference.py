@@ -1,6 +1,6 @@
 from prometheus_client.parser import text_string_to_metric_families
 
-from liveness_core.bundle.reference import LabelledScores, ReferenceScores, ScoreDistribution
+from liveness_core.bundle.manifest import LabelledScores, ReferenceScores, ScoreDistribution
 from support.tiny_bundle import make_tiny_bundle
 
 PHOTO = LabelledScores(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from liveness_core.bundle import load_bundle
-from liveness_core.bundle.reference import SCORE_EDGES
+from liveness_core.bundle.manifest import SCORE_EDGES
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.scoring import live_probability
