@@ -18,7 +18,7 @@ from liveness_training.loop.progress import Progress
 from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import LivenessTask
 from support import shared_batch, training_run
-from support.small_networks import SmallEncoder, random_batch
+from support.networks import SmallEncoder, random_batch
 
 
 @pytest.fixture
