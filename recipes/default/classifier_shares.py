@@ -24,7 +24,7 @@ from liveness_training.evaluation.scoring import embed, score_frames
 from liveness_training.models.network import LivenessClassifier
 from liveness_training.runs.folder import METRICS, SCORES, SETTINGS, WEIGHTS, RunFolder
 from liveness_training.runs.refit import refit_to_grey
-from liveness_training.tasks.distillation import weighted_mean
+from liveness_training.tasks.energies import weighted_mean
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -11,6 +11,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import liveness_core
+from liveness_core.bundle import default_bundle_path
+
 ROOT = Path(__file__).resolve().parents[2]
 
 FROM_ELSEWHERE = """
@@ -34,6 +37,14 @@ def test_the_wheel_finds_its_default_bundle_from_any_folder(tmp_path):
     module, bundle = (Path(line) for line in done.stdout.splitlines())
     assert module.is_relative_to(site)
     assert bundle.is_relative_to(site)
+
+
+def test_default_bundle_lies_in_the_wheel_or_in_the_checkout():
+    package = Path(liveness_core.__file__).parent
+    if (package / "default_bundle").is_dir():
+        assert default_bundle_path() == package / "default_bundle"
+    else:
+        assert default_bundle_path() == ROOT / "models" / "default"
 
 
 def test_no_package_overwrites_opencv_or_onnxruntime():

@@ -9,9 +9,8 @@ from liveness_core.clips import ClipSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.runtime import OrtSession, TensorSpec
 from liveness_core.scoring import LIVE, SPOOF, ClipScorer, ScoreError, Scorer, live_probability
-from support.clip_scores import score_clips
 from support.pictures import astronaut
-from support.tiny_bundle import DEPTH, FRAMES, classifier_bytes, encoder_bytes, temporal_bytes
+from support.tiny_bundle import DEPTH, FRAMES, classifier_bytes, encoder_bytes, score_clips, temporal_bytes
 
 SPEC = PreprocessSpec()
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml against the Compose specification, and every name in it against the repository."""
+"""docker-compose.yml against the Compose specification, and its names against what it builds and mounts."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from liveness_service.settings import Settings, unknown_variables
 from support.compose import (
@@ -32,7 +33,7 @@ def service(request) -> dict[str, Any]:
 
 
 def test_it_is_what_the_specification_allows():
-    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
+    schema = json.loads((Path(__file__).parent / "schemas" / "compose-spec.json").read_text())
     jsonschema.Draft7Validator.check_schema(schema)
     jsonschema.Draft7Validator(schema).validate(COMPOSE)
 
@@ -164,3 +165,49 @@ def test_every_variable_is_a_setting_or_explained():
     for name in DEFAULTS:
         assert name in settings or f"`{name}`" in guide, name
     assert TEXT.count("${") == len(VARIABLE.findall(TEXT)), "each has a default"
+
+
+def test_prometheus_finds_its_rules_its_key_and_the_service():
+    service = SERVICES["prometheus"]
+    config = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
+    assert "--config.file=/etc/prometheus/prometheus.yml" in service["command"]
+    for pattern in config["rule_files"]:
+        folder, name = pattern.rsplit("/", 1)
+        # A relative one is relative to the file that names it.
+        source, _ = mounts_of(service)[str(Path("/etc/prometheus") / folder)]
+        assert list((ROOT / source).glob(name)), pattern
+    text = json.dumps(config)
+    for path in re.findall(r'"(/run/secrets/\w+)"', text):
+        assert path.removeprefix("/run/secrets/") in service["secrets"]
+    targets = {
+        target
+        for job in config["scrape_configs"]
+        for each in job.get("static_configs", [])
+        for target in each["targets"]
+    }
+    ((_, _, port),) = published(SERVICES["liveness"])
+    assert f"liveness:{port}" in targets
+    for target in targets:
+        name, _, port = target.partition(":")
+        assert name == "localhost" or int(port) in [inside for _, _, inside in published(SERVICES[name])]
+
+
+def test_grafana_finds_its_dashboards_and_prometheus():
+    mounts = mounts_of(SERVICES["grafana"])
+    provisioning = ROOT / mounts["/etc/grafana/provisioning"][0]
+    ((_, _, port),) = published(SERVICES["prometheus"])
+    sources = [
+        each
+        for path in (provisioning / "datasources").glob("*.y*ml")
+        for each in yaml.safe_load(path.read_text())["datasources"]
+    ]
+    assert [each["url"] for each in sources if each["type"] == "prometheus"] == [f"http://prometheus:{port}"]
+    providers = [
+        each
+        for path in (provisioning / "dashboards").glob("*.y*ml")
+        for each in yaml.safe_load(path.read_text())["providers"]
+    ]
+    assert providers
+    for each in providers:
+        source, _ = mounts[each["options"]["path"]]
+        assert list((ROOT / source).glob("*.json"))

@@ -6,8 +6,7 @@ import re
 import pytest
 import yaml
 
-from support import promql
-from support.prometheus import DOCKER, running_prometheus
+from support.prometheus import DOCKER, exported, running_prometheus, used
 
 GRAFANA = DOCKER.parent / "grafana"
 RUNBOOKS = DOCKER.parents[1] / "docs" / "runbooks.md"
@@ -72,9 +71,9 @@ def test_dashboards_are_told_apart_and_find_their_source():
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboard_names_what_the_service_exports(name):
-    known = promql.exported()
+    known = exported()
     for expression in queries(DASHBOARDS[name]):
-        names = list(promql.used(expression))
+        names = list(used(expression))
         assert names, expression
         for metric, labels in names:
             if metric not in RECORDS:

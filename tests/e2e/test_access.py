@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from liveness_service.cli import app
-from support.keys import bearer
 from support.pictures import astronaut, encoded
+from support.requests import bearer
 from support.server import port_in_log, running_server
 from support.tiny_bundle import make_tiny_bundle
 

@@ -1,9 +1,10 @@
-"""Requests to `POST /v1/liveness` and what comes back."""
+"""Requests to the API, the access keys that they carry, and what comes back."""
 
 import asyncio
 
 import numpy as np
 
+from liveness_service.keys import new_key, parse_permissions
 from support.pictures import astronaut, encoded
 
 PHOTO = encoded(astronaut(), "PNG")
@@ -37,3 +38,14 @@ class Chunks:
             await asyncio.sleep(self.pause)
             self.taken += 1
             yield bytes(1024)
+
+
+def make_keys(**permissions: str) -> tuple[dict[str, str], str]:
+    """Keys by name, and the text for LIVENESS_API_KEYS: `make_keys(backend="score")`."""
+    made = {name: new_key(name, parse_permissions(text)) for name, text in permissions.items()}
+    return {name: key for name, (key, _) in made.items()}, "\n".join(str(entry) for _, entry in made.values())
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that presents a key."""
+    return {"Authorization": f"Bearer {key}"}

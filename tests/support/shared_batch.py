@@ -13,7 +13,7 @@ from liveness_training.loop.distributed import joined, with_global_batch_norms
 from liveness_training.loop.progress import Progress
 from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import LivenessTask
-from support.small_networks import SmallEncoder, random_batch
+from support.networks import SmallEncoder, random_batch
 
 STEPS = 8
 # Dropout is off: each process draws it for its part of the batch.

@@ -1,12 +1,14 @@
 """A real bundle of a few kilobytes: real ONNX networks, whose score is a plain function of the crop's brightness."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from liveness_core.bundle import (
@@ -186,3 +188,26 @@ def _spec(name: str, *shape: int | None) -> TensorSpec:
 
 def _golden_crops(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """What the networks say of one clip."""
+
+    score: float
+    """Score of the clip, by the temporal head."""
+    frame_scores: tuple[float, ...]
+    """Score of each frame, in order, as if it were a photo."""
+
+
+def score_clips(
+    scorer: Scorer, clip_scorer: ClipScorer, clips: Sequence[Sequence[NDArray[np.uint8]]]
+) -> list[ClipScore]:
+    """Score clips of T crops each: all frames go through the encoder once, the head gets their embeddings."""
+    frames = scorer.score([crop for clip in clips for crop in clip])
+    embeddings_BTD = np.stack([frame.embedding for frame in frames]).reshape(len(clips), len(clips[0]), -1)
+    frame_scores_BT = np.reshape([frame.score for frame in frames], (len(clips), -1))
+    return [
+        ClipScore(float(score), tuple(row.tolist()))
+        for score, row in zip(clip_scorer.score_embeddings(embeddings_BTD), frame_scores_BT, strict=True)
+    ]

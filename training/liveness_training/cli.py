@@ -187,8 +187,8 @@ def train(
 def evaluate(run: Run, data: DataAgain = None, cache: Path | None = None, workers: Workers = 2) -> None:
     """Compute the figures of a run again, as at the end of its training."""
     from liveness_training.evaluation.figures import as_table
-    from liveness_training.runs.evaluate import evaluate as evaluate_run
     from liveness_training.runs.folder import RunFolder
+    from liveness_training.runs.train import evaluate as evaluate_run
 
     with _explained():
         folder = RunFolder.read(run)

@@ -12,7 +12,7 @@ from liveness_core.clips import ClipSpec
 from liveness_training.data.clips import ShortClips
 from liveness_training.data.protocols import TrainPeople
 from liveness_training.errors import TrainingError
-from liveness_training.models.gradient_reversal import Schedule
+from liveness_training.models.adversary import Schedule
 from liveness_training.models.mobilenet_v2 import Padding
 from liveness_training.models.network import EncoderName
 

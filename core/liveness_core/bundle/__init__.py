@@ -2,8 +2,7 @@
 
 from liveness_core.bundle.errors import BundleError, BundleFolderError
 from liveness_core.bundle.golden import GoldenCases
-from liveness_core.bundle.load import Bundle, load_bundle
-from liveness_core.bundle.locate import default_bundle_path
+from liveness_core.bundle.load import Bundle, default_bundle_path, load_bundle
 from liveness_core.bundle.manifest import (
     Manifest,
     NetworkFile,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+import liveness_core
 from liveness_core.bundle.errors import BundleError, BundleFolderError
+from liveness_core.bundle.golden import self_test
 from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, Variant
-from liveness_core.bundle.self_test import self_test
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions, TensorSpec
 from liveness_core.scoring import ClipScorer, Scorer
 
@@ -25,6 +26,16 @@ class Bundle:
     scorer: Scorer
     clip_scorer: ClipScorer | None = None
     """None if the bundle has no temporal head: it then scores photos only."""
+
+
+def default_bundle_path() -> Path:
+    """Folder of the default bundle: inside an installed wheel, or in the checkout of an editable install.
+
+    It may be missing; loading the bundle then says so.
+    """
+    package = Path(liveness_core.__file__).parent
+    packaged = package / "default_bundle"
+    return packaged if packaged.is_dir() else package.parents[1] / "models" / "default"
 
 
 def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOptions | None = None) -> Bundle:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from liveness_core.bundle.part import Part
-from liveness_core.bundle.reference import ReferenceScores
 from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
@@ -22,6 +23,16 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Precision = Literal["fp32", "fp16", "int8"]
+SCORE_EDGES = tuple(step / 20 for step in range(1, 20))
+"""Upper edges of the ranges that scores are counted in, here and in the service's metrics: 0.05, 0.10, … 0.95."""
+_DIGITS = 6
+
+
+class Part(BaseModel):
+    """An immutable record that refuses unknown fields and numbers that JSON cannot hold."""
+
+    # A NaN would be written to JSON as null, and the bundle could not be read again.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class NetworkFile(Part):
@@ -77,6 +88,45 @@ class TemporalHead(Part):
     """Divides this network's logits before the softmax; independent of the classifier's temperature."""
     operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
     """Thresholds of clip scores. They have the same names as the operating points of photos."""
+
+
+class ScoreDistribution(Part):
+    """The distribution of the scores of presentations with one label."""
+
+    count: int = Field(ge=1)
+    """Number of presentations."""
+    shares: tuple[float, ...] = Field(min_length=len(SCORE_EDGES), max_length=len(SCORE_EDGES))
+    """For each of `SCORE_EDGES`, the share of scores at or below it."""
+
+    @model_validator(mode="after")
+    def _is_cumulative(self) -> Self:
+        if any(after < before for before, after in pairwise((0.0, *self.shares, 1.0))):
+            raise ValueError("shares: must rise from 0 to 1")
+        return self
+
+    @classmethod
+    def of(cls, scores: Sequence[float]) -> Self:
+        """The distribution of these scores; there must be at least one."""
+        at_or_below = np.searchsorted(np.sort(scores), SCORE_EDGES, side="right")
+        return cls(count=len(scores), shares=tuple(round(float(n) / len(scores), _DIGITS) for n in at_or_below))
+
+
+class LabelledScores(Part):
+    """The distributions for bona fide presentations and for attacks, all PAI species together."""
+
+    live: ScoreDistribution
+    spoof: ScoreDistribution
+
+
+class ReferenceScores(Part):
+    """The distributions on the development data, scored by the variant that the thresholds were chosen with.
+
+    Drift is measured against them.
+    """
+
+    photo: LabelledScores
+    clip: LabelledScores | None = None
+    """None if the bundle scores photos only."""
 
 
 class Provenance(Part):

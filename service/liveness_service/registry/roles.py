@@ -3,8 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from liveness_service.observability.metrics import Metrics
-from liveness_service.observability.reference import publish_reference
+from liveness_service.observability.metrics import Metrics, publish_reference
 from liveness_service.registry.assignment import Assignment
 from liveness_service.registry.engine import Engine
 

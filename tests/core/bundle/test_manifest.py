@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from liveness_core.bundle import BundleError, Manifest, OperatingPoint, default_bundle_path
 from liveness_core.bundle.load import read_manifest
-from liveness_core.bundle.reference import SCORE_EDGES, LabelledScores, ReferenceScores, ScoreDistribution
+from liveness_core.bundle.manifest import SCORE_EDGES, LabelledScores, ReferenceScores, ScoreDistribution
 from support.tiny_bundle import make_tiny_bundle
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from liveness_core.bundle import BundleError, GoldenCases, Manifest, load_bundle, save_bundle
 from liveness_core.clips import ClipSpec
-from support.clip_scores import score_clips
-from support.tiny_bundle import DEPTH, FRAMES, classifier_bytes, make_tiny_bundle, temporal_bytes
+from support.tiny_bundle import DEPTH, FRAMES, classifier_bytes, make_tiny_bundle, score_clips, temporal_bytes
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from liveness_service.app import create_app
 from liveness_service.keys import Permission
 from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
-from support.keys import bearer, make_keys
-from support.requests import PHOTO, URL, Chunks, answer_of
+from support.requests import PHOTO, URL, Chunks, answer_of, bearer, make_keys
 
 KEYS, ENTRIES = make_keys(backend="score", prometheus="operations", admin="score+operations")
 VIDEO = "/v1/liveness/video"

@@ -16,9 +16,8 @@ from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
 from support.clips import person_clip
 from support.disks import fill, small_disk
-from support.keys import bearer, make_keys
 from support.pictures import encoded, no_face
-from support.requests import PHOTO, URL, answer_of, as_form
+from support.requests import PHOTO, URL, answer_of, as_form, bearer, make_keys
 from support.tiny_bundle import make_tiny_bundle
 
 KEYS, ENTRIES = make_keys(backend="score", operator="operations")

@@ -12,9 +12,8 @@ from liveness_service.app import create_app
 from liveness_service.errors import RateLimitedError
 from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
-from support.keys import bearer, make_keys
 from support.redis import running_redis
-from support.requests import PHOTO, URL, Chunks, answer_of
+from support.requests import PHOTO, URL, Chunks, answer_of, bearer, make_keys
 
 KEYS, ENTRIES = make_keys(backend="score", other="score", prometheus="operations")
 

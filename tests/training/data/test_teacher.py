@@ -6,14 +6,14 @@ import pytest
 
 from liveness_training.data.teacher import Teacher
 from liveness_training.errors import TrainingError
+from support.networks import teacher_network
 from support.pictures import SHARED, astronaut
-from support.teacher import network
 
 PEERS = SHARED / "peers"
 
 
 def test_mark_is_the_log_odds_of_the_second_class_from_blue_green_red(tmp_path):
-    file = network(tmp_path / "t.onnx", np.eye(3) / 50)
+    file = teacher_network(tmp_path / "t.onnx", np.eye(3) / 50)
     crop = np.full((16, 16, 3), (10, 120, 40), np.uint8)  # red, green, blue
     blue, green, red = 40 / 50, 120 / 50, 10 / 50
     expected = green - np.log(np.exp(blue) + np.exp(red))
@@ -21,8 +21,8 @@ def test_mark_is_the_log_odds_of_the_second_class_from_blue_green_red(tmp_path):
 
 
 def test_marks_of_several_networks_are_averaged_and_limited(tmp_path):
-    sure = network(tmp_path / "sure.onnx", np.diag([0, 1, 0]))
-    doubtful = network(tmp_path / "doubtful.onnx", np.zeros((3, 3)))
+    sure = teacher_network(tmp_path / "sure.onnx", np.diag([0, 1, 0]))
+    doubtful = teacher_network(tmp_path / "doubtful.onnx", np.zeros((3, 3)))
     crop = np.full((16, 16, 3), 100, np.uint8)
     assert Teacher([sure]).log_odds(crop) == 8.0
     assert Teacher([doubtful]).log_odds(crop) == pytest.approx(-np.log(2))
@@ -30,7 +30,7 @@ def test_marks_of_several_networks_are_averaged_and_limited(tmp_path):
 
 
 def test_settings_name_the_files_and_their_hashes(tmp_path):
-    file = network(tmp_path / "t.onnx", np.eye(3))
+    file = teacher_network(tmp_path / "t.onnx", np.eye(3))
     [entry] = Teacher([file]).summary
     assert entry["name"] == "t.onnx"
     assert len(entry["sha256"]) == 64
@@ -40,7 +40,7 @@ def test_what_is_no_teacher_is_refused_by_name(tmp_path):
     with pytest.raises(TrainingError, match=r"missing\.onnx does not exist"):
         Teacher([tmp_path / "missing.onnx"])
     with pytest.raises(TrainingError, match=r"two\.onnx: a teacher takes square pictures .* one output"):
-        Teacher([network(tmp_path / "two.onnx", np.eye(3), outputs=2)])
+        Teacher([teacher_network(tmp_path / "two.onnx", np.eye(3), outputs=2)])
 
 
 @pytest.mark.skipif(not PEERS.is_dir(), reason="the reference networks of ../shared/peers are not here")

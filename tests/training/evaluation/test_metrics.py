@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from liveness_training.evaluation.calibration import fit_temperature, operating_points
 from liveness_training.evaluation.metrics import (
     Scored,
     acer,
@@ -171,3 +172,31 @@ def test_attacks_that_score_1_leave_no_threshold_that_holds_a_limit():
     assert bpcer_at_apcer(set_, 0.5) == 0
     assert bpcer_at_apcer(set_, 0.1) == 1  # and not the third at a threshold of 1, where half of the prints pass
     assert threshold_at_apcer(set_, 0.1) == 1
+
+
+def test_temperature_is_found_again():
+    random = np.random.default_rng(0)
+    logit = random.normal(0, 2, 40_000)
+    live = random.random(40_000) < 1 / (1 + np.exp(-logit))
+    # A network that is three times too sure of itself.
+    assert fit_temperature(3 * logit, live) == pytest.approx(3, rel=0.05)
+
+
+def test_many_attacks_weigh_no_more_than_few_live_pictures():
+    random = np.random.default_rng(0)
+    logit = random.normal(0, 2, 40_000)
+    live = random.random(40_000) < 1 / (1 + np.exp(-logit))
+    rare = ~live | (random.random(40_000) < 0.1)
+    assert fit_temperature(3 * logit[rare], live[rare]) == pytest.approx(fit_temperature(3 * logit, live), rel=0.1)
+
+
+def test_operating_points_hold_their_limit_for_the_worst_species():
+    random = np.random.default_rng(0)
+    scores = np.concatenate([random.beta(5, 2, 300), random.beta(2, 5, 300), random.beta(3, 3, 300)])
+    species = np.repeat(["live", "print", "replay"], 300)
+    points = operating_points(Scored.of(scores, species == "live", species), "drawn")
+    for name, limit in (("apcer10", 0.10), ("apcer5", 0.05), ("apcer1", 0.01)):
+        replays = scores[species == "replay"]
+        assert (replays >= points[name].threshold).mean() <= limit
+        assert points[name].apcer == (replays >= points[name].threshold).mean()
+        assert points[name].chosen_on == "drawn"

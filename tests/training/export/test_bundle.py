@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from liveness_core.bundle import load_bundle
-from liveness_core.bundle.reference import SCORE_EDGES
+from liveness_core.bundle.manifest import SCORE_EDGES
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.scoring import live_probability
@@ -22,7 +22,7 @@ from liveness_training.export.networks import ExportError
 from liveness_training.runs.folder import RunError, RunFolder
 from liveness_training.runs.plan import RunPlan
 from liveness_training.runs.train import train
-from support.clip_scores import score_clips
+from support.tiny_bundle import score_clips
 
 SPEC = PreprocessSpec(size=32)
 FRAMES = 8

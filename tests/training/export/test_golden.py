@@ -9,8 +9,7 @@ from liveness_core.runtime import OrtSession
 from liveness_core.scoring import ClipScorer, Scorer
 from liveness_training.export.golden import golden_cases, golden_clips
 from liveness_training.export.networks import ExportError
-from support.clip_scores import score_clips
-from support.tiny_bundle import FRAMES, classifier_bytes, encoder_bytes, temporal_bytes
+from support.tiny_bundle import FRAMES, classifier_bytes, encoder_bytes, score_clips, temporal_bytes
 
 
 def cases(image_bias, clip_bias):

@@ -9,8 +9,8 @@ from torch import nn
 from liveness_core.runtime import OrtSession
 from liveness_training.export.networks import ExportError, to_fp16, to_int8, to_onnx
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
+from liveness_training.models.network import TemporalHead
 from liveness_training.models.resnet import ResNetEncoder, _BasicBlock, _Bottleneck
-from liveness_training.models.temporal import TemporalHead
 
 # B clips, T=8 frames, D embedding
 

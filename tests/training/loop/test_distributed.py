@@ -1,11 +1,24 @@
+"""Several processes train as one process would with the same batch: batch norms, torchrun, parts of a batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from liveness_training.config import TrainConfig
 from liveness_training.errors import TrainingError
 from liveness_training.loop.distributed import GlobalBatchNorm2d, World, joined, with_global_batch_norms
-from support.small_networks import SmallEncoder
+from liveness_training.loop.progress import Progress
+from liveness_training.loop.trainer import Trainer
+from liveness_training.tasks.method import LivenessTask
+from support import shared_batch, training_run
+from support.networks import SmallEncoder, random_batch
 
 
 @pytest.fixture
@@ -82,3 +95,86 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch, device):
     with joined(device) as world:
         assert world.device == torch.device("cuda", 0)
         assert world.total(torch.tensor(3.0, device=world.device)) == 3
+
+
+TESTS = Path(__file__).resolve().parents[2]
+
+
+# Dropout is drawn by each process for its part, so it is off where they are compared with one process.
+def torchrun(script, processes, folder, *arguments):
+    command = [sys.executable, "-W", "error::FutureWarning", "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={processes}", script.__file__, str(folder), *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, reduction):
+    """With batch norms, images and clips, both discriminators on clips and images, for several steps."""
+    arguments = [f"reduction={reduction}", "dis=true", "learning_rate=0.003"]
+    done = torchrun(shared_batch, 2, tmp_path / "two", *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shared_batch.run(tmp_path / "one", *arguments)
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
+    assert len(one) == len(two) == shared_batch.STEPS
+    for alone, shared in zip(one, two, strict=True):
+        for name in set(alone) - {"images_per_s"}:
+            assert shared[name] == pytest.approx(alone[name], rel=1e-4, abs=2e-5), (name, alone["step"])
+    left, right = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("one", "two"))
+    for name, value in left.items():
+        torch.testing.assert_close(right[name], value, rtol=1e-3, atol=1e-5)
+    assert one[0]["loss"] - one[-1]["loss"] > 0.001  # something was learned meanwhile
+
+
+def test_whole_runs_share_a_folder_and_only_the_first_process_writes(tmp_path):
+    arguments = ["steps=3", "checkpoint_every=1"]
+    done = torchrun(training_run, 2, tmp_path / "run", *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line["step"] for line in log(tmp_path / "run")] == [0, 1, 2]
+    assert (tmp_path / "run" / "metrics.json").exists()
+    before = (tmp_path / "run" / "weights.pt").read_bytes()
+    done = torchrun(training_run, 2, tmp_path / "run", *arguments, "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "weights.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("parts", [2, 5])
+def test_a_batch_cut_into_parts_trains_as_the_whole_one(reduction, parts):
+    """Of an encoder without batch norms, which see a part at a time."""
+    trained = []
+    for accumulation in (1, parts):
+        config = TrainConfig(
+            steps=3,
+            precision="fp32",
+            dropout=0.0,
+            discriminator_dropout=0.0,
+            dib=True,
+            lstm=True,
+            dvb=True,
+            optimiser="sgd",
+            learning_rate=0.01,
+            warmup_steps=0,
+            reduction=reduction,
+            accumulation=accumulation,
+        )
+        torch.manual_seed(0)
+        trainer = Trainer(LivenessTask(SmallEncoder(), 3, config), config)
+        images = [random_batch(seed=seed) for seed in range(3)]
+        clips = [random_batch(images=6, frames=8, seed=5 + seed) for seed in range(3)]
+        trainer.fit({"image": images, "clip": clips}, Progress(None, 1))
+        trained.append(trainer.task.state_dict())
+    for name, value in trained[0].items():
+        torch.testing.assert_close(trained[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_have_the_loss_curve_of_one(tmp_path):
+    for processes, name in ((2, "two"), (1, "one")):
+        assert torchrun(shared_batch, processes, tmp_path / name, "device=cuda").returncode == 0
+    for alone, shared in zip(log(tmp_path / "one"), log(tmp_path / "two"), strict=True):
+        assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-2)

@@ -12,7 +12,7 @@ from liveness_training.models.network import ImageNetwork
 from liveness_training.report.gradcam import grad_cam
 from liveness_training.report.page import report_run
 from liveness_training.runs.folder import RunFolder
-from support.small_networks import SmallEncoder
+from support.networks import SmallEncoder
 from support.training_run import recordings, run
 
 

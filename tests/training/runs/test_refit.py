@@ -12,7 +12,7 @@ from liveness_training.data.split_crops import SplitCrops
 from liveness_training.errors import TrainingError
 from liveness_training.models.network import ImageNetwork, LivenessClassifier
 from liveness_training.runs.refit import greyed, refit_classifier, refit_to_grey
-from support.small_networks import SmallEncoder
+from support.networks import SmallEncoder
 
 D = 6
 

@@ -22,8 +22,8 @@ from liveness_training.loop.progress import Progress
 from liveness_training.runs.environment import git_commit
 from liveness_training.runs.folder import RunError, RunFolder
 from support import training_run
+from support.networks import teacher_network
 from support.pictures import astronaut
-from support.teacher import network
 from support.training_run import SIZE, recordings, run
 
 SPEC = PreprocessSpec(size=SIZE)
@@ -169,7 +169,7 @@ def test_broken_checkpoint_is_skipped_for_the_one_before(uninterrupted, tmp_path
 @pytest.mark.timeout(120)
 def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
     """So that another one can be taken afterwards: recipes/default/classifier_shares.py."""
-    teacher = [network(tmp_path / "teacher.onnx", np.eye(3) / 50)]
+    teacher = [teacher_network(tmp_path / "teacher.onnx", np.eye(3) / 50)]
     image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false", "distillation=1.0")
     stored = {}
     for share in (0, 1):

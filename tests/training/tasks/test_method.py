@@ -11,9 +11,9 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.batch import Batch
 from liveness_training.loop.progress import Progress
 from liveness_training.loop.trainer import Trainer
-from liveness_training.tasks.distillation import distillation_energy
+from liveness_training.tasks.energies import distillation_energy
 from liveness_training.tasks.method import LivenessTask
-from support.small_networks import SmallEncoder, random_batch
+from support.networks import SmallEncoder, random_batch
 
 K = 3
 PARTS = [{"dib": True}, {"dis": True}, {"dis": True, "dib": True}]

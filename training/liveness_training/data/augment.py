@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liveness_core.types import Picture
-from liveness_training.data.jpeg import through_jpeg
+from liveness_training.data.simulation.camera import through_jpeg
 
 
 def augment(crop: Picture, random: np.random.Generator, grey_share: float = 0.1) -> Picture:

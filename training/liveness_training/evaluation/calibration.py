@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from liveness_core.bundle import OperatingPoint
-from liveness_core.bundle.reference import LabelledScores, ScoreDistribution
+from liveness_core.bundle.manifest import LabelledScores, ScoreDistribution
 from liveness_training.evaluation.metrics import Scored, apcer, bpcer, eer, threshold_at_apcer
 
 # M pictures

@@ -12,8 +12,7 @@ from liveness_core.types import Picture
 from liveness_training.data.batches import service_images
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
-from liveness_training.models.network import ImageNetwork
-from liveness_training.models.temporal import TemporalHead
+from liveness_training.models.network import ImageNetwork, TemporalHead
 
 # M rows, D embedding, B clips, T frames of a clip
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from liveness_core.bundle import GoldenCases, Manifest, Provenance, Variant, load_bundle, save_bundle
-from liveness_core.bundle.manifest import Precision
-from liveness_core.bundle.reference import ReferenceScores
+from liveness_core.bundle.manifest import Precision, ReferenceScores
 from liveness_core.quality import QualityGates
 from liveness_core.runtime import RuntimeOptions
 from liveness_training.data.crops import CropSet

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from liveness_core.bundle import OperatingPoint, Parity
-from liveness_core.bundle.manifest import Precision
-from liveness_core.bundle.reference import LabelledScores
+from liveness_core.bundle.manifest import LabelledScores, Precision
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import LIVE, SPOOF, Scorer

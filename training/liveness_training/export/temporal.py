@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from liveness_core.bundle import TemporalHead
-from liveness_core.bundle.reference import LabelledScores
+from liveness_core.bundle.manifest import LabelledScores
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import LIVE, SPOOF, ClipScorer, live_probability
 from liveness_training.data.clips import Clip

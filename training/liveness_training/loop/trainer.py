@@ -1,26 +1,47 @@
-"""The training loop: it knows batches, energies and an optimiser, and no method."""
+"""The training loop and what it trains: it knows batches, energies and an optimiser, and no method."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from liveness_training.config import TrainConfig
 from liveness_training.data.batch import Batch
 from liveness_training.loop import checkpoint
-from liveness_training.loop.average import WeightAverage
 from liveness_training.loop.distributed import World
-from liveness_training.loop.optimiser import learning_rate_factor, make_optimiser, usable_precision
+from liveness_training.loop.optimiser import WeightAverage, learning_rate_factor, make_optimiser, usable_precision
 from liveness_training.loop.progress import Progress
-from liveness_training.loop.task import Task
-
-T = TypeVar("T", bound=Task)
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Task(nn.Module):
+    """Networks and the energy that they descend; the loop knows nothing else of a method."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The energy of a batch under `loss`, and other sums over the batch for the log.
+
+        All are sums over the batch; the loop decides whether to divide them. Entries named `*correct` are counts.
+        """
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Called after each iteration, for schedules that depend on it."""
+
+    if TYPE_CHECKING:  # torch declares the result of a call as Any
+
+        def __call__(self, batch: Batch) -> dict[str, Tensor]:
+            """See `forward`."""
+            ...
+
+
+T = TypeVar("T", bound=Task)
 
 
 class Trainer(Generic[T]):

@@ -1,4 +1,4 @@
-"""The network that scores a photo: encoder and classifier."""
+"""The networks that score: encoder and classifier for photos, an LSTM over the embeddings for clips."""
 
 from typing import Literal, TypeVar
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder, Padding
 from liveness_training.models.resnet import ResNetEncoder
 
-# N images, D embedding
+# N images, B clips, T frames, D embedding, H hidden
 
 EncoderName = Literal["mobilenet_v2", "resnet18", "resnet34", "resnet50"]
 Encoder = MobileNetV2Encoder | ResNetEncoder
@@ -55,3 +55,33 @@ def channels_last(module: M) -> M:
     """The same module, its weights now in the memory layout that CPUs and GPUs convolve fastest."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     return module
+
+
+class TemporalHead(nn.Module):
+    """Maps embeddings (B, T, D) to logits (B, 2), order [live, spoof]: one label for each clip.
+
+    The classifier takes the LSTM's output at the last frame, by which it has seen all of them. The paper says that the
+    LSTM has one output and how large it is, but not at which frame it is taken.
+
+    Args:
+        embedding_dim: D.
+        hidden: H; 256 in the paper.
+        dropout: before the classifier.
+    """
+
+    def __init__(self, embedding_dim: int, hidden: int = 256, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(embedding_dim, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(hidden, 2)
+
+    def summarise(self, embeddings_BTD: Tensor) -> Tensor:
+        """The feature of each clip, shape (B, H); the video-based domain discriminator takes it too."""
+        states_BTH, _ = self.lstm(embeddings_BTD)
+        last_BH: Tensor = states_BTH[:, -1]
+        return last_BH
+
+    def forward(self, embeddings_BTD: Tensor) -> Tensor:
+        """Compute the logits (B, 2)."""
+        logits_B2: Tensor = self.classifier(self.dropout(self.summarise(embeddings_BTD)))
+        return logits_B2

@@ -20,8 +20,7 @@ from liveness_training.data.protocols import Protocol, make_protocol
 from liveness_training.data.split_crops import SplitCrops
 from liveness_training.errors import TrainingError
 from liveness_training.evaluation.figures import Report
-from liveness_training.models.network import ImageNetwork, create_encoder
-from liveness_training.models.temporal import TemporalHead
+from liveness_training.models.network import ImageNetwork, TemporalHead, create_encoder
 
 SETTINGS = "run.json"
 WEIGHTS = "weights.pt"

@@ -1,26 +1,36 @@
 """A run: crops in, a folder with weights, settings, log and figures out."""
 
+import json
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from liveness_core.preprocess import PreprocessSpec
+from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.split_crops import SplitCrops
 from liveness_training.data.teacher import Teacher
-from liveness_training.evaluation.figures import Report
+from liveness_training.evaluation.figures import Report, run_report
+from liveness_training.evaluation.score_file import write_scores
+from liveness_training.evaluation.scoring import embed, score_clips, score_frames
 from liveness_training.loop import checkpoint
 from liveness_training.loop.distributed import World, joined, with_global_batch_norms
 from liveness_training.loop.progress import Progress
 from liveness_training.loop.trainer import Trainer
-from liveness_training.runs.evaluate import evaluate
-from liveness_training.runs.folder import CHECKPOINTS, WEIGHTS, RunFolder, protocol_of
+from liveness_training.models.init import load_initial_weights
+from liveness_training.models.network import channels_last, create_encoder
+from liveness_training.runs.folder import CHECKPOINTS, METRICS, SCORES, WEIGHTS, RunError, RunFolder, protocol_of
 from liveness_training.runs.plan import RunPlan
 from liveness_training.runs.refit import refit_to_grey
-from liveness_training.runs.start import initial_task
 from liveness_training.runs.streams import Stream, loaded, streams_of
 from liveness_training.tasks.method import LivenessTask
+
+_INIT_IMAGES = 96
+"""Pictures that folded weights are unfolded on."""
 
 
 def train(crops: CropSet, plan: RunPlan) -> Report:
@@ -42,7 +52,7 @@ def train(crops: CropSet, plan: RunPlan) -> Report:
         torch.manual_seed(plan.config.seed)
         data = SplitCrops(crops, protocol_of(plan.config, crops), plan.preprocess)
         streams = streams_of(data, plan.config)
-        task = initial_task(data, plan.config, plan.init)
+        task = _initial_task(data, plan.config, plan.init)
         if world.first:
             plan.claim_folder(teacher)
         if not (plan.resume and (plan.folder / WEIGHTS).exists()):  # else it was trained to the end
@@ -89,3 +99,52 @@ def _save(trained: LivenessTask, data: SplitCrops, plan: RunPlan) -> None:
     torch.save(weights, partial)
     partial.replace(plan.folder / WEIGHTS)
     shutil.rmtree(plan.folder / CHECKPOINTS, ignore_errors=True)  # three times as large each, and of no more use
+
+
+def _initial_task(data: SplitCrops, config: TrainConfig, init: Path | None) -> LivenessTask:
+    """The task with its initial weights, from the file of an encoder, the folder of a run, or at random."""
+    encoder = create_encoder(config.encoder, config.padding)
+    if init is not None and not init.is_dir():
+        random = np.random.default_rng(config.seed)
+        train = data.protocol.train
+        some = random.choice(train, size=min(_INIT_IMAGES, len(train)), replace=False).tolist()
+        load_initial_weights(encoder, init, torch.from_numpy(data.inputs(some)))
+    task = channels_last(LivenessTask(encoder, len(data.protocol.sources), config))
+    if init is not None and init.is_dir():
+        _start_from_run(task, RunFolder.read(init), config, data.preprocess)
+    elif config.frozen:
+        raise RunError("frozen: --init must name the folder of the run whose encoder and classifier are kept")
+    return task
+
+
+def _start_from_run(task: LivenessTask, run: RunFolder, config: TrainConfig, preprocess: PreprocessSpec) -> None:
+    """Take the encoder and the classifier of another run."""
+    if leaked := sorted(set(config.hold_out) - set(run.config.hold_out)):
+        raise RunError(f"{run.path} was trained on {', '.join(leaked)}, which this run is to hold out")
+    differing = [
+        name for name in ("people", "encoder", "padding") if getattr(run.config, name) != getattr(config, name)
+    ]
+    if run.preprocess != preprocess:
+        differing.append("preprocessing")
+    if differing:
+        raise RunError(f"{run.path} has another value of {', '.join(differing)} than this run")
+    task.network.load_state_dict(run.network().state_dict())
+
+
+def evaluate(run: RunFolder, crops: CropSet, device: torch.device | None = None) -> Report:
+    """Write and return the figures of a run, `metrics.json`, and the scores behind them, `scores.csv`."""
+    protocol = run.protocol(crops)
+    network = run.network().to(device)
+    rows = protocol.evaluated
+    embeddings = embed(network, crops, rows, run.preprocess)
+    scores = score_frames(network, embeddings)
+    clip_scores = None
+    if (head := run.temporal()) is not None:
+        # Clips are made part by part, so that none has frames of two parts.
+        parts = [protocol.dev, *(part.rows for part in protocol.reports.values())]
+        clips = {clip: None for part in parts for clip in run.clips(crops, part)}
+        clip_scores = score_clips(head.to(device), embeddings, list(clips))
+    report = run_report(scores, crops, protocol, clip_scores=clip_scores)
+    write_scores(run.path / SCORES, scores, crops, protocol, clip_scores)
+    (run.path / METRICS).write_text(json.dumps(report, indent=2) + "\n")
+    return report

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from liveness_training.config import TrainConfig
 from liveness_training.data.batch import Batch
-from liveness_training.loop.task import Task
-from liveness_training.models.network import Encoder, ImageNetwork, LivenessClassifier
-from liveness_training.models.temporal import TemporalHead
-from liveness_training.tasks.distillation import distillation_energy, weighted_mean
-from liveness_training.tasks.domains import DomainEnergies
+from liveness_training.loop.trainer import Task
+from liveness_training.models.network import Encoder, ImageNetwork, LivenessClassifier, TemporalHead
+from liveness_training.tasks.energies import DomainEnergies, distillation_energy, weighted_mean
 
 # N images or clips, M = N · T frames of clips, S crop size, D embedding, H hidden state
 

@@ -1,6 +1,11 @@
-"""Encoders that are small enough for tests to train."""
+"""Networks that are small enough for tests: encoders to train, and a teacher of the form that `--teacher` takes."""
 
+from pathlib import Path
+
+import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 
@@ -30,3 +35,17 @@ def random_batch(images: int = 12, frames: int = 0, size: int = 16, domains: int
     shape = (images, frames, 3, size, size) if frames else (images, 3, size, size)
     place = torch.arange(images)
     return Batch(torch.randn(shape, generator=random), place // domains % 2, place % domains)
+
+
+def teacher_network(path: Path, weights, *, outputs=1):
+    """A made-up teacher; its logits are a weighted mean over the picture of each of its three channels."""
+    given = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, 8, 8])
+    made = [helper.make_tensor_value_info(f"logits{n or ''}", TensorProto.FLOAT, ["n", 3]) for n in range(outputs)]
+    nodes = [helper.make_node("ReduceMean", ["input"], ["mean"], axes=[2, 3], keepdims=0)]
+    nodes += [helper.make_node("MatMul", ["mean", "weights"], [value.name]) for value in made]
+    matrix = helper.make_tensor("weights", TensorProto.FLOAT, [3, 3], np.asarray(weights, np.float32).ravel())
+    graph = helper.make_graph(nodes, "teacher", [given], made, [matrix])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path

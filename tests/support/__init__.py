@@ -1,1 +1,0 @@
-"""What tests share: small real bundles and real pictures."""
