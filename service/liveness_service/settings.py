@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
+from liveness_service.cores import available_cores
 from liveness_service.keys import KeyRing
 from liveness_service.rates import check_store, parse_rate
 
@@ -20,11 +21,6 @@ _OF_CLIENTS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}
 """Variables of the command line as a client of a running service (`liveness models`); they are not settings."""
 SECRET = {"api_keys", "rate_limit_store"}
 """Fields whose values no message may show, since they may contain a key or a password."""
-
-
-def available_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from liveness_service.settings import Settings, available_cores, settings_table, unknown_variables
+from liveness_service.cores import available_cores
+from liveness_service.settings import Settings, settings_table, unknown_variables
 
 
 def test_without_an_environment_the_defaults_are_sound():
