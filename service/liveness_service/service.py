@@ -50,14 +50,14 @@ class LivenessService:
         return self.registry.active().model
 
     @contextmanager
-    def admit(self, endpoint: Endpoint, request_id: str = "") -> Iterator[Engine]:
+    def admit(self, endpoint: Endpoint, draw: str = "") -> Iterator[Engine]:
         """Accept one request before its upload is read, and give the engine that decides on it.
 
         The request holds a slot until it is answered; a clip holds one of the clips' slots as well.
 
         Args:
             endpoint: where the upload goes.
-            request_id: decides whether the request belongs to the canary's share.
+            draw: random text that decides whether the request belongs to the canary's share.
 
         Raises:
             ModelUnavailableError: no model is loaded.
@@ -66,7 +66,7 @@ class LivenessService:
         self.registry.active()
         with ExitStack() as held:
             held.enter_context(self._slots.take())
-            engine = self.registry.choose(request_id)
+            engine = self.registry.choose(draw)
             held.enter_context(engine.in_use())
             if endpoint is Endpoint.CLIP:
                 held.enter_context(self._clip_slots.take())

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     active_model: str | None = None
     """Bundle of `LIVENESS_MODELS_URL` that decides. Not set: that of `LIVENESS_BUNDLE_PATH`, or the default bundle."""
     canary_model: str | None = None
-    """Bundle that decides for a share of the requests, chosen by a hash of their ids."""
+    """Bundle that decides for a share of the requests, chosen at random."""
     canary_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the requests for which the canary decides, 0 to 1."""
     shadow_model: str | None = None
