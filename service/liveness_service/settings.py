@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ from liveness_service.rates import check_store, parse_rate
 _PREFIX = "LIVENESS_"
 _OF_CLIENTS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}
 """Variables of the command line as a client of a running service (`liveness models`); they are not settings."""
+_PREFIX_OF_PATHS = re.compile(r"(/([A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
+"""The characters of RFC 3986 that stand for themselves in a path and have no meaning in HTML or in a script."""
 SECRET = {"api_keys", "rate_limit_store"}
 """Fields whose values no message may show, since they may contain a key or a password."""
 
@@ -138,6 +141,17 @@ class Settings(BaseSettings):
     """How long an idle connection stays open. Keep it above a load balancer's limit, usually 60 s, to avoid resets."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix_is_a_path(cls, prefix: str) -> str:
+        prefix = prefix.removesuffix("/")
+        if not _PREFIX_OF_PATHS.fullmatch(prefix) or ".." in prefix.split("/"):
+            raise ValueError(
+                "not a prefix of paths: write e.g. /face, a slash before each part, and of letters, digits, . _ ~ - "
+                "and %xx only"
+            )
+        return prefix
 
     @field_validator("api_keys")
     @classmethod

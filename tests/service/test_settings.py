@@ -90,6 +90,45 @@ def test_a_value_out_of_range_stops_the_start_and_is_named(monkeypatch, name, va
     assert name.lower() in str(raised.value).lower()
 
 
+@pytest.mark.parametrize("prefix", ["", "/face", "/a/b-c_d.e~1", "/%C3%BC"])
+def test_a_prefix_of_the_path_is_a_path(prefix):
+    assert Settings(root_path=prefix).root_path == prefix
+
+
+def test_a_slash_at_the_end_of_a_prefix_is_left_out():
+    assert Settings(root_path="/face/").root_path == "/face"
+    assert Settings(root_path="/").root_path == ""
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "face",
+        "//elsewhere.example",
+        "/a//b",
+        "/../b",
+        "https://elsewhere.example",
+        "/a b",
+        "/a'b",
+        '/a"b',
+        "/a<b",
+        "/a>b",
+        "/a\\b",
+        "/a`b",
+        "/a\nb",
+        "/a?b",
+        "/a#b",
+        "/a%b",
+        "/a&b",
+        "/ü",
+        "/a\n",
+    ],
+)
+def test_a_prefix_that_is_no_plain_path_stops_the_start(prefix):
+    with pytest.raises(ValidationError, match="root_path"):
+        Settings(root_path=prefix)
+
+
 def test_a_misspelt_variable_is_found():
     environment = {
         "LIVENESS_MAX_PIXEL": "1",

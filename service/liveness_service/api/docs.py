@@ -2,6 +2,7 @@
 
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -22,6 +23,8 @@ def install_docs(app: FastAPI, root_path: str) -> None:
         app: the app whose routes are described.
         root_path: prefix that a reverse proxy removes from the path.
     """
+    # FastAPI writes the links into the page and its script as they are.
+    prefix = quote(root_path, safe="/%")
     # The package `fastapi-offline` is used only for the copy of Swagger UI that it contains.
     with resources.as_file(resources.files("fastapi_offline") / "static") as folder:
         app.mount(_ASSETS, StaticFiles(directory=folder), name="docs-assets")
@@ -29,11 +32,11 @@ def install_docs(app: FastAPI, root_path: str) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url=f"{root_path}{app.openapi_url}",
+            openapi_url=f"{prefix}{app.openapi_url}",
             title=app.title,
-            swagger_js_url=f"{root_path}{_ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{root_path}{_ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{root_path}{_ASSETS}/favicon.png",
+            swagger_js_url=f"{prefix}{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{prefix}{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{prefix}{_ASSETS}/favicon.png",
         )
 
     generate = app.openapi

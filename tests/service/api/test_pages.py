@@ -1,6 +1,9 @@
 import re
 
 import pytest
+from fastapi import FastAPI
+
+from liveness_service.api.docs import install_docs
 
 
 def test_the_docs_are_complete_without_the_internet(client):
@@ -27,6 +30,15 @@ def test_behind_a_proxy_links_have_its_prefix(serve, live_bundle):
         assert client.get("/v1/models").status_code == 200
     assert set(re.findall(r"""(?:src|href)=["']([^"']+/)[^/"']+["']""", page)) == {"/face/docs/assets/"}
     assert "url: '/face/openapi.json'" in page
+
+
+def test_a_prefix_that_no_setting_allows_cannot_become_part_of_the_page(client):
+    app = FastAPI(docs_url=None)
+    install_docs(app, """/x"></script><script>'\\alert(1)//""")
+    page = type(client)(app).get("/docs").text
+    assert page.count("<script") == 2
+    assert "alert(1)" not in page
+    assert not re.search(r"""/x["'<>\\]""", page)
 
 
 @pytest.mark.parametrize("path", ["/docs/assets/../../pyproject.toml", "/docs/assets/%2e%2e/%2e%2e/pyproject.toml"])
