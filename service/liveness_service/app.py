@@ -12,6 +12,7 @@ from liveness_service.access.gate import Gate
 from liveness_service.api import health, liveness, models, operations, page
 from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
+from liveness_service.api.methods import ImpliedMethods
 from liveness_service.api.problems import install_handlers
 from liveness_service.audit.log import AuditLog
 from liveness_service.observability.gpu import nvml_reader
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.state.service = service
     app.state.gate = gate
     app.state.audit = audit
+    app.add_middleware(ImpliedMethods)
     app.add_middleware(RequestContext, metrics=metrics, tracing=traces)
     install_handlers(app, metrics)
     install_docs(app, settings.root_path)

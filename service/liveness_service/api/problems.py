@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from liveness_service.api.methods import allowed_methods
 from liveness_service.api.state import request_state, state_of
 from liveness_service.errors import InvalidParameterError, ServiceError
 from liveness_service.observability.metrics import Metrics
@@ -121,7 +122,7 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
             code=status.name.lower(),
             title=status.phrase,
             detail=details.get(status, str(error.detail)),
-            headers=error.headers,
+            headers={"Allow": allowed_methods(request.scope)} if status == 405 else error.headers,
         )
 
     app.add_exception_handler(ServiceError, service_error)
