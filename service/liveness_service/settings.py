@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     """Port to listen on; 0 takes a free one. The variable `PORT`, without the prefix, works too."""
     root_path: str = ""
     """Prefix that a reverse proxy removes from the path, e.g. `/face`; only the links of /docs need it."""
+    docs: bool = True
+    """Answer `/docs` and `/openapi.json`, to everybody. Off: 404 there."""
+    page: bool = True
+    """Answer the demo page `/`, to everybody. Off: 404 there."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`console` is for people, `json` for machines; `auto`: `console` in a terminal, else `json`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

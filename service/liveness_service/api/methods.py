@@ -1,6 +1,6 @@
 """The methods that no route declares: HEAD works wherever GET does, OPTIONS says what a path takes.
 
-Every other method, TRACE too, is answered 405 with the same list. Pages of other origins may not call: there is no CORS.
+Every other method, TRACE too, is answered 405 with the same list. There is no CORS, so other origins cannot call.
 """
 
 from collections.abc import MutableMapping

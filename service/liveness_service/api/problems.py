@@ -84,8 +84,9 @@ def internal_error(scope: Scope, request_id: str) -> ProblemResponse:
     )
 
 
-def install_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Make the app answer every error with a problem."""
+def install_handlers(app: FastAPI, metrics: Metrics, *, docs: bool = True) -> None:
+    """Make the app answer every error with a problem; messages point to `/docs` if there are `docs`."""
+    see_docs = ": see /docs" if docs else ""
 
     async def service_error(request: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, ServiceError)  # the type that the handler is registered for
@@ -113,8 +114,8 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
         details = {
-            404: "there is nothing at this path: see /docs",
-            405: f"this path does not take {request.method} requests: see /docs",
+            404: f"there is nothing at this path{see_docs}",
+            405: f"this path does not take {request.method} requests{see_docs}",
         }
         return problem(
             request.scope,
