@@ -135,6 +135,10 @@ class Settings(BaseSettings):
     """Most requests in work or waiting; one more is answered 503 before its upload is read."""
     max_inflight_clips: int = Field(default=4, ge=1, le=10_000)
     """Most clips among these requests. A clip's file and decoder take up to 300 MB of memory at the default limits."""
+    max_inflight_per_key: int | None = Field(default=None, ge=1, le=10_000)
+    """Most requests in work of one key, or of one address where there are no keys; 429 beyond. Not set: no limit."""
+    max_inflight_clips_per_key: int | None = Field(default=None, ge=1, le=10_000)
+    """Most clips among these requests. Not set: no limit."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
     """Threads that decode, detect and align photos. Clips have as many of their own, so that photos do not wait."""
     max_batch_size: int = Field(default=8, ge=1, le=256)

@@ -63,6 +63,8 @@ def test_port_works_without_the_prefix_and_the_prefix_wins(monkeypatch):
         ("max_pixels", "1000000000"),
         ("max_faces", "0"),
         ("max_inflight", "0"),
+        ("max_inflight_per_key", "0"),
+        ("max_inflight_clips_per_key", "0"),
         ("max_batch_size", "0"),
         ("max_queue_delay_ms", "-1"),
         ("max_queue_delay_ms", "nan"),

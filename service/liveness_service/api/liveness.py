@@ -82,7 +82,7 @@ async def _score(
 ) -> Response:
     """Handle an upload: take a slot, read the file, score it, record the verdict, answer."""
     state = request_state(request)
-    with service.admit(endpoint, state.draw) as engine:
+    with service.admit(endpoint, state.draw, state.limited_as) as engine:
         # This refuses an unknown operating point before the file is read.
         engine.pipeline(endpoint).operating_point(options.operating_point)
         try:

@@ -25,6 +25,8 @@ class RequestState:
     """Random text that decides whether a canary or shadow scores the request. The client must not know or choose it."""
     caller: Caller | None = None
     """Who sent the request; None before access is checked, and on paths without such a check."""
+    limited_as: str = ""
+    """Whom limits count: the key's name or, where there are no keys, the client's address; empty before the check."""
     counted: bool = False
     """Whether the rate limit has counted the request; it counts once, even if there are several checks."""
     outcome: Mapping[str, Any] = field(default_factory=dict)
