@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from liveness_service.caller_slots import CallerSlots
+from liveness_service.access.slots import CallerSlots
 from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
 from liveness_service.observability.metrics import Metrics
 from liveness_service.process import prepare_process
