@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from service_overhead import Server, astronaut, encoded, running_server
 
-from liveness_service.settings import available_cores
+from liveness_service.cores import available_cores
 
 
 def largest_accepted() -> bytes:

@@ -23,9 +23,9 @@ from liveness_core.alignment import align
 from liveness_core.bundle import default_bundle_path, load_bundle
 from liveness_core.detection import create_detector
 from liveness_core.quality import measure
+from liveness_service.cores import available_cores
 from liveness_service.decoding.image import ImageLimits, decode_image
 from liveness_service.process import prepare_process
-from liveness_service.settings import available_cores
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.pictures import astronaut, encoded

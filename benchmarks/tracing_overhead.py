@@ -20,9 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from service_overhead import CONNECTIONS, service_request, throughput
 
+from liveness_service.cores import available_cores
 from liveness_service.observability.stages import record, stage
 from liveness_service.observability.tracing import Tracing
-from liveness_service.settings import available_cores
 from support.collector import collecting
 from support.server import Server, running_server
 

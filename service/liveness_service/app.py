@@ -12,6 +12,7 @@ from liveness_service.access.gate import Gate
 from liveness_service.api import health, liveness, models, operations, page
 from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
+from liveness_service.api.methods import ImpliedMethods
 from liveness_service.api.problems import install_handlers
 from liveness_service.audit.log import AuditLog
 from liveness_service.observability.gpu import nvml_reader
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         title="Face liveness",
         summary="Tells a live person from a photo or a screen held to the camera.",
         version=liveness_core.__version__,
+        openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
@@ -71,14 +73,17 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.state.service = service
     app.state.gate = gate
     app.state.audit = audit
+    app.add_middleware(ImpliedMethods)
     app.add_middleware(RequestContext, metrics=metrics, tracing=traces)
-    install_handlers(app, metrics)
-    install_docs(app, settings.root_path)
+    install_handlers(app, metrics, docs=settings.docs)
+    if settings.docs:
+        install_docs(app, settings.root_path)
     app.include_router(liveness.router)
     app.include_router(models.router)
     app.include_router(operations.router)
     app.include_router(health.router)
-    app.include_router(page.router)
+    if settings.page:
+        app.include_router(page.page_router(docs=settings.docs))
     return app
 
 

@@ -127,6 +127,13 @@ class RateLimitedError(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyAtOnceError(ServiceError):
+    """One caller has as many requests in work as one caller may have."""
+
+    status, code, title = 429, "too_many_at_once", "Too many requests of one caller at once"
+    retry_after_s = 1
+
+
 class ClipsUnsupportedError(ServiceError):
     """The loaded bundle scores photos only."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from liveness_service.access.slots import CallerSlots
 from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
 from liveness_service.observability.metrics import Metrics
 from liveness_service.process import prepare_process
@@ -24,6 +25,10 @@ class LivenessService:
         self.registry = ModelRegistry.of(settings, metrics)
         self._slots = _Slots(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
         self._clip_slots = _Slots(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
+        self._callers = CallerSlots(settings.max_inflight_per_key, "requests", "LIVENESS_MAX_INFLIGHT_PER_KEY")
+        self._clip_callers = CallerSlots(
+            settings.max_inflight_clips_per_key, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS_PER_KEY"
+        )
         metrics.inflight_limit.set(settings.max_inflight)
         metrics.inflight.set_function(lambda: self._slots.taken)
 
@@ -50,23 +55,28 @@ class LivenessService:
         return self.registry.active().model
 
     @contextmanager
-    def admit(self, endpoint: Endpoint, request_id: str = "") -> Iterator[Engine]:
+    def admit(self, endpoint: Endpoint, draw: str = "", caller: str = "") -> Iterator[Engine]:
         """Accept one request before its upload is read, and give the engine that decides on it.
 
         The request holds a slot until it is answered; a clip holds one of the clips' slots as well.
 
         Args:
             endpoint: where the upload goes.
-            request_id: decides whether the request belongs to the canary's share.
+            draw: random text that decides whether the request belongs to the canary's share.
+            caller: the name of the key or, where there are no keys, the address by which callers are told apart.
 
         Raises:
             ModelUnavailableError: no model is loaded.
+            TooManyAtOnceError: the caller holds as many slots as one caller may hold.
             OverloadedError: no slot is free.
         """
         self.registry.active()
         with ExitStack() as held:
+            held.enter_context(self._callers.take(caller))
+            if endpoint is Endpoint.CLIP:
+                held.enter_context(self._clip_callers.take(caller))
             held.enter_context(self._slots.take())
-            engine = self.registry.choose(request_id)
+            engine = self.registry.choose(draw)
             held.enter_context(engine.in_use())
             if endpoint is Endpoint.CLIP:
                 held.enter_context(self._clip_slots.take())

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,19 +13,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
+from liveness_service.cores import available_cores
 from liveness_service.keys import KeyRing
 from liveness_service.rates import check_store, parse_rate
 
 _PREFIX = "LIVENESS_"
 _OF_CLIENTS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}
 """Variables of the command line as a client of a running service (`liveness models`); they are not settings."""
+_PREFIX_OF_PATHS = re.compile(r"(/([A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
+"""The characters of RFC 3986 that stand for themselves in a path and have no meaning in HTML or in a script."""
 SECRET = {"api_keys", "rate_limit_store"}
 """Fields whose values no message may show, since they may contain a key or a password."""
-
-
-def available_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -46,6 +45,10 @@ class Settings(BaseSettings):
     """Port to listen on; 0 takes a free one. The variable `PORT`, without the prefix, works too."""
     root_path: str = ""
     """Prefix that a reverse proxy removes from the path, e.g. `/face`; only the links of /docs need it."""
+    docs: bool = True
+    """Answer `/docs` and `/openapi.json`, to everybody. Off: 404 there."""
+    page: bool = True
+    """Answer the demo page `/`, to everybody. Off: 404 there."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`console` is for people, `json` for machines; `auto`: `console` in a terminal, else `json`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -71,7 +74,7 @@ class Settings(BaseSettings):
     active_model: str | None = None
     """Bundle of `LIVENESS_MODELS_URL` that decides. Not set: that of `LIVENESS_BUNDLE_PATH`, or the default bundle."""
     canary_model: str | None = None
-    """Bundle that decides for a share of the requests, chosen by a hash of their ids."""
+    """Bundle that decides for a share of the requests, chosen at random."""
     canary_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the requests for which the canary decides, 0 to 1."""
     shadow_model: str | None = None
@@ -132,6 +135,10 @@ class Settings(BaseSettings):
     """Most requests in work or waiting; one more is answered 503 before its upload is read."""
     max_inflight_clips: int = Field(default=4, ge=1, le=10_000)
     """Most clips among these requests. A clip's file and decoder take up to 300 MB of memory at the default limits."""
+    max_inflight_per_key: int | None = Field(default=None, ge=1, le=10_000)
+    """Most requests in work of one key, or of one address where there are no keys; 429 beyond. Not set: no limit."""
+    max_inflight_clips_per_key: int | None = Field(default=None, ge=1, le=10_000)
+    """Most clips among these requests. Not set: no limit."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
     """Threads that decode, detect and align photos. Clips have as many of their own, so that photos do not wait."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
@@ -142,6 +149,17 @@ class Settings(BaseSettings):
     """How long an idle connection stays open. Keep it above a load balancer's limit, usually 60 s, to avoid resets."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix_is_a_path(cls, prefix: str) -> str:
+        prefix = prefix.removesuffix("/")
+        if not _PREFIX_OF_PATHS.fullmatch(prefix) or ".." in prefix.split("/"):
+            raise ValueError(
+                "not a prefix of paths: write e.g. /face, a slash before each part, and of letters, digits, . _ ~ - "
+                "and %xx only"
+            )
+        return prefix
 
     @field_validator("api_keys")
     @classmethod

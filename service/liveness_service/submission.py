@@ -42,6 +42,8 @@ class Submission:
     """The uploaded file, unchanged."""
     options: ScoreOptions = field(default_factory=ScoreOptions)
     request_id: str = ""
-    """The id in the answer; it decides whether a canary or shadow scores the request. Empty on the command line."""
+    """The id in the answer, which may be the client's own. Empty on the command line."""
     caller: str = "none"
     """Name of the caller's access key; `none` without one."""
+    draw: str = field(default="", repr=False)
+    """Random text, unknown to the client, that decides whether a shadow scores the request."""

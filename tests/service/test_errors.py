@@ -18,6 +18,7 @@ CODES = {
     "UnsupportedMediaError": (415, "unsupported_media"),
     "InvalidParameterError": (422, "invalid_parameter"),
     "RateLimitedError": (429, "rate_limited"),
+    "TooManyAtOnceError": (429, "too_many_at_once"),
     "ClipsUnsupportedError": (501, "clips_unsupported"),
     "ModelRefusedError": (409, "model_refused"),
     "NoPreviousModelError": (409, "no_previous_model"),

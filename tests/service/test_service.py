@@ -2,7 +2,13 @@ import asyncio
 
 import pytest
 
-from liveness_service.errors import DeadlineExceededError, InvalidParameterError, ModelUnavailableError, OverloadedError
+from liveness_service.errors import (
+    DeadlineExceededError,
+    InvalidParameterError,
+    ModelUnavailableError,
+    OverloadedError,
+    TooManyAtOnceError,
+)
 from liveness_service.observability.metrics import Metrics
 from liveness_service.results import Verdict
 from liveness_service.service import LivenessService
@@ -73,6 +79,38 @@ async def test_places_are_limited_counted_and_given_back(started):
         with service.admit(Endpoint.PHOTO):
             pass
     assert service.metrics.registry.get_sample_value("liveness_inflight_requests") == 0
+
+
+async def test_one_caller_cannot_hold_the_places_of_the_others(started):
+    service = await started(max_inflight=4, max_inflight_per_key=2)
+    with service.admit(Endpoint.PHOTO, caller="greedy"), service.admit(Endpoint.PHOTO, caller="greedy"):
+        message = "2 requests of greedy .*LIVENESS_MAX_INFLIGHT_PER_KEY"
+        with pytest.raises(TooManyAtOnceError, match=message), service.admit(Endpoint.PHOTO, caller="greedy"):
+            pass
+        assert service.metrics.registry.get_sample_value("liveness_inflight_requests") == 2
+        others = [service.admit(Endpoint.PHOTO, caller="other") for _ in range(2)]
+        with others[0], others[1], pytest.raises(OverloadedError), service.admit(Endpoint.PHOTO, caller="third"):
+            pass
+    with service.admit(Endpoint.PHOTO, caller="greedy"), service.admit(Endpoint.PHOTO, caller="greedy"):
+        pass
+    assert len(service._callers) == 0
+
+
+async def test_clips_have_a_limit_for_each_caller_of_their_own(started):
+    service = await started(max_inflight_clips=2, max_inflight_clips_per_key=1)
+    with service.admit(Endpoint.CLIP, caller="greedy"):
+        message = "1 clips of greedy .*LIVENESS_MAX_INFLIGHT_CLIPS_PER_KEY"
+        with pytest.raises(TooManyAtOnceError, match=message), service.admit(Endpoint.CLIP, caller="greedy"):
+            pass
+        with service.admit(Endpoint.PHOTO, caller="greedy"), service.admit(Endpoint.CLIP, caller="other"):
+            pass
+    assert len(service._clip_callers) == 0
+
+
+async def test_without_a_limit_one_caller_may_hold_every_place(started):
+    service = await started(max_inflight=2)
+    with service.admit(Endpoint.PHOTO, caller="only"), service.admit(Endpoint.PHOTO, caller="only"):
+        pass
 
 
 async def test_past_the_deadline_there_is_no_answer(started):

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from liveness_service.settings import Settings, available_cores, settings_table, unknown_variables
+from liveness_service.cores import available_cores
+from liveness_service.settings import Settings, settings_table, unknown_variables
 
 
 def test_without_an_environment_the_defaults_are_sound():
@@ -62,6 +63,8 @@ def test_port_works_without_the_prefix_and_the_prefix_wins(monkeypatch):
         ("max_pixels", "1000000000"),
         ("max_faces", "0"),
         ("max_inflight", "0"),
+        ("max_inflight_per_key", "0"),
+        ("max_inflight_clips_per_key", "0"),
         ("max_batch_size", "0"),
         ("max_queue_delay_ms", "-1"),
         ("max_queue_delay_ms", "nan"),
@@ -87,6 +90,45 @@ def test_a_value_out_of_range_stops_the_start_and_is_named(monkeypatch, name, va
     with pytest.raises(ValidationError) as raised:
         Settings()
     assert name.lower() in str(raised.value).lower()
+
+
+@pytest.mark.parametrize("prefix", ["", "/face", "/a/b-c_d.e~1", "/%C3%BC"])
+def test_a_prefix_of_the_path_is_a_path(prefix):
+    assert Settings(root_path=prefix).root_path == prefix
+
+
+def test_a_slash_at_the_end_of_a_prefix_is_left_out():
+    assert Settings(root_path="/face/").root_path == "/face"
+    assert Settings(root_path="/").root_path == ""
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "face",
+        "//elsewhere.example",
+        "/a//b",
+        "/../b",
+        "https://elsewhere.example",
+        "/a b",
+        "/a'b",
+        '/a"b',
+        "/a<b",
+        "/a>b",
+        "/a\\b",
+        "/a`b",
+        "/a\nb",
+        "/a?b",
+        "/a#b",
+        "/a%b",
+        "/a&b",
+        "/ü",
+        "/a\n",
+    ],
+)
+def test_a_prefix_that_is_no_plain_path_stops_the_start(prefix):
+    with pytest.raises(ValidationError, match="root_path"):
+        Settings(root_path=prefix)
 
 
 def test_a_misspelt_variable_is_found():

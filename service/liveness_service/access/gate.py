@@ -44,14 +44,18 @@ class Gate:
         if mode is Mode.KEYS and settings.allow_anonymous:
             log.warning("allow_anonymous_has_no_effect", note="there are access keys, so every caller needs one")
 
-    async def count(self, caller: Caller, address: str) -> None:
-        """Count one request of a caller: by the key's name or, where there are no keys, by the client's address.
+    def limited_as(self, caller: Caller, address: str) -> str:
+        """Whom limits count: the key's name or, where there are no keys, the client's address."""
+        return caller.name if self.policy.mode is Mode.KEYS else network_of(address)
+
+    async def count(self, limited_as: str) -> None:
+        """Count one request of a caller; `limited_as` says of whom.
 
         Raises:
             RateLimitedError: the caller has reached the rate limit.
         """
         if self._limiter is not None:
-            await self._limiter.take(caller.name if self.policy.mode is Mode.KEYS else network_of(address))
+            await self._limiter.take(limited_as)
 
     async def close(self) -> None:
         """Close the connection to the store that counts requests."""

@@ -2,7 +2,8 @@
 
 The window is fixed: there is one counter for each caller, and the store lets it expire. So replicas need not agree on
 the time (a moving window would depend on their clocks), the memory does not grow with the limit, and the time to wait
-is known exactly. The price: around the end of a window, up to twice the limit can come at once.
+is known exactly. The price: around the end of a window, up to twice the limit can come at once. No counter depends on
+the clock of the day: Redis lets its own expire, and this process counts on a clock that nobody can set.
 
 While the store cannot be reached, each process counts for itself. The limit only protects other callers from a greedy
 one. Access keys and the bound on the work in progress (LIVENESS_MAX_INFLIGHT) do not depend on it. If a failing store
@@ -17,11 +18,12 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import structlog
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import RedisStorage, Storage
 from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import ConfigurationError, StorageError
 
+from liveness_service.access.window import FixedWindows
 from liveness_service.errors import RateLimitedError
 from liveness_service.rates import MEMORY, check_store, parse_rate
 
@@ -49,7 +51,7 @@ class RateLimiter:
         """
         self._item = parse_rate(rate)
         self._on_store_failure = on_store_failure
-        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._own = FixedWindows(self._item.amount, self._item.get_expiry())
         self._shared = None if check_store(store) == MEMORY else FixedWindowRateLimiter(_redis(store))
         self._store_fails = False
         self._ask_again_at = 0.0
@@ -66,13 +68,14 @@ class RateLimiter:
         if self._shared is not None and time.monotonic() >= self._ask_again_at:
             try:
                 async with asyncio.timeout(2 * _STORE_TIMEOUT_S):
-                    await self._take(self._shared, who)
+                    wait_s = await self._take_shared(self._shared, who)
             except (StorageError, TimeoutError) as error:
                 self._failed(error)
             else:
                 self._answered()
+                self._refuse(who, wait_s)
                 return
-        await self._take(self._own, who)
+        self._refuse(who, self._own.take(who))
 
     async def close(self) -> None:
         """Close the connections to the store."""
@@ -81,11 +84,18 @@ class RateLimiter:
             connection: Any = storage.bridge.get_connection()  # the declared type lacks some of its methods
             await connection.aclose()
 
-    async def _take(self, counter: FixedWindowRateLimiter, who: str) -> None:
+    async def _take_shared(self, counter: FixedWindowRateLimiter, who: str) -> float | None:
+        """Count one request in the shared store; None if it is within the limit, else the seconds left to wait."""
         if await counter.hit(self._item, who):
-            return
+            return None
         reset, _ = await counter.get_window_stats(self._item, who)
-        seconds = max(1, math.ceil(reset - time.time()))
+        # `reset` is the seconds left by the store plus this machine's time of the day, which is taken off again.
+        return min(reset - time.time(), self._item.get_expiry())
+
+    def _refuse(self, who: str, wait_s: float | None) -> None:
+        if wait_s is None:
+            return
+        seconds = max(1, math.ceil(wait_s))
         raise RateLimitedError(
             f"more than {self._item} for {who}: wait {seconds} s (LIVENESS_RATE_LIMIT is the limit)", seconds
         )

@@ -59,10 +59,11 @@ class _Requires:
         if state.caller is None:
             server = request.scope.get("server")
             state.caller = gate.policy.identify(presented_key(request), server[0] if server else None)
+            state.limited_as = gate.limited_as(state.caller, request.client.host if request.client else "")
         admit(state.caller, self._enough)
         if self._limited and not state.counted:
             state.counted = True
-            await gate.count(state.caller, request.client.host if request.client else "")
+            await gate.count(state.limited_as)
 
 
 def requires(*enough: Permission, limited: bool = True) -> _Requires:

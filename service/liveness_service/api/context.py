@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
+from liveness_service.api.headers import add_security_headers
 from liveness_service.api.problems import internal_error
 from liveness_service.api.state import RequestState, begin_state
 from liveness_service.observability.metrics import Metrics
@@ -60,6 +61,7 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = ident
                 headers["traceparent"] = trace.traceparent
+                add_security_headers(headers)
             await send(message)
 
         ids = {"request_id": ident, "trace_id": trace.trace_id, "span_id": trace.span_id}

@@ -82,12 +82,12 @@ async def _score(
 ) -> Response:
     """Handle an upload: take a slot, read the file, score it, record the verdict, answer."""
     state = request_state(request)
-    with service.admit(endpoint, state.request_id) as engine:
+    with service.admit(endpoint, state.draw, state.limited_as) as engine:
         # This refuses an unknown operating point before the file is read.
         engine.pipeline(endpoint).operating_point(options.operating_point)
         try:
             content = await read_upload(request, expected)
-            submission = Submission(endpoint, content, options, state.request_id, state.caller_name)
+            submission = Submission(endpoint, content, options, state.request_id, state.caller_name, state.draw)
             result = await _unless_disconnected(request, service.score(submission, engine))
             await record_verdict(request, submission, result, engine.manifest)
         except ClientDisconnect:

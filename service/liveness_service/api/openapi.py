@@ -49,7 +49,7 @@ REFUSED: Responses = {
     429: _problem(
         errors.RateLimitedError,
         "more than 100 per 1 minute for backend: wait 17 s (LIVENESS_RATE_LIMIT is the limit)",
-        "Over the rate limit; see `Retry-After`.",
+        "Over the rate limit, or too many requests of one caller at once; see `Retry-After`.",
     ),
 }
 

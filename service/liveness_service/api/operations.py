@@ -103,7 +103,7 @@ class RolesOut(BaseModel):
 
     active: Loaded | None
     previous: Loaded | None = Field(description="What a roll-back goes to.")
-    canary: Loaded | None = Field(description="Decides for a share of the requests, by a hash of their id.")
+    canary: Loaded | None = Field(description="Decides for a share of the requests, chosen at random.")
     shadow: Loaded | None = Field(description="Scores a share of the requests too, and only reports.")
 
     @classmethod

@@ -1,13 +1,13 @@
 """`GET /`: a page for trying out the service. It is one file that loads nothing from other servers."""
 
+import re
 from importlib import resources
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-router = APIRouter(include_in_schema=False)
-
 _PAGE = (resources.files("liveness_service") / "web" / "index.html").read_text(encoding="utf-8")
+_LINK_TO_DOCS = re.compile(r'\s*<a href="docs">.*?</a>')
 # The page may use only its own script and style, and send requests only to this service.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; media-src blob:; "
@@ -15,7 +15,13 @@ _POLICY = (
 )
 
 
-@router.get("/")
-async def page() -> HTMLResponse:
-    """The demo page."""
-    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+def page_router(*, docs: bool) -> APIRouter:
+    """The route of the demo page. The page links to `/docs` if there are `docs`."""
+    router = APIRouter(include_in_schema=False)
+    html = _PAGE if docs else _LINK_TO_DOCS.sub("", _PAGE)
+
+    @router.get("/")
+    async def page() -> HTMLResponse:
+        return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY})
+
+    return router

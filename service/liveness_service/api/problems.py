@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from liveness_service.api.methods import allowed_methods
 from liveness_service.api.state import request_state, state_of
 from liveness_service.errors import InvalidParameterError, ServiceError
 from liveness_service.observability.metrics import Metrics
@@ -83,8 +84,9 @@ def internal_error(scope: Scope, request_id: str) -> ProblemResponse:
     )
 
 
-def install_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Make the app answer every error with a problem."""
+def install_handlers(app: FastAPI, metrics: Metrics, *, docs: bool = True) -> None:
+    """Make the app answer every error with a problem; messages point to `/docs` if there are `docs`."""
+    see_docs = ": see /docs" if docs else ""
 
     async def service_error(request: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, ServiceError)  # the type that the handler is registered for
@@ -112,8 +114,8 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
         details = {
-            404: "there is nothing at this path: see /docs",
-            405: f"this path does not take {request.method} requests: see /docs",
+            404: f"there is nothing at this path{see_docs}",
+            405: f"this path does not take {request.method} requests{see_docs}",
         }
         return problem(
             request.scope,
@@ -121,7 +123,7 @@ def install_handlers(app: FastAPI, metrics: Metrics) -> None:
             code=status.name.lower(),
             title=status.phrase,
             detail=details.get(status, str(error.detail)),
-            headers=error.headers,
+            headers={"Allow": allowed_methods(request.scope)} if status == 405 else error.headers,
         )
 
     app.add_exception_handler(ServiceError, service_error)

@@ -1,5 +1,6 @@
 """What the service knows about a request in work. The middleware and the route share it through this object."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,12 @@ class RequestState:
 
     request_id: str
     """The client's own id if it sent a usable one, else a ULID. Answer, log and audit log show it."""
+    draw: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    """Random text that decides whether a canary or shadow scores the request. The client must not know or choose it."""
     caller: Caller | None = None
     """Who sent the request; None before access is checked, and on paths without such a check."""
+    limited_as: str = ""
+    """Whom limits count: the key's name or, where there are no keys, the client's address; empty before the check."""
     counted: bool = False
     """Whether the rate limit has counted the request; it counts once, even if there are several checks."""
     outcome: Mapping[str, Any] = field(default_factory=dict)

@@ -1,17 +1,37 @@
 """A file that grows by whole lines only, even if others write to it, rotate it or fill its disk."""
 
+import ctypes
 import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 if sys.platform != "win32":  # Windows has no fcntl, so there is no audit log there
     import fcntl
 
+_ROOM = 400
+"""Bytes of the room that a check asks for: a little less than the shortest verdict takes."""
+_KEEP_SIZE = 1
+"""Linux's flag FALLOC_FL_KEEP_SIZE: reserve room, and do not show it as a part of the file."""
 _LONGEST_TAIL = 64 * 1024
 """How many bytes before the end of the file the beginning of an unfinished line is looked for."""
+
+
+def _fallocate() -> Callable[[int, int, int, int], int] | None:
+    """Linux's `fallocate`, which Python offers only without flags; None on other systems."""
+    try:
+        function = ctypes.CDLL(None, use_errno=True).fallocate
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+    return cast("Callable[[int, int, int, int], int]", function)
+
+
+_FALLOCATE = _fallocate()
 
 
 class LineFile:
@@ -29,7 +49,7 @@ class LineFile:
         self._fd: int | None = None
 
     def append(self, lines: bytes) -> None:
-        """Write lines and wait until they are on the disk. With empty `lines`, check that the file can be opened.
+        """Write lines and wait until they are on the disk.
 
         Raises:
             OSError: the lines could not be written; the file is unchanged.
@@ -40,6 +60,20 @@ class LineFile:
                 self._append_to_file(fd, lines)
             else:  # a pipe or a device: there is nothing to cut off and nothing to sync
                 _write(fd, lines)
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def check(self) -> None:
+        """Find out whether the disk would take one more line. What the file holds, and its size, stay as they are.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        fd = self._locked()
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                _reserve(fd, self._end_of_last_line(fd))
+                os.fsync(fd)
         finally:
             fcntl.flock(fd, fcntl.LOCK_UN)
 
@@ -89,6 +123,19 @@ class LineFile:
             raise OSError(errno.EINVAL, "its last line is unfinished and does not come from this log")
         os.ftruncate(fd, size - len(tail))
         return size - len(tail)
+
+
+def _reserve(fd: int, end: int) -> None:
+    """Reserve room for a line behind the end of the file; where the file system cannot, look whether there is room."""
+    if _FALLOCATE is not None:
+        if _FALLOCATE(fd, _KEEP_SIZE, end, _ROOM) == 0:
+            return
+        error = ctypes.get_errno()
+        if error not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise OSError(error, os.strerror(error))
+    disk = os.fstatvfs(fd)
+    if disk.f_bavail * disk.f_frsize < _ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write(fd: int, content: bytes) -> None:

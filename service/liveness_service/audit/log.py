@@ -1,6 +1,7 @@
 """Writes the audit log in a thread beside the event loop. A verdict that cannot be written is not given."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 5.0
 """Longest wait for the disk; one that does not answer counts as a failure, like a full one."""
+_TRUST_S = 1.0
+"""How long a disk that took a line or passed a check is not checked again: a flood of probes must not keep it busy."""
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class AuditLog:
         self._waiting: dict[asyncio.Future[OSError | None], bytes] = {}
         self._writer: asyncio.Task[None] | None = None
         self._failure: _Failure | None = None
+        self._trusted_until = 0.0
 
     @property
     def failing(self) -> bool:
@@ -61,12 +65,14 @@ class AuditLog:
         self._metrics.audit_records.inc()
 
     async def check(self) -> None:
-        """After a failure, try to write again. If that works, the log gets a line that records the gap.
+        """Find out whether the next verdict could be recorded. After a failure, the log gets a line with the gap then.
 
         Raises:
-            AuditFailedError: the log still cannot be written.
+            AuditFailedError: the log cannot be written.
         """
-        if self._failure is not None and (error := await self._written(b"")) is not None:
+        if self._failure is None and time.monotonic() < self._trusted_until:
+            return
+        if (error := await self._written(b"")) is not None:
             raise _refusal(error)
 
     async def close(self) -> None:
@@ -77,7 +83,7 @@ class AuditLog:
         self._thread.shutdown(wait=False)
 
     async def _written(self, line: bytes) -> OSError | None:
-        """Hand a line to the writer and wait until it is written; returns the error, or None."""
+        """Hand a line to the writer and wait until it is written; returns the error, or None. Empty: only check."""
         done: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
         self._waiting[done] = line
         if self._writer is None or self._writer.done():
@@ -101,17 +107,23 @@ class AuditLog:
 
     async def _append(self, lines: bytes) -> OSError | None:
         failed = self._failure
-        if failed is not None:
-            lines = resumed_line(failed.since, failed.refused) + lines
+        gap = b"" if failed is None else resumed_line(failed.since, failed.refused)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.append, lines)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._put, gap, lines)
         except OSError as error:
             self._fails(error)
             return error
+        self._trusted_until = time.monotonic() + _TRUST_S
         if failed is not None:
             self._failure = None
             log.info("audit_log_resumed", failing_since=failed.since, refused=failed.refused)
         return None
+
+    def _put(self, gap: bytes, lines: bytes) -> None:
+        if not lines:
+            self._file.check()
+        if gap or lines:
+            self._file.append(gap + lines)
 
     def _fails(self, error: OSError) -> None:
         if self._failure is None:

@@ -99,14 +99,17 @@ class ModelRegistry:
         except ModelRefusedError as error:
             log.error("role_not_filled", role=role, model=reference, reason=error.detail)
 
-    def choose(self, request_id: str) -> Engine:
+    def choose(self, draw: str) -> Engine:
         """The engine that decides on this request: the canary's for its share of the requests, else the active one.
+
+        Args:
+            draw: the random text of this request, by which shares are chosen.
 
         Raises:
             ModelUnavailableError: no active model is loaded; the error names the file at fault and the reason.
         """
         canary = self.roles.canary
-        if canary is not None and falls_into(canary.share, request_id, "canary"):
+        if canary is not None and falls_into(canary.share, draw, "canary"):
             return canary.engine
         return self.active()
 
@@ -130,7 +133,7 @@ class ModelRegistry:
     def show_shadow(self, submission: Submission, answered: Result) -> None:
         """Let the shadow score an answered submission too, if it is in the shadow's share of the requests."""
         shadow = self.roles.shadow
-        if shadow is not None and falls_into(shadow.share, submission.request_id, "shadow"):
+        if shadow is not None and falls_into(shadow.share, submission.draw, "shadow"):
             self._shadows.offer(shadow.engine, submission, answered)
 
     async def available(self) -> list[Available]:

@@ -52,17 +52,17 @@ class Roles:
         )
 
 
-def falls_into(share: float, request_id: str, purpose: str) -> bool:
+def falls_into(share: float, draw: str, purpose: str) -> bool:
     """Whether a request belongs to a share of the requests.
 
-    The answer for one id is always the same. Different purposes choose their requests independently of each other.
+    The answer for one draw is always the same. Different purposes choose their requests independently of each other.
 
     Args:
         share: how large the share is, in [0, 1].
-        request_id: the request's id, which is hashed.
+        draw: the request's draw, which is hashed. No client may know or choose it, or it could choose its bundle.
         purpose: what the share is for: `canary` or `shadow`.
     """
-    digest = hashlib.sha256(f"{purpose}:{request_id}".encode()).digest()
+    digest = hashlib.sha256(f"{purpose}:{draw}".encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 
 

@@ -1,3 +1,6 @@
+import asyncio
+import time
+
 import pytest
 
 from liveness_service.access.rate import RateLimiter, network_of
@@ -35,6 +38,29 @@ async def test_each_caller_has_a_count_of_its_own():
             await limiter.take(who)
         assert 3590 < raised.value.retry_after_s <= 3600
         assert raised.value.headers == {"Retry-After": str(raised.value.retry_after_s)}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("jump_s", [-10 * 86400, 10 * 86400], ids=["back", "forward"])
+async def test_a_clock_that_is_set_changes_no_limit(monkeypatch, jump_s):
+    limiter = RateLimiter("2/hour", "memory://", lambda: None)
+    await limiter.take("backend")
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + jump_s)
+    await limiter.take("backend")
+    with pytest.raises(RateLimitedError) as raised:
+        await limiter.take("backend")
+    assert 3590 < raised.value.retry_after_s <= 3600
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_is_set_back_refuses_nobody_after_the_window(monkeypatch):
+    limiter = RateLimiter("1/second", "memory://", lambda: None)
+    await limiter.take("backend")
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() - 10 * 86400)
+    await asyncio.sleep(1.01)
+    await limiter.take("backend")
 
 
 @pytest.mark.parametrize(

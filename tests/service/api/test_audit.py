@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from liveness_core.bundle import Manifest
 from liveness_service.audit import log as audit_log
+from liveness_service.audit.file import LineFile
 from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
 from support.clips import person_clip
@@ -129,6 +130,44 @@ def test_a_disk_with_room_again_is_found_by_the_probe_and_the_log_tells_of_the_g
     failed = [line for line in logged if line["event"] == "audit_log_failed"]
     assert {(line["level"], line["reason"]) for line in failed} == {("error", "No space left on device")}
     assert len([line for line in logged if line["event"] == "audit_log_resumed"]) == len(failed)
+
+
+def test_a_disk_that_refuses_is_noticed_without_a_verdict(serve, live_bundle, tmp_path, monkeypatch, problem_of):
+    monkeypatch.setattr(audit_log, "_TRUST_S", 0.0)
+    with small_disk(tmp_path / "disk", kib=64) as disk:
+        path = disk / "audit.jsonl"
+        with serve(bundle_path=live_bundle, audit_log_path=path) as client:
+            assert client.get("/health/ready").status_code == 200
+            assert path.read_bytes() == b""
+            path.write_bytes(b"")  # gives the room back that a check reserved
+            ballast = fill(disk)
+            problem_of(client.get("/health/ready"), 503, "audit_failed")
+            assert "\nliveness_ready 0.0\n" in client.get("/metrics").text
+            ballast.unlink()
+            assert client.get("/health/ready").status_code == 200
+            answer_of(client.post(URL, content=PHOTO))
+        events = [line["event"] for line in lines_of(path)]
+    assert events == ["resumed", "verdict"]
+
+
+def test_a_folder_that_is_gone_is_noticed_without_a_verdict(serve, live_bundle, tmp_path, monkeypatch, problem_of):
+    monkeypatch.setattr(audit_log, "_TRUST_S", 0.0)
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with serve(bundle_path=live_bundle, audit_log_path=folder / "audit.jsonl") as client:
+        assert client.get("/health/ready").status_code == 200
+        folder.rename(tmp_path / "gone")
+        problem_of(client.get("/health/ready"), 503, "audit_failed")
+
+
+def test_a_flood_of_probes_does_not_reach_the_disk(serve, live_bundle, path, monkeypatch):
+    looks = []
+    check = LineFile.check
+    monkeypatch.setattr(LineFile, "check", lambda self: looks.append(1) or check(self))
+    monkeypatch.setattr(audit_log, "_TRUST_S", 3600.0)
+    with serve(bundle_path=live_bundle, audit_log_path=path) as client:
+        assert [client.get("/health/ready").status_code for _ in range(20)] == [200] * 20
+    assert len(looks) == 1
 
 
 def test_a_verdict_that_can_be_written_again_ends_the_gap_too(serve, live_bundle, tmp_path):

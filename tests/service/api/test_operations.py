@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from liveness_service.registry.roles import falls_into
 from support.clips import person_clip
 from support.pictures import astronaut, encoded
 from support.tiny_bundle import make_tiny_bundle
@@ -113,24 +114,37 @@ def _point(threshold):
     return {"threshold": threshold, "chosen_on": "nothing, a test", "apcer": 0.1, "bpcer": 0.1}
 
 
-def test_the_canary_decides_for_its_share_and_for_the_same_ids(client):
+def test_the_canary_decides_for_its_share(client):
     client.put(f"{URL}/canary", json={"model": "spoof", "share": 0.5})
-    ids = [f"request-{number}" for number in range(60)]
-
-    def of(ident):
-        answer = client.post("/v1/liveness", content=PHOTO, headers={"X-Request-ID": ident}).json()
-        return answer["model"]["version"], answer["verdict"]
-
-    first = [of(ident) for ident in ids]
-    assert first == [of(ident) for ident in ids]
-    assert set(first) == {("live-1", "live"), ("spoof-1", "spoof")}
-    assert 15 <= sum(version == "spoof-1" for version, _ in first) <= 45
+    answers = [client.post("/v1/liveness", content=PHOTO).json() for _ in range(60)]
+    found = Counter((answer["model"]["version"], answer["verdict"]) for answer in answers)
+    assert set(found) == {("live-1", "live"), ("spoof-1", "spoof")}
+    assert 15 <= found["spoof-1", "spoof"] <= 45
     labels = {"name": "tiny", "version": "spoof-1", "role": "canary", "endpoint": "/v1/liveness", "verdict": "spoof"}
-    assert metric(client, "liveness_model_verdicts_total", **labels) == 2 * first.count(("spoof-1", "spoof"))
+    assert metric(client, "liveness_model_verdicts_total", **labels) == found["spoof-1", "spoof"]
     # Made the rule, it is a canary no longer, and its predecessor can be gone back to.
     changed = client.put(f"{URL}/active", json={"model": "spoof"}).json()
     assert (changed["active"]["version"], changed["canary"]) == ("spoof-1", None)
     assert versions(client, 5) == {"spoof-1": 5}
+
+
+@pytest.mark.parametrize("chosen", [True, False], ids=["an id of the old share", "an id outside of it"])
+def test_no_id_of_a_client_chooses_the_canary(client, chosen):
+    client.put(f"{URL}/canary", json={"model": "spoof", "share": 0.5})
+    ident = next(f"mine-{n}" for n in range(100) if falls_into(0.5, f"mine-{n}", "canary") is chosen)
+    answers = [client.post("/v1/liveness", content=PHOTO, headers={"X-Request-ID": ident}) for _ in range(30)]
+    assert {answer.headers["x-request-id"] for answer in answers} == {ident}
+    assert len({answer.json()["model"]["version"] for answer in answers}) == 2
+
+
+def test_no_id_of_a_client_chooses_the_shadow(client):
+    client.put(f"{URL}/shadow", json={"model": "spoof", "share": 0.001})
+    ident = next(f"mine-{n}" for n in range(10_000) if falls_into(0.001, f"mine-{n}", "shadow"))
+    for _ in range(4):
+        assert client.post("/v1/liveness", content=PHOTO, headers={"X-Request-ID": ident}).status_code == 200
+        time.sleep(0.1)
+    agreement = {"name": "tiny", "version": "spoof-1", "verdict": "live", "shadow_verdict": "spoof"}
+    assert metric(client, "liveness_shadow_agreement_total", **agreement) <= 1
 
 
 def test_an_ended_canary_decides_nothing(client):

@@ -1,6 +1,9 @@
 import re
 
 import pytest
+from fastapi import FastAPI
+
+from liveness_service.api.docs import install_docs
 
 
 def test_the_docs_are_complete_without_the_internet(client):
@@ -27,6 +30,15 @@ def test_behind_a_proxy_links_have_its_prefix(serve, live_bundle):
         assert client.get("/v1/models").status_code == 200
     assert set(re.findall(r"""(?:src|href)=["']([^"']+/)[^/"']+["']""", page)) == {"/face/docs/assets/"}
     assert "url: '/face/openapi.json'" in page
+
+
+def test_a_prefix_that_no_setting_allows_cannot_become_part_of_the_page(client):
+    app = FastAPI(docs_url=None)
+    install_docs(app, """/x"></script><script>'\\alert(1)//""")
+    page = type(client)(app).get("/docs").text
+    assert page.count("<script") == 2
+    assert "alert(1)" not in page
+    assert not re.search(r"""/x["'<>\\]""", page)
 
 
 @pytest.mark.parametrize("path", ["/docs/assets/../../pyproject.toml", "/docs/assets/%2e%2e/%2e%2e/pyproject.toml"])
@@ -63,3 +75,24 @@ def test_the_demo_page_asks_of_clips_what_is_served(client):
     for policy in ("single", "largest"):
         assert client.post(f"/v1/liveness/video?faces={policy}&explain=true", content=b"x").status_code in (415, 501)
     assert client.post("/v1/liveness/video?faces=all", content=b"x").status_code == 422  # the page does not ask it
+
+
+DOCS = ("/docs", "/docs/assets/swagger-ui.css", "/openapi.json")
+
+
+def test_the_docs_can_be_switched_off(serve, live_bundle, problem_of):
+    with serve(bundle_path=live_bundle, docs=False) as client:
+        for path in DOCS:
+            problem_of(client.get(path), 404, "not_found")
+        assert "/docs" not in problem_of(client.get("/nowhere"), 404, "not_found")["detail"]
+        assert "/docs" not in problem_of(client.post("/v1/models"), 405, "method_not_allowed")["detail"]
+        page = client.get("/")
+        assert page.status_code == 200
+        assert re.findall(r'<a href="([^"]+)"', page.text) == []
+        assert client.get("/v1/models").status_code == 200
+
+
+def test_the_demo_page_can_be_switched_off(serve, live_bundle, problem_of):
+    with serve(bundle_path=live_bundle, page=False) as client:
+        problem_of(client.get("/"), 404, "not_found")
+        assert [client.get(path).status_code for path in DOCS] == [200] * 3

@@ -158,3 +158,36 @@ async def test_once_redis_answers_again_it_counts_for_all_again(tmp_path, monkey
         assert failures == [1]
         await one.close()
         await other.close()
+
+
+@pytest.mark.anyio
+async def test_a_caller_who_sends_slowly_takes_no_place_of_another(running, problem_of, live_bundle):
+    keys, entries = make_keys(slow="score", other="score")
+    settings = {"max_inflight": 2, "max_inflight_per_key": 1, "api_keys": entries}
+    async with running(bundle_path=live_bundle, **settings) as client:
+        body = Held(PHOTO)
+        slow = asyncio.create_task(client.post(URL, content=body, headers=bearer(keys["slow"])))
+        await asyncio.wait_for(body.begun.wait(), 20)
+        unread = Chunks()
+        refused = await client.post(URL, content=unread, headers=bearer(keys["slow"]))
+        problem_of(refused, 429, "too_many_at_once")
+        assert refused.headers["retry-after"] == "1"
+        assert unread.taken == 0
+        answer_of(await client.post(URL, content=PHOTO, headers=bearer(keys["other"])))
+        body.go.set()
+        answer_of(await slow)
+        answer_of(await client.post(URL, content=PHOTO, headers=bearer(keys["slow"])))
+
+
+class Held:
+    """A body whose second half comes when it is let go."""
+
+    def __init__(self, content):
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self._content = content
+
+    async def __aiter__(self):
+        yield self._content[:100]
+        self.begun.set()
+        await self.go.wait()
+        yield self._content[100:]

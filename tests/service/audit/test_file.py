@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from liveness_service.audit import file as audit_file
 from liveness_service.audit.file import LineFile
 from support.disks import fill, small_disk
 
@@ -41,6 +42,32 @@ def test_lines_are_added_to_what_is_there_and_others_may_not_read_them(path, fil
     file.append(line(3))
     assert times(path) == [0, 1, 2, 3]
     assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0
+
+
+def test_a_check_changes_nothing_that_readers_see(path, file):
+    file.check()
+    assert path.read_bytes() == b""
+    file.append(line(0))
+    for _ in range(3):
+        file.check()
+    assert path.read_bytes() == line(0)
+    file.append(line(1))
+    assert times(path) == [0, 1]
+
+
+@pytest.mark.parametrize("can_reserve", [True, False], ids=["reserves room", "asks for free room"])
+def test_a_check_notices_a_full_disk(tmp_path, monkeypatch, can_reserve):
+    if not can_reserve:
+        monkeypatch.setattr(audit_file, "_FALLOCATE", None)
+    with small_disk(tmp_path / "disk", kib=64) as disk:
+        file = LineFile(disk / "audit.jsonl", BEGIN)
+        (disk / "audit.jsonl").touch()
+        ballast = fill(disk)
+        with pytest.raises(OSError, match="No space left"):
+            file.check()
+        ballast.unlink()
+        file.check()
+        file.close()
 
 
 def test_logrotate_may_move_remove_or_empty_the_file(path, file, tmp_path):
@@ -119,6 +146,7 @@ def test_a_file_of_somebody_else_is_not_cut(path, file):
 WRITER = """
 import json, sys
 from pathlib import Path
+from liveness_service.audit import file as audit_file
 from liveness_service.audit.file import LineFile
 file = LineFile(Path(sys.argv[1]), b'{"time"')
 for number in range(300):
