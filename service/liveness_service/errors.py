@@ -85,6 +85,18 @@ class TooManyPixelsError(ServiceError):
     status, code, title = 413, "too_many_pixels", "The picture has too many pixels"
 
 
+class TooManyScansError(ServiceError):
+    """Decoding the JPEG's scans would take too long."""
+
+    status, code, title = 413, "too_many_scans", "The picture has too many scans"
+
+
+class TooManyPartsError(ServiceError):
+    """The file consists of too many segments, chunks, boxes or index entries."""
+
+    status, code, title = 413, "too_many_parts", "The file has too many parts"
+
+
 class TooManySecondsError(ServiceError):
     """The clip is longer than the service accepts."""
 

@@ -108,7 +108,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024, le=1 << 30)
     """Most bytes of an image file."""
     max_pixels: int = Field(default=50_000_000, ge=10_000, le=200_000_000)
-    """Most pixels of an image, by its header. Each thread needs about 8 bytes of memory for each pixel to decode."""
+    """Most pixels of an image, by its header. Decoding takes 8 bytes of memory a pixel, a progressive JPEG up to 13."""
+    max_scans: int = Field(default=64, ge=20, le=1_000)
+    """Most scans of a JPEG (cameras write 1, encoders at most 18), and 20 if it has `LIVENESS_MAX_PIXELS` pixels."""
     max_clip_bytes: int = Field(default=50 * 1024 * 1024, ge=1024, le=1 << 30)
     """Most bytes of a clip's file."""
     max_clip_seconds: float = Field(default=30.0, ge=1, le=600)

@@ -12,6 +12,8 @@ CODES = {
     "UploadTimeoutError": (408, "upload_timeout"),
     "TooManyBytesError": (413, "too_many_bytes"),
     "TooManyPixelsError": (413, "too_many_pixels"),
+    "TooManyScansError": (413, "too_many_scans"),
+    "TooManyPartsError": (413, "too_many_parts"),
     "TooManySecondsError": (413, "too_many_seconds"),
     "TooManyFramesError": (413, "too_many_frames"),
     "TooManyStreamsError": (413, "too_many_streams"),

@@ -11,12 +11,14 @@ from av.video.stream import VideoStream
 
 from liveness_core.video.kinds import DEMUXER_NAMES, video_kind
 from liveness_core.video.limits import (
+    UNLIMITED,
     NoVideoStreamError,
     VideoInterruptedError,
     VideoLimitError,
     VideoLimits,
     VideoUnreadableError,
 )
+from liveness_core.video.mp4 import check_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Container:
 
     Raises:
         VideoUnreadableError: the content is none of the kinds of video that are read.
+        VideoLimitError: the index that the file describes would be too large.
     """
 
     def __init__(self, file: BinaryIO, limits: VideoLimits, interrupted: Callable[[], bool]) -> None:
@@ -51,6 +54,10 @@ class Container:
         if kind is None:
             raise VideoUnreadableError("it is none of MP4, MOV, 3GP, WebM, Matroska and AVI")
         self.kind = kind
+        # Without limits, as in training, the file is trusted and may be large.
+        if kind == "mov" and limits.max_samples < UNLIMITED:
+            file.seek(0)
+            check_boxes(file.read(), limits)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:

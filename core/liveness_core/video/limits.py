@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Limit = Literal["seconds", "frames", "pixels", "streams"]
+Limit = Literal["seconds", "frames", "pixels", "streams", "samples", "edits", "boxes", "header bytes"]
 
 UNLIMITED = 2**31 - 1
 
@@ -42,3 +42,11 @@ class VideoLimits:
     max_pixels: int = UNLIMITED
     """Width times height of a frame."""
     max_streams: int = UNLIMITED
+    max_samples: int = UNLIMITED
+    """Entries of the file's index, of all streams together: pictures, packets of sound, and what else a file holds."""
+    max_edits: int = UNLIMITED
+    """Entries of an edit list, with which MP4 and MOV say which stretches are shown."""
+    max_boxes: int = UNLIMITED
+    """Boxes at the file's top level, and fragments, of MP4 and MOV."""
+    max_header_bytes: int = UNLIMITED
+    """Bytes of MP4 and MOV that are neither media data nor padding."""

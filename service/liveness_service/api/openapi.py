@@ -84,7 +84,8 @@ IMAGE_RESPONSES: Responses = {
     413: _problem(
         errors.TooManyPixelsError,
         "the image is 12000x9000; at most 50,000,000 pixels are accepted: reduce it before sending",
-        "Too many bytes or pixels.",
+        "Too many bytes, pixels, scans (JPEG) or parts: `too_many_bytes`, `too_many_pixels`, `too_many_scans`, "
+        "`too_many_parts`.",
     ),
     415: _problem(
         errors.UnsupportedMediaError,
@@ -148,8 +149,8 @@ CLIP_RESPONSES: Responses = {
     413: _problem(
         errors.TooManySecondsError,
         "the video has more than 30 seconds: send a shorter one (LIVENESS_MAX_CLIP_SECONDS is the limit)",
-        "Too many bytes, seconds, frames, pixels or streams: `too_many_bytes`, `too_many_seconds`, `too_many_frames`, "
-        "`too_many_pixels`, `too_many_streams`.",
+        "Too many bytes, seconds, frames, pixels, streams or parts: `too_many_bytes`, `too_many_seconds`, "
+        "`too_many_frames`, `too_many_pixels`, `too_many_streams`, `too_many_parts`.",
         Endpoint.CLIP,
     ),
     415: _problem(

@@ -18,6 +18,7 @@ from liveness_service.errors import (
     EmptyBodyError,
     ServiceError,
     TooManyFramesError,
+    TooManyPartsError,
     TooManyPixelsError,
     TooManySecondsError,
     TooManyStreamsError,
@@ -25,11 +26,21 @@ from liveness_service.errors import (
     UnsupportedMediaError,
 )
 
-# For each limit of a clip: the error, the setting, and what the client can do.
+INDEX_LIMITS = {"max_samples": 100_000, "max_edits": 1_000, "max_boxes": 50_000, "max_header_bytes": 8 << 20}
+"""Limits on the index of a clip, far above what a camera writes. Thirty seconds have at most 1,800 frames, as many
+entries of motion data and 1,500 packets of sound; a phone writes one to three edits, also for a clip that was cut; a
+recording in fragments of one frame has 14,000 boxes. The tables of 100,000 samples take 2 MB of the file and 6 MB of
+memory."""
+
+# For each limit of a clip: the error, the setting or what else is the limit, and what the client can do.
 _ERROR_OF_LIMIT: dict[str, tuple[type[ServiceError], str, str]] = {
     "seconds": (TooManySecondsError, "LIVENESS_MAX_CLIP_SECONDS", "send a shorter one"),
     "frames": (TooManyFramesError, "LIVENESS_MAX_CLIP_FRAMES", "send a shorter one, or one of fewer frames a second"),
     "pixels": (TooManyPixelsError, "LIVENESS_MAX_CLIP_PIXELS", "record it at a lower resolution"),
+    "samples": (TooManyFramesError, "the size of its index", "send a shorter one, or the camera's own file"),
+    "edits": (TooManyPartsError, "the length of its edit list", "send the camera's own file"),
+    "boxes": (TooManyPartsError, "the number of its boxes", "send the camera's own file"),
+    "header bytes": (TooManyPartsError, "the size of its header", "send the camera's own file"),
     "streams": (TooManyStreamsError, "LIVENESS_MAX_CLIP_STREAMS", "send the camera's own file"),
 }
 
@@ -49,6 +60,7 @@ def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], b
         EmptyBodyError: there is no content.
         UnsupportedMediaError: the content is not a clip of an accepted kind, or has no pictures.
         TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: the clip is beyond a limit.
+        TooManyPartsError: its index would be too large.
         UnreadableMediaError: the clip is truncated or damaged.
         DeadlineExceededError: reading was interrupted.
     """

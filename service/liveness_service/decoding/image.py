@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from liveness_core.types import Picture
+from liveness_service.decoding import jpeg, parts, webp
 from liveness_service.decoding.kinds import describe, image_kind
 from liveness_service.errors import (
     EmptyBodyError,
     OverloadedError,
+    ServiceError,
     TooManyPixelsError,
     UnreadableMediaError,
     UnsupportedMediaError,
@@ -33,6 +35,8 @@ class ImageLimits:
     """Most pixels: width times height."""
     max_side_px: int = 30_000
     """Most pixels of the longer side; OpenCV's warps handle at most 32,767."""
+    max_scans: int = 64
+    """Most scans of a JPEG; `jpeg.check_work` allows fewer where the picture is large."""
 
 
 def decode_image(content: bytes, limits: ImageLimits) -> Picture:
@@ -45,6 +49,8 @@ def decode_image(content: bytes, limits: ImageLimits) -> Picture:
         EmptyBodyError: there is no content.
         UnsupportedMediaError: the content is not an image of these kinds.
         TooManyPixelsError: by its header the image is larger than the limits.
+        TooManyScansError: a JPEG whose scans would take too long to decode.
+        TooManyPartsError: the file has too many segments or chunks.
         UnreadableMediaError: the image is truncated or damaged.
         OverloadedError: there is not enough memory to decode it.
     """
@@ -57,11 +63,8 @@ def decode_image(content: bytes, limits: ImageLimits) -> Picture:
         )
     # On damaged files Pillow's readers raise exceptions of many types, from SyntaxError to struct.error.
     try:
-        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
-            _check_size(image.size, limits)
-            orientation = _orientation(image)
-            pixels = _to_rgb(image)
-    except TooManyPixelsError:
+        pixels, orientation = _decoded(content, kind, limits)
+    except ServiceError:
         raise
     except MemoryError as error:
         raise OverloadedError(
@@ -72,6 +75,28 @@ def decode_image(content: bytes, limits: ImageLimits) -> Picture:
             f"this {kind} image is truncated or damaged ({error}): check that it was sent whole and opens in a viewer"
         ) from error
     return _upright(pixels, orientation)
+
+
+def _decoded(content: bytes, kind: str, limits: ImageLimits) -> tuple[NDArray[np.uint8], int]:
+    """The stored picture in RGB and its EXIF orientation. Pillow's copy of the picture is freed at the end."""
+    scans = 0
+    if kind == "JPEG":
+        scans = jpeg.count_parts(content, limits.max_scans).scans
+    elif kind == "PNG":
+        parts.check_chunks(content)
+    with Image.open(io.BytesIO(content), formats=(kind,)) as image:
+        _check_size(image.size, limits)
+        jpeg.check_work(scans, image.size, limits.max_pixels)
+        if kind == "BMP":
+            parts.check_runs(content, image.size)
+        orientation = _orientation(image)
+        if kind != "WEBP":
+            return _to_rgb(image), orientation
+        if getattr(image, "is_animated", False):
+            webp.check_canvas(image.size, limits.max_pixels)
+            return _to_rgb(image), orientation
+        still = webp.decode_still(content, image.size)
+        return still if still.shape[2] == 3 else _to_rgb(Image.fromarray(still)), orientation
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from liveness_core.bundle import Manifest
 from liveness_core.video import VideoLimits
+from liveness_service.decoding.clip import INDEX_LIMITS
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.clip import ClipPipeline
@@ -59,12 +60,13 @@ class Engine:
             on_batch=on_batch,
         )
         self._batcher.start()
-        photo_limits = ImageLimits(settings.max_pixels)
+        photo_limits = ImageLimits(settings.max_pixels, max_scans=settings.max_scans)
         clip_limits = VideoLimits(
             max_seconds=settings.max_clip_seconds,
             max_frames=settings.max_clip_frames,
             max_pixels=settings.max_clip_pixels,
             max_streams=settings.max_clip_streams,
+            **INDEX_LIMITS,
         )
         self._pipelines: dict[Endpoint, PhotoPipeline | ClipPipeline] = {
             Endpoint.PHOTO: PhotoPipeline(model, self._batcher, threads.photos, photo_limits, settings.max_faces),

@@ -3,6 +3,7 @@ import tempfile
 import numpy as np
 import pytest
 
+from support import bombs
 from support.pictures import astronaut, encoded
 from support.requests import PHOTO, URL, Chunks, answer_of, as_form, both_forms
 
@@ -107,6 +108,14 @@ def test_too_many_pixels(serve, problem_of, live_bundle):
         problem = problem_of(client.post(URL, content=taller), 413, "too_many_pixels")
     assert "512x513" in problem["detail"]
     assert problem["limit"] == 512 * 512
+
+
+def test_too_many_scans(serve, problem_of, live_bundle):
+    with serve(bundle_path=live_bundle, max_scans=20) as client:
+        assert answer_of(client.post(URL, content=bombs.jpeg_scans(512, 512, 20)))["reasons"] == ["no_face"]
+        problem = problem_of(client.post(URL, content=bombs.jpeg_scans(512, 512, 21)), 413, "too_many_scans")
+    assert "LIVENESS_MAX_SCANS" in problem["detail"]
+    assert problem["limit"] == 20
 
 
 def test_too_many_bytes(serve, problem_of, live_bundle):

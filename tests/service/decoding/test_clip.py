@@ -3,22 +3,24 @@ import struct
 import pytest
 
 from liveness_core.video import VideoLimits
-from liveness_service.decoding.clip import opened_clip
+from liveness_service.decoding.clip import INDEX_LIMITS, opened_clip
 from liveness_service.errors import (
     DeadlineExceededError,
     EmptyBodyError,
     TooManyFramesError,
+    TooManyPartsError,
     TooManyPixelsError,
     TooManySecondsError,
     TooManyStreamsError,
     UnreadableMediaError,
     UnsupportedMediaError,
 )
+from support import bombs
 from support.clips import clip, person_clip
 from support.pictures import astronaut, encoded
 from support.videos import encode_sound
 
-GENEROUS = VideoLimits(max_seconds=30, max_frames=1800, max_pixels=9_000_000, max_streams=8)
+GENEROUS = VideoLimits(max_seconds=30, max_frames=1800, max_pixels=9_000_000, max_streams=8, **INDEX_LIMITS)
 
 
 def read(content, limits=GENEROUS, *, interrupted=lambda: False):
@@ -44,6 +46,22 @@ def test_what_is_beyond_a_limit_is_told_which_one(limits, error, words):
     with pytest.raises(error, match=words) as raised:
         read(clip(sound=True), limits)
     assert raised.value.members["limit"] == float(words.split()[2].replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "limit"),
+    [
+        (bombs.mp4_samples(person_clip(), 100_001), TooManyFramesError, 100_000),
+        (bombs.mp4_edits(person_clip(), 1_001), TooManyPartsError, 1_000),
+        (person_clip() + bombs.box(b"free") * 50_000, TooManyPartsError, 50_000),
+        (person_clip() + bombs.box(b"uuid", bytes(8 << 20)), TooManyPartsError, 8 << 20),
+    ],
+    ids=["samples", "edits", "boxes", "header"],
+)
+def test_an_index_that_would_be_too_large_is_refused(content, error, limit):
+    with pytest.raises(error, match=f"more than {limit:,}") as raised:
+        read(content)
+    assert raised.value.members == {"limit": limit}
 
 
 def heic():

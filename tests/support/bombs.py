@@ -1,0 +1,168 @@
+"""Files that are small to send and costly to read, each made by a few lines.
+
+    PYTHONPATH=tests python tests/support/bombs.py FOLDER
+
+writes them into a folder, to be sent to a running service. The tests make the same ones in memory.
+"""
+
+import argparse
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SOS, EOI = b"\xff\xda", b"\xff\xd9"
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def jpeg_scans(width: int, height: int, scans: int) -> bytes:
+    """A progressive JPEG of one colour whose last scan is repeated until there are so many."""
+    content = _saved(Image.new("RGB", (width, height), (90, 90, 90)), "JPEG", progressive=True)
+    start, own = content.rindex(SOS), content.count(SOS)
+    return content[:-2] + content[start:-2] * (scans - own) + EOI
+
+
+def jpeg_scans_of_bytes(side: int, size: int) -> bytes:
+    """A progressive JPEG of side x side pixels whose repeated last scan fills so many bytes."""
+    smallest = jpeg_scans(side, side, 10)
+    a_scan = len(jpeg_scans(side, side, 11)) - len(smallest)
+    return jpeg_scans(side, side, 10 + max(size - len(smallest), 0) // a_scan)
+
+
+def jpeg_segments(count: int) -> bytes:
+    """A JPEG with so many segments, most of them empty and before the picture."""
+    content = _saved(Image.new("RGB", (64, 64)), "JPEG")
+    own = sum(content.count(bytes((0xFF, code))) for code in (0xC0, 0xC4, 0xDA, 0xDB, 0xE0))
+    return content[:2] + b"\xff\xe5\x00\x02" * (count - own) + content[2:]
+
+
+def jpeg_padding(size: int) -> bytes:
+    """A JPEG with so many bytes of padding before its first segment."""
+    content = _saved(Image.new("RGB", (64, 64)), "JPEG")
+    return content[:2] + b"\xff" * size + content[2:]
+
+
+def png_chunk(name: bytes, content: bytes = b"") -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png_chunks(count: int) -> bytes:
+    """A PNG of so many chunks."""
+    content = _saved(Image.new("RGB", (64, 64)), "PNG")
+    own = sum(content.count(name) for name in (b"IHDR", b"IDAT", b"IEND"))
+    return content[:33] + png_chunk(b"abCd") * (count - own) + content[33:]
+
+
+def bmp_runs(width: int, height: int) -> bytes:
+    """A BMP with run-length compression in which every line is left out after its first pixel."""
+    runs = b"\x01\x05\x00\x00" * height + b"\x00\x01"
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    start = 14 + len(header) + 1024
+    return b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + header + bytes(range(256)) * 4 + runs
+
+
+def webp_pixels(side: int = 7070) -> bytes:
+    """A WebP of one colour, side x side pixels: 130 kB for 50 megapixels."""
+    return _saved(Image.fromarray(np.full((side, side, 3), 90, np.uint8)), "WEBP", method=0)
+
+
+def box(name: bytes, *content: bytes) -> bytes:
+    """A box of an MP4."""
+    payload = b"".join(content)
+    return struct.pack(">I4s", 8 + len(payload), name) + payload
+
+
+def with_boxes(content: bytes, parent: bytes, added: bytes) -> bytes:
+    """An MP4 with more boxes at the start of its first `parent`, all boxes around it grown to match.
+
+    The media data has to lie before the index, as encoders write it unless told otherwise.
+    """
+    path: list[int] = []
+    at, end = 0, len(content)
+    grown = bytearray(content)
+    while at + 8 <= end:
+        size, name = struct.unpack_from(">I4s", content, at)
+        if name == parent:
+            path.append(at)
+            break
+        if parent in content[at : at + size] and name != b"mdat":
+            path.append(at)
+            at, end = at + 8, at + size
+        else:
+            at += size
+    for start in path:
+        struct.pack_into(">I", grown, start, struct.unpack_from(">I", content, start)[0] + len(added))
+    return bytes(grown[: path[-1] + 8]) + added + bytes(grown[path[-1] + 8 :])
+
+
+def mp4_edits(content: bytes, count: int) -> bytes:
+    """The MP4 with an edit list of so many entries; each shows 40 ms from the start."""
+    entry = struct.pack(">IiI", 40, 0, 1 << 16)
+    edits = box(b"edts", box(b"elst", struct.pack(">II", 0, count), entry * count))
+    plain = content.replace(b"edts", b"free", 1).replace(b"elst", b"free", 1)
+    return with_boxes(plain, b"trak", edits)
+
+
+def mp4_samples(content: bytes, count: int) -> bytes:
+    """The MP4 whose first track claims so many samples, all of one size; no byte is added."""
+    forged = bytearray(content)
+    sizes, chunks, times = (forged.index(name) + 4 for name in (b"stsz", b"stsc", b"stts"))
+    struct.pack_into(">II", forged, sizes + 4, 1, count)  # every sample has one byte
+    struct.pack_into(">I", forged, chunks + 12, count)  # all in the first chunk
+    struct.pack_into(">I", forged, times + 8, count)
+    return bytes(forged)
+
+
+def mp4_fragment(count: int) -> bytes:
+    """A fragment (`moof`) for track 1 that claims so many samples of one size."""
+    header = box(b"tfhd", struct.pack(">IIII", 0x18, 1, 512, 1))  # duration and size of every sample
+    run = box(b"trun", struct.pack(">II", 0, count))
+    return box(b"moof", box(b"mfhd", bytes(4), struct.pack(">I", 1)), box(b"traf", header, run))
+
+
+IMAGES: dict[str, Callable[[], bytes]] = {
+    "scans-6900-19MB.jpg": lambda: jpeg_scans(6900, 6900, 252_972),
+    "scans-3000-500kB.jpg": lambda: jpeg_scans(3000, 3000, 19_408),
+    "scans-3000-100kB.jpg": lambda: jpeg_scans_of_bytes(3000, 120_000),
+    "scans-1000-20kB.jpg": lambda: jpeg_scans_of_bytes(1000, 20_000),
+    "segments-20MB.jpg": lambda: jpeg_segments(5_000_000),
+    "padding-20MB.jpg": lambda: jpeg_padding(20_000_000),
+    "chunks-19MB.png": lambda: png_chunks(1_600_000),
+    "runs-7000.bmp": lambda: bmp_runs(7000, 7000),
+}
+"""Pictures that are refused before they are decoded, by the name of their file."""
+
+
+def main() -> None:
+    """Write all bombs into a folder."""
+    from support.clips import person_clip  # encodes a clip, which pictures do not need
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    clip = person_clip()
+    files = IMAGES | {
+        "pixels-7070.webp": webp_pixels,
+        "edits-12MB.mp4": lambda: mp4_edits(clip, 1_000_000),
+        "edits-36MB.mp4": lambda: mp4_edits(clip, 3_000_000),
+        "samples-60M.mp4": lambda: mp4_samples(clip, 60_000_000),
+        "fragment-60M.mp4": lambda: clip + mp4_fragment(60_000_000),
+    }
+    for name, make in files.items():
+        (folder / name).write_bytes(make())
+
+
+if __name__ == "__main__":
+    main()
