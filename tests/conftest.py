@@ -1,10 +1,14 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 import liveness_core  # noqa: F401 (before any test loads ONNX Runtime, whose telemetry it switches off)
-from support.pictures import SHARED
+from liveness_core.detection.mtcnn import MtcnnDetector
+from liveness_core.types import DetectedFace
+from support.pictures import SHARED, astronaut
+from support.server import Server, running_server
 
 # Where a test sets up no logging, structlog writes tracebacks with Rich, which takes a second for each of them.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
@@ -26,3 +30,23 @@ def pad_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real labelled faces (../shared/pad-data) are not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mtcnn() -> MtcnnDetector:
+    """The default detector."""
+    return MtcnnDetector()
+
+
+@pytest.fixture(scope="session")
+def astronaut_face(mtcnn: MtcnnDetector) -> DetectedFace:
+    """The face in the astronaut photo."""
+    [face] = mtcnn.detect(astronaut())
+    return face
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service with the default bundle and default settings for all tests that only ask it."""
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running

@@ -119,6 +119,7 @@ async def test_past_the_deadline_there_is_no_answer(started):
         await service.score(photo(encoded(astronaut(), "PNG")))
 
 
+@pytest.mark.alone
 async def test_what_is_past_its_deadline_before_it_began_is_dropped(started):
     service = await started(deadline_ms=1000, preparation_threads=1)
     content = encoded(astronaut())

@@ -14,6 +14,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -23,7 +24,6 @@ from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import ConfigurationError, StorageError
 
-from liveness_service.access.window import FixedWindows
 from liveness_service.errors import RateLimitedError
 from liveness_service.rates import MEMORY, check_store, parse_rate
 
@@ -33,6 +33,54 @@ _STORE_TIMEOUT_S = 0.5
 """Longest wait for a connection to the store, and for each of its answers."""
 _STORE_PAUSE_S = 5.0
 """How long a store that failed is not asked again, so that not every request waits for it."""
+
+
+@dataclass(slots=True)
+class _Window:
+    end: float
+    taken: int = 0
+
+
+class FixedWindows:
+    """Counts in this process: one window for each caller. It begins with a request, and what has ended is forgotten.
+
+    Time is monotonic: a clock of the day that is set back would hold a window open until the old time comes again.
+    """
+
+    def __init__(self, limit: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with no windows.
+
+        Args:
+            limit: most requests of one caller in a window.
+            seconds: length of every window.
+            clock: the current time in seconds; it must never go back.
+        """
+        self._limit = limit
+        self._seconds = seconds
+        self._clock = clock
+        self._windows: dict[str, _Window] = {}
+
+    def __len__(self) -> int:
+        """How many windows are kept in memory."""
+        return len(self._windows)
+
+    def take(self, who: str) -> float | None:
+        """Count one request; None if it is within the limit, else the seconds until the caller's window ends."""
+        now = self._clock()
+        self._forget(now)
+        window = self._windows.setdefault(who, _Window(now + self._seconds))
+        if window.taken >= self._limit:
+            return window.end - now
+        window.taken += 1
+        return None
+
+    def _forget(self, now: float) -> None:
+        """Drop the windows that have ended. All are equally long, so the one that began first ends first."""
+        while self._windows:
+            oldest = next(iter(self._windows))
+            if self._windows[oldest].end > now:
+                return
+            del self._windows[oldest]
 
 
 class RateLimiter:

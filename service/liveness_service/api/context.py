@@ -2,13 +2,13 @@
 
 import re
 import time
+from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
-from liveness_service.api.headers import add_security_headers
 from liveness_service.api.problems import internal_error
 from liveness_service.api.state import RequestState, begin_state
 from liveness_service.observability.metrics import Metrics
@@ -19,6 +19,17 @@ log = structlog.get_logger(__name__)
 _CLIENTS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/health/live", "/health/ready", "/metrics"}
 """Paths that machines ask for every few seconds; logged at level debug only (faults: info), and never traced."""
+# What browsers and caches must not do with an answer. A route may set its own values.
+_DEFAULT_HEADERS: Final = {
+    # The declared type is the type: no browser may take a verdict or a problem for a page or a script.
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Verdicts are about people, so nothing on the way may keep them.
+    "Cache-Control": "no-store",
+    # If an answer is opened as a page nevertheless, it may load nothing, run nothing and not be framed.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
 CLIENT_CLOSED = 499
 """Status in metrics and logs of a request whose client went away before the answer; no client receives it."""
 
@@ -61,7 +72,8 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = ident
                 headers["traceparent"] = trace.traceparent
-                add_security_headers(headers)
+                for name, value in _DEFAULT_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         ids = {"request_id": ident, "trace_id": trace.trace_id, "span_id": trace.span_id}

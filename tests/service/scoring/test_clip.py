@@ -149,7 +149,7 @@ async def test_a_head_that_fails_concludes_nothing(pipeline, bundle, monkeypatch
         raise RuntimeError("broken")
 
     monkeypatch.setattr(bundle.clip_scorer, "score_embeddings", broken)
-    with pytest.raises(ScoringFailedError, match="nothing is concluded"):
+    with pytest.raises(ScoringFailedError, match="there is no verdict"):
         await pipeline().score(person_clip(), ScoreOptions())
 
 
