@@ -41,7 +41,7 @@ $(SERVE_VENV)/.installed: pyproject.toml constraints.txt Makefile
 serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes it)
 	exec $(SERVE_VENV)/bin/liveness serve --port $(PORT)
 
-test: $(VENV)/.installed  ## run the tests but the slow ones (SLOW=1 adds them) on all cores (WORKERS=… on so many)
+test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) on all cores (WORKERS=… on so many)
 	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run
 
 check: $(VENV)/.installed  ## lint, format, types, import rules

@@ -45,7 +45,11 @@ def test_the_rules_are_valid():
     promtool("check", "rules", *sorted((DOCKER / "rules").glob("*.yml")))
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # Two weeks of scores take promtool twenty seconds.
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem == "decisions" else [], id=path.stem) for path in TESTS],
+)
 def test_alerts_fire_when_they_should_and_only_then(path):
     promtool("test", "rules", path)
 

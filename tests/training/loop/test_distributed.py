@@ -112,7 +112,7 @@ def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("reduction", ["sum", pytest.param("mean", marks=pytest.mark.slow)])
 def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, reduction):
     """With batch norms, images and clips, both discriminators on clips and images, for several steps."""
     arguments = [f"reduction={reduction}", "dis=true", "learning_rate=0.003"]
@@ -130,6 +130,7 @@ def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, redu
     assert one[0]["loss"] - one[-1]["loss"] > 0.001  # something was learned meanwhile
 
 
+@pytest.mark.slow
 def test_whole_runs_share_a_folder_and_only_the_first_process_writes(tmp_path):
     arguments = ["steps=3", "checkpoint_every=1"]
     done = torchrun(training_run, 2, tmp_path / "run", *arguments)

@@ -125,6 +125,7 @@ def test_sgd_decays_all_weights_as_the_papers_does(tmp_path):
     assert (task.norm.weight < 0.95).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch.compile against torch itself
 def test_compiled_task_learns_the_same(tmp_path):
     try:

@@ -130,6 +130,7 @@ def test_run_killed_at_any_step_and_resumed_ends_with_the_same_weights(uninterru
     assert steps_of(tmp_path / "run") == list(range(6))
 
 
+@pytest.mark.slow
 def test_process_killed_by_the_system_is_resumed_by_another_one(uninterrupted, tmp_path):
     command = [sys.executable, training_run.__file__, str(tmp_path / "run"), "hold_out=hall"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
