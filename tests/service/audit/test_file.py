@@ -145,13 +145,14 @@ def test_a_file_of_somebody_else_is_not_cut(path, file):
 
 
 WRITER = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from liveness_service.audit import file as audit_file
 from liveness_service.audit.file import LineFile
 file = LineFile(Path(sys.argv[1]), b'{"time"')
-for number in range(100):
+for number in range(300):
     file.append(json.dumps({"time": [int(sys.argv[2]), number], "text": "x" * (number * 37 % 9000)}).encode() + b"\\n")
+    time.sleep(0.002)  # so that the file is rotated between lines, however fast the disk is
 """
 
 
@@ -166,4 +167,4 @@ def test_lines_of_several_processes_never_mix_even_while_the_file_is_rotated(pat
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert len(rotated) > 3
     written = [tuple(number) for each in [*rotated, path] if each.exists() for number in times(each)]
-    assert sorted(written) == [(writer, number) for writer in range(3) for number in range(100)]
+    assert sorted(written) == [(writer, number) for writer in range(3) for number in range(300)]
