@@ -97,6 +97,7 @@ def run_in_shell(line, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.timeout(600)
 def test_the_page_leads_from_pictures_to_a_served_bundle(place, monkeypatch):
     monkeypatch.chdir(place)
