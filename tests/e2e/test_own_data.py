@@ -92,13 +92,12 @@ def run_in_shell(line, folder):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     command = ["bash", "-c", line]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.timeout(600)
 def test_the_page_leads_from_pictures_to_a_served_bundle(place, monkeypatch):
     monkeypatch.chdir(place)
     lines = [shortened(line) for line in commands()]
