@@ -33,7 +33,7 @@ TESTS = sorted((DOCKER / "tests").glob("*.yml"))
 
 
 def promtool(*arguments: str | Path) -> None:
-    done = subprocess.run([command("promtool"), *arguments], capture_output=True, text=True, timeout=250)
+    done = subprocess.run([command("promtool"), *arguments], capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -176,7 +176,7 @@ def after_the_next_scrape(prometheus: Prometheus) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_after_200_mixed_requests_prometheus_has_the_clients_counts(tmp_path):
     command("prometheus")
     make_tiny_bundle(tmp_path / "bundle", bias=0, gain=4, temporal=True)

@@ -161,7 +161,7 @@ def test_followed_faces_are_where_a_whole_search_finds_them(mtcnn, watched):
         assert growth < 0.12
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_so_they_are_in_real_recordings(mtcnn, watched, pad_data):
     recordings = defaultdict(list)
     with (pad_data / "index.csv").open() as file:

@@ -167,7 +167,7 @@ def test_broken_checkpoint_is_skipped_for_the_one_before(uninterrupted, tmp_path
     assert same(weights(tmp_path / "run"), weights(uninterrupted[0]))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
     """So that another one can be taken afterwards: recipes/default/classifier_shares.py."""
     teacher = [teacher_network(tmp_path / "teacher.onnx", np.eye(3) / 50)]
