@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from support.server import Server, running_server
 
 # Where a test sets up no logging, structlog writes tracebacks with Rich, which takes a second for each of them.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
+
+
+@pytest.fixture(autouse=True)
+def _no_real_time_priority() -> Iterator[None]:
+    """A test that leaves its process with real-time priority starves all others and what they started, for hours."""
+    yield
+    if hasattr(os, "sched_getscheduler"):  # not on macOS
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.fixture(scope="session")
