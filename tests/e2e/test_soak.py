@@ -1,4 +1,4 @@
-"""Two minutes under load: the service neither grows nor slows down. The recorded long form is `tests/support/soak.py`."""
+"""Two minutes under load: the service neither grows nor slows down. The long form is `tests/support/soak.py`."""
 
 import asyncio
 
