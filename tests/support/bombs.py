@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from PIL import Image
+
+from support.videos import encode_video
 
 SOS, EOI = b"\xff\xda", b"\xff\xd9"
 
@@ -131,6 +134,23 @@ def mp4_fragment(count: int) -> bytes:
     return box(b"moof", box(b"mfhd", bytes(4), struct.pack(">I", 1)), box(b"traf", header, run))
 
 
+def one_keyframe(width: int, height: int, frames: int, kind: str = "webm", codec: str = "libvpx") -> bytes:
+    """A clip of a keyframe and so many frames less one that change nothing: all are decoded to get at the last."""
+    options = {"deadline": "realtime"} if codec == "libvpx" else {}
+    start = encode_video([np.zeros((height, width, 3), np.uint8)] * 2, kind, codec, fps=60, options=options)
+    file = io.BytesIO()
+    with av.open(io.BytesIO(start)) as source, av.open(file, "w", format=kind) as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        key, other = (packet for packet in source.demux(stream) if packet.size)
+        for number in range(frames):
+            packet = av.Packet(bytes(key if number == 0 else other))
+            packet.pts = packet.dts = number * (other.dts - key.dts)
+            packet.time_base, packet.is_keyframe, packet.stream = stream.time_base, number == 0, copy
+            target.mux(packet)
+    return file.getvalue()
+
+
 IMAGES: dict[str, Callable[[], bytes]] = {
     "scans-6900-19MB.jpg": lambda: jpeg_scans(6900, 6900, 252_972),
     "scans-3000-500kB.jpg": lambda: jpeg_scans(3000, 3000, 19_408),
@@ -159,6 +179,7 @@ def main() -> None:
         "edits-36MB.mp4": lambda: mp4_edits(clip, 3_000_000),
         "samples-60M.mp4": lambda: mp4_samples(clip, 60_000_000),
         "fragment-60M.mp4": lambda: clip + mp4_fragment(60_000_000),
+        "one-keyframe-4k.webm": lambda: one_keyframe(3840, 2160, 1_800),
     }
     for name, make in files.items():
         (folder / name).write_bytes(make())

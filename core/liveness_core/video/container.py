@@ -1,5 +1,6 @@
 """The file around the frames: opened within the limits, and read packet by packet."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Container:
         self._file = file
         self._limits = limits
         self._interrupted = interrupted
+        self._started_s = time.thread_time()
         file.seek(0)
         kind = video_kind(file.read(16))
         if kind is None:
@@ -117,11 +119,14 @@ class Container:
 
         Raises:
             VideoInterruptedError: the work was interrupted.
+            VideoLimitError: the work has taken too much processor time.
         """
         try:
             for packet in container.demux(stream):
                 if self._interrupted():
                     raise VideoInterruptedError("it was interrupted")
+                if time.thread_time() - self._started_s > self._limits.max_cpu_s:
+                    raise VideoLimitError("seconds of processor time", self._limits.max_cpu_s)
                 if packet.size and not packet.is_corrupt:
                     yield packet
         except (av.InvalidDataError, av.EOFError):

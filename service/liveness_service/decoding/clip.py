@@ -22,6 +22,7 @@ from liveness_service.errors import (
     TooManyPixelsError,
     TooManySecondsError,
     TooManyStreamsError,
+    TooMuchToDecodeError,
     UnreadableMediaError,
     UnsupportedMediaError,
 )
@@ -41,6 +42,16 @@ _ERROR_OF_LIMIT: dict[str, tuple[type[ServiceError], str, str]] = {
     "edits": (TooManyPartsError, "the length of its edit list", "send the camera's own file"),
     "boxes": (TooManyPartsError, "the number of its boxes", "send the camera's own file"),
     "header bytes": (TooManyPartsError, "the size of its header", "send the camera's own file"),
+    "pixels to decode": (
+        TooMuchToDecodeError,
+        "LIVENESS_MAX_CLIP_DECODED_PIXELS",
+        "send a shorter one, one of a lower resolution, or one with a keyframe every second",
+    ),
+    "seconds of processor time": (
+        TooMuchToDecodeError,
+        "LIVENESS_MAX_CLIP_CPU_MS",
+        "send a shorter one, or one of a lower resolution",
+    ),
     "streams": (TooManyStreamsError, "LIVENESS_MAX_CLIP_STREAMS", "send the camera's own file"),
 }
 
@@ -61,6 +72,7 @@ def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], b
         UnsupportedMediaError: the content is not a clip of an accepted kind, or has no pictures.
         TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: the clip is beyond a limit.
         TooManyPartsError: its index would be too large.
+        TooMuchToDecodeError: its frames take too much work.
         UnreadableMediaError: the clip is truncated or damaged.
         DeadlineExceededError: reading was interrupted.
     """

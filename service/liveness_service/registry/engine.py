@@ -65,6 +65,8 @@ class Engine:
             max_seconds=settings.max_clip_seconds,
             max_frames=settings.max_clip_frames,
             max_pixels=settings.max_clip_pixels,
+            max_decoded_pixels=settings.max_clip_decoded_pixels,
+            max_cpu_s=settings.max_clip_cpu_ms / 1000,
             max_streams=settings.max_clip_streams,
             **INDEX_LIMITS,
         )
