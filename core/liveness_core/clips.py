@@ -120,8 +120,5 @@ def _spares(neighbours: Sequence[Sequence[int]], missing: Sequence[int]) -> dict
     each = _SPARE * len(neighbours) // max(len(missing), 1)
     ranked = zip_longest(*(neighbours[part][:each] for part in missing))
     return {
-        position: part
-        for rank in ranked
-        for part, position in zip(missing, rank, strict=True)
-        if position is not None
+        position: part for rank in ranked for part, position in zip(missing, rank, strict=True) if position is not None
     }

@@ -352,15 +352,10 @@ class TestLimits:
         large = np.zeros((1024, 1024, 3), np.uint8)
         content = bytearray(encode_video([large] * 5, "matroska", "libx264", options={"preset": "ultrafast"}))
         content = _with_size(content, "matroska", (64, 64))
-        for optional in (False, True):
-            video = reader(content, VideoLimits(max_decoded_pixels=3 * 1024 * 1024))
-            positions = []
-            try:
-                positions += [frame.position for frame in video.read([0, 4], optional=optional)]
-            except VideoLimitError as error:
-                assert error.limit == "pixels to decode"
-                assert not optional
-            assert 4 not in positions
+        limits = VideoLimits(max_decoded_pixels=3 * 1024 * 1024)
+        with pytest.raises(VideoLimitError, match="pixels to decode"):
+            list(reader(content, limits).read([0, 4]))
+        assert [frame.position for frame in reader(content, limits).read([0, 4], optional=True)] in ([], [0])
 
     def test_processor_time_is_limited(self):
         content = greys("mp4", "libx264")
@@ -368,9 +363,11 @@ class TestLimits:
         with pytest.raises(VideoLimitError, match="processor time"):
             reader(content, VideoLimits(max_cpu_s=0))
         video = reader(content, VideoLimits(max_cpu_s=0.5))
+        frames = video.read([0, 19])
+        next(frames)
+        _burn(0.5)
         with pytest.raises(VideoLimitError, match="processor time"):
-            for _ in video.read([0, 19]):
-                _burn(0.5)
+            next(frames)
 
     def test_a_bomb_of_one_keyframe_is_refused_by_its_index(self):
         content = bombs.one_keyframe(3840, 2160, 483)

@@ -139,6 +139,10 @@ class MicroBatcher:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._thread.shutdown()
 
+    def report(self, error: Exception) -> None:
+        """Tell whoever judges the model that another network of it failed: the detector, or the temporal head."""
+        self._on_failure(error)
+
     async def submit(self, crops: Sequence[Picture], *, explain: bool = False) -> Scored:
         """Score crops in one batch. If the caller is cancelled while its crops wait, they are not scored.
 

@@ -4,6 +4,7 @@ import threading
 import numpy as np
 import pytest
 
+from liveness_core.bundle import load_bundle
 from liveness_core.scoring import CropScore, Score
 from liveness_service.errors import OverloadedError, ScoringFailedError
 from liveness_service.scoring.batcher import MicroBatcher
@@ -445,3 +446,16 @@ async def test_closing_answers_a_clip_that_was_put_by():
         await rig.batcher.close()
         assert [len((await task).results) for task in tasks] == [5, 8]
         await held
+
+
+async def test_with_real_networks_the_poisoned_crop_fails_alone(fragile_bundle):
+    scorer = load_bundle(fragile_bundle).scorer  # NaN for a crop that is brighter than the golden cases
+    dark, bright = (np.full((224, 224, 3), level, np.uint8) for level in (60, 200))
+    [alone] = scorer.score([dark])
+    batcher = MicroBatcher(scorer, max_batch_size=8)
+    batcher.start()
+    submitted = [batcher.submit([crop]) for crop in (dark, dark, bright, dark, dark)]
+    results = await asyncio.gather(*submitted, return_exceptions=True)
+    assert isinstance(results.pop(2), ScoringFailedError)
+    assert [result.results[0].score for result in results] == pytest.approx([alone.score] * 4)
+    await batcher.close()
