@@ -10,7 +10,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from liveness_core.video.kinds import DEMUXER_NAMES, video_kind
+from liveness_core.video.kinds import DEMUXER_NAMES, VideoKind, video_kind
 from liveness_core.video.limits import (
     UNLIMITED,
     NoVideoStreamError,
@@ -19,7 +19,10 @@ from liveness_core.video.limits import (
     VideoLimits,
     VideoUnreadableError,
 )
+from liveness_core.video.matroska import check_elements
 from liveness_core.video.mp4 import check_boxes
+
+_CHECKS: dict[VideoKind, Callable[[bytes, VideoLimits], None]] = {"mov": check_boxes, "matroska": check_elements}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,10 @@ class Container:
             raise VideoUnreadableError("it is none of MP4, MOV, 3GP, WebM, Matroska and AVI")
         self.kind = kind
         # Without limits, as in training, the file is trusted and may be large.
-        if kind == "mov" and limits.max_samples < UNLIMITED:
+        check = _CHECKS.get(kind)
+        if check is not None and limits.max_samples < UNLIMITED:
             file.seek(0)
-            check_boxes(file.read(), limits)
+            check(file.read(), limits)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
