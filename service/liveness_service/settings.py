@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     """Most frames of a clip; the default is 30 s at 60 frames a second."""
     max_clip_pixels: int = Field(default=9_000_000, ge=10_000, le=70_000_000)
     """Most pixels of a clip's frame; 4K has 8.3 million. A decoder holds up to 17 frames, at 1.5 bytes a pixel."""
-    max_clip_decoded_pixels: int = Field(default=4_000_000_000, ge=1_000_000, le=10**12)
-    """Most pixels that are decoded of a clip, from keyframes to the frames used; 4 billion take about 4 s of a core."""
+    max_clip_decoded_pixels: int = Field(default=3_000_000_000, ge=1_000_000, le=10**12)
+    """Most pixels that are decoded of a clip, from keyframes to the frames used; 3 billion take about 3 s of a core."""
     max_clip_cpu_ms: int = Field(default=10_000, ge=100, le=600_000)
     """Most processor time for reading a clip and finding its faces, in milliseconds."""
     max_clip_streams: int = Field(default=8, ge=1, le=100)
