@@ -49,6 +49,16 @@ def jpeg_segments(count: int) -> bytes:
     return content[:2] + b"\xff\xe5\x00\x02" * (count - own) + content[2:]
 
 
+def jpeg_records(count: int) -> bytes:
+    """A JPEG with so many empty records of Photoshop."""
+    content, record, most = _saved(Image.new("RGB", (64, 64)), "JPEG"), b"8BIM\x04\x04" + bytes(6), 5_459
+    segments = b""
+    for start in range(0, count, most):
+        body = b"Photoshop 3.0\0" + record * min(most, count - start)
+        segments += b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
+    return content[:2] + segments + content[2:]
+
+
 def jpeg_padding(size: int) -> bytes:
     """A JPEG with so many bytes of padding before its first segment."""
     content = _saved(Image.new("RGB", (64, 64)), "JPEG")
@@ -193,6 +203,7 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "scans-3000-100kB.jpg": lambda: jpeg_scans_of_bytes(3000, 120_000),
     "scans-1000-20kB.jpg": lambda: jpeg_scans_of_bytes(1000, 20_000),
     "segments-20MB.jpg": lambda: jpeg_segments(5_000_000),
+    "records-20MB.jpg": lambda: jpeg_records(1_700_000),
     "padding-20MB.jpg": lambda: jpeg_padding(20_000_000),
     "chunks-19MB.png": lambda: png_chunks(1_600_000),
     "runs-7000.bmp": lambda: bmp_runs(7000, 7000),

@@ -58,9 +58,9 @@ class VideoLimits:
     max_edits: int = UNLIMITED
     """Entries of an edit list, with which MP4 and MOV say which stretches are shown."""
     max_boxes: int = UNLIMITED
-    """Boxes at the file's top level, and fragments, of MP4 and MOV."""
+    """Boxes at the file's top level, and fragments, of MP4 and MOV; elements of Matroska and WebM."""
     max_header_bytes: int = UNLIMITED
-    """Bytes of MP4 and MOV that are neither media data nor padding."""
+    """Bytes of MP4 and MOV that are neither media data nor padding. Of Matroska and WebM a 32nd of this is allowed."""
     max_decoded_pixels: float = float("inf")
     """Pixels that are decoded in all, counted before decoding: frames that only lead to a wanted frame count too."""
     max_cpu_s: float = float("inf")

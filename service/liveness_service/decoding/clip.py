@@ -31,7 +31,7 @@ INDEX_LIMITS = {"max_samples": 100_000, "max_edits": 1_000, "max_boxes": 50_000,
 """Limits on the index of a clip, far above what a camera writes. Thirty seconds have at most 1,800 frames, as many
 entries of motion data and 1,500 packets of sound; a phone writes one to three edits, also for a clip that was cut; a
 recording in fragments of one frame has 14,000 boxes. The tables of 100,000 samples take 2 MB of the file and 6 MB of
-memory."""
+memory. Of Matroska and WebM, elements count as boxes, and what is no frame may have a 32nd of the header's bytes."""
 
 # For each limit of a clip: the error, the setting or what else is the limit, and what the client can do.
 _ERROR_OF_LIMIT: dict[str, tuple[type[ServiceError], str, str]] = {
