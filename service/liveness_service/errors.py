@@ -109,6 +109,12 @@ class TooManyFramesError(ServiceError):
     status, code, title = 413, "too_many_frames", "The clip has too many frames"
 
 
+class TooMuchToDecodeError(ServiceError):
+    """Reading the clip's frames would take, or has taken, too much work."""
+
+    status, code, title = 413, "too_much_to_decode", "The clip takes too long to decode"
+
+
 class TooManyStreamsError(ServiceError):
     """The clip's file has more streams than the service accepts."""
 

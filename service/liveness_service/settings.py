@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Variant of the bundle to run. Not set: the bundle's first variant."""
     provider: Provider = "auto"
     """Where models run. `auto`: CUDA if it works, else the CPU. `cuda`: not ready without CUDA. `cpu`: the CPU."""
+    provider_failure: Literal["fallback", "unready"] = "fallback"
+    """When CUDA fails while the service runs: `fallback` goes on with the CPU, `unready` waits until it works again."""
     device_id: int = Field(default=0, ge=0)
     """Number of the GPU, counted from 0."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
@@ -121,6 +123,10 @@ class Settings(BaseSettings):
     """Most frames of a clip; the default is 30 s at 60 frames a second."""
     max_clip_pixels: int = Field(default=9_000_000, ge=10_000, le=70_000_000)
     """Most pixels of a clip's frame; 4K has 8.3 million. A decoder holds up to 17 frames, at 1.5 bytes a pixel."""
+    max_clip_decoded_pixels: int = Field(default=3_000_000_000, ge=1_000_000, le=10**12)
+    """Most pixels that are decoded of a clip, from keyframes to the frames used; 3 billion take about 3 s of a core."""
+    max_clip_cpu_ms: int = Field(default=10_000, ge=100, le=600_000)
+    """Most processor time for reading a clip and finding its faces, in milliseconds."""
     max_clip_streams: int = Field(default=8, ge=1, le=100)
     """Most streams in a clip's file: pictures, sound and subtitles together."""
     max_faces: int = Field(default=10, ge=1, le=100)

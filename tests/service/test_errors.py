@@ -16,6 +16,7 @@ CODES = {
     "TooManyPartsError": (413, "too_many_parts"),
     "TooManySecondsError": (413, "too_many_seconds"),
     "TooManyFramesError": (413, "too_many_frames"),
+    "TooMuchToDecodeError": (413, "too_much_to_decode"),
     "TooManyStreamsError": (413, "too_many_streams"),
     "UnsupportedMediaError": (415, "unsupported_media"),
     "InvalidParameterError": (422, "invalid_parameter"),

@@ -151,6 +151,12 @@ class Metrics:
             "Verdicts that the audit log could not take; they were not answered.",
             registry=registry,
         )
+        self.provider_failures = Counter(
+            "liveness_provider_failures_total",
+            "Times that an execution provider failed, and on which one the bundle goes on; `none` where it waits.",
+            ["provider", "goes_on_with"],
+            registry=registry,
+        )
         self.gpu_memory = GpuMemory()
         registry.register(self.gpu_memory)
 

@@ -10,6 +10,7 @@ from liveness_core.bundle import Manifest
 from liveness_core.video import VideoLimits
 from liveness_service.decoding.clip import INDEX_LIMITS
 from liveness_service.decoding.image import ImageLimits
+from liveness_service.errors import ModelUnavailableError
 from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.clip import ClipPipeline
 from liveness_service.scoring.model import Model
@@ -58,13 +59,19 @@ class Engine:
             max_batch_size=settings.max_batch_size,
             max_queue_delay_ms=settings.max_queue_delay_ms,
             on_batch=on_batch,
+            on_failure=lambda _error: self.on_failure(self),
         )
+        self.on_failure: Callable[[Engine], None] = lambda _engine: None
+        """Called when nothing of a batch could be scored, or a face detector or temporal head failed."""
+        self._deadline_s = settings.deadline_ms / 1000
         self._batcher.start()
         photo_limits = ImageLimits(settings.max_pixels, max_scans=settings.max_scans)
         clip_limits = VideoLimits(
             max_seconds=settings.max_clip_seconds,
             max_frames=settings.max_clip_frames,
             max_pixels=settings.max_clip_pixels,
+            max_decoded_pixels=settings.max_clip_decoded_pixels,
+            max_cpu_s=settings.max_clip_cpu_ms / 1000,
             max_streams=settings.max_clip_streams,
             **INDEX_LIMITS,
         )
@@ -85,6 +92,14 @@ class Engine:
     def queue_depth(self) -> int:
         """How many crops wait for a batch."""
         return self._batcher.depth
+
+    @property
+    def fault(self) -> ModelUnavailableError | None:
+        """Why the engine scores nothing now; None while it does. A batch takes milliseconds, one of seconds hangs."""
+        busy_s = self._batcher.busy_s
+        if busy_s <= self._deadline_s:
+            return None
+        return ModelUnavailableError("model", f"busy with one batch for {busy_s:.0f} s: see the service's log")
 
     def pipeline(self, endpoint: Endpoint) -> PhotoPipeline | ClipPipeline:
         """The pipeline that scores uploads to this endpoint."""

@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from liveness_core.bundle import BundleError, default_bundle_path
+from liveness_core.runtime import Provider
 from liveness_service.errors import ModelUnavailableError
 from liveness_service.registry.engine import Engine, Threads
 from liveness_service.registry.store import Available, BundleStore
@@ -37,8 +38,11 @@ class EngineSource(Protocol):
         """SHA-256 of the manifest that the store has now under this reference, hexadecimal."""
         ...
 
-    def load(self, reference: str | None) -> Model:
-        """Fetch, verify and warm up a bundle; None for the bundle of `LIVENESS_BUNDLE_PATH`, or the default one."""
+    def load(self, reference: str | None, provider: Provider | None = None) -> Model:
+        """Fetch, verify and warm up a bundle; None for the bundle of `LIVENESS_BUNDLE_PATH`, or the default one.
+
+        `provider` is where it runs if not where the settings say.
+        """
         ...
 
     def start(self, reference: str | None, model: Model, *, as_shadow: bool) -> Engine:
@@ -85,14 +89,15 @@ class BundleSource:
         with _as_model_fault():
             return self._stored(reference).manifest(reference).manifest_sha256
 
-    def load(self, reference: str | None) -> Model:
+    def load(self, reference: str | None, provider: Provider | None = None) -> Model:
         """See `EngineSource`."""
+        settings = self._settings if provider is None else self._settings.model_copy(update={"provider": provider})
         try:
             with _as_model_fault():
                 if reference is None:
-                    return load_model(self._settings.bundle_path or default_bundle_path(), self._settings)
+                    return load_model(settings.bundle_path or default_bundle_path(), settings)
                 store = self._stored(reference)
-                model = load_model(store.fetch(reference), self._settings)
+                model = load_model(store.fetch(reference), settings)
                 # A local folder may have changed since `fetch` checked it.
                 store.check(reference, model.bundle.manifest)
                 return model

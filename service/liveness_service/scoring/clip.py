@@ -157,6 +157,7 @@ class ClipPipeline(Pipeline[PreparedClip, ClipResult]):
                 return float((await self._in_thread(lambda: scorer.score_embeddings(embeddings_1TD)))[0])
         except Exception as error:  # of any kind: a head that fails must not lead to a verdict
             log.exception("temporal_head_failed")
+            self._batcher.report(error)
             raise ScoringFailedError(
                 "the temporal head failed on this clip, so there is no verdict: try again, and see the service's log"
             ) from error

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from liveness_core.bundle import Manifest, OperatingPoint
+from liveness_core.runtime import NetworkError
 from liveness_core.types import Picture
-from liveness_service.errors import InvalidParameterError
+from liveness_service.errors import InvalidParameterError, ScoringFailedError
 from liveness_service.observability.stages import StageTimes, stage, timed
 from liveness_service.results import ClipResult, ImageResult, Timings
 from liveness_service.scoring.batcher import MicroBatcher, Scored
@@ -107,6 +108,11 @@ class Pipeline(ABC, Generic[_P, _R]):
         unwanted = threading.Event()
         try:
             return await self._in_thread(lambda: self._prepare(content, options, unwanted.is_set))
+        except NetworkError as error:
+            self._batcher.report(error)
+            raise ScoringFailedError(
+                "the face detector failed on this upload, so there is no verdict: try again, and see the service's log"
+            ) from error
         finally:
             unwanted.set()  # a thread cannot be cancelled, so it is told to stop by itself
 

@@ -56,6 +56,12 @@ def test_the_most_segments_are_read_and_one_more_is_not():
         decode_image(bombs.jpeg_segments(jpeg.MAX_SEGMENTS + 1), LIMITS)
 
 
+def test_the_most_records_are_read_and_one_more_is_not():
+    assert decode_image(bombs.jpeg_records(jpeg.MAX_RECORDS), LIMITS).shape == (64, 64, 3)
+    with pytest.raises(TooManyPartsError, match="10,000 records"):
+        decode_image(bombs.jpeg_records(jpeg.MAX_RECORDS + 1), LIMITS)
+
+
 def test_the_most_padding_is_read_and_a_byte_more_is_not():
     assert decode_image(bombs.jpeg_padding(jpeg.MAX_PADDING_BYTES), LIMITS).shape == (64, 64, 3)
     with pytest.raises(TooManyPartsError, match="65,536 bytes"):
