@@ -51,6 +51,7 @@ def test_a_service_that_has_scored_holds_no_torch_and_no_training_and_unpickled_
     modules = modules_after(STARTED_SERVICE, ROOT / "tests" / "e2e" / "recordings" / "chromium-h264.mp4")
     assert "liveness_service" in modules
     assert not modules & {"torch", "liveness_training", "sklearn", "matplotlib"}
+    assert "cryptography" not in modules  # nobody asked for a signature
 
 
 def test_core_needs_neither_half_nor_their_frameworks():
