@@ -12,30 +12,36 @@ HELD_OUT ?= runs/default
 OUT ?= recipes/default/evaluation
 # Two environments, so that whoever only serves does not download PyTorch.
 BIN := $(VENV)/bin
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-INSIGHTFACE := insightface==2.1
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+# Only files whose hash is listed. The lists are whole, so pip need not look for anything else.
+LOCKED = $(PIP_INSTALL) --require-hashes --no-deps --only-binary :all: --requirement requirements/build.txt
+OURS = $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 # What builds a Dockerfile where there is no Docker engine; see docs/deployment.md.
 BUILD_IMAGE ?= ../shared/tools/build-image
 IMAGE ?= face-liveness:cpu
+SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench evaluate image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check format bench evaluate lock sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-# A stamp is older than what it depends on once a pinned version or a dependency changes, and the install runs again.
-$(VENV)/.installed: pyproject.toml constraints.txt Makefile
+# A stamp is older than what it depends on once a version or a dependency changes, and the install runs again.
+$(VENV)/.installed: pyproject.toml constraints.txt requirements/build.txt requirements/dev.txt Makefile
 	@echo 'installing into $(VENV), a few minutes the first time'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP_INSTALL) --editable '.[service,s3,redis,tracing,insightface,training,dev]'
-	$(BIN)/python $(PIP_INSTALL) --no-deps $(INSIGHTFACE)
+	$(BIN)/python $(LOCKED) --requirement requirements/dev.txt
+# By version only: the index has one file of PyTorch, with CUDA, and other places one for the CPU.
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt torch
+	$(BIN)/python $(OURS)
 	@touch $@
 
-$(SERVE_VENV)/.installed: pyproject.toml constraints.txt Makefile
+$(SERVE_VENV)/.installed: pyproject.toml requirements/build.txt requirements/service-cpu.txt Makefile
 	@echo 'installing into $(SERVE_VENV), a minute the first time'
 	$(PYTHON) -m venv $(SERVE_VENV)
-	$(SERVE_VENV)/bin/python $(PIP_INSTALL) --editable '.[service]'
+	$(SERVE_VENV)/bin/python $(LOCKED) --requirement requirements/service-cpu.txt
+	$(SERVE_VENV)/bin/python $(OURS)
 	@touch $@
 
 serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes it)
@@ -63,6 +69,12 @@ evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, thro
 	$(BIN)/python recipes/default/evaluate.py $(DATA) --out $(OUT) \
 		$(if $(wildcard $(PEERS)),--peer $(PEERS)) \
 		$(foreach bundle,$(wildcard $(HELD_OUT)/bundles/without-*),--held-out $(patsubst without-%,%,$(notdir $(bundle)))=$(bundle))
+
+lock: $(VENV)/.installed  ## write requirements/*.txt anew, after a change of versions or dependencies
+	UV=$(BIN)/uv requirements/lock
+
+sbom: $(VENV)/.installed $(SERVE_VENV)/.installed  ## list what the service is made of, as CycloneDX, in sbom.json (SBOM=… names it)
+	$(BIN)/python requirements/sbom.py --python $(SERVE_VENV)/bin/python --out $(SBOM)
 
 image:  ## build the service's CPU image (IMAGE=… names it)
 	BUILD_IMAGE=$(BUILD_IMAGE) docker/build.sh service-cpu $(IMAGE)

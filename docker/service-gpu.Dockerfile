@@ -1,20 +1,24 @@
 # The service on an NVIDIA GPU, with the insightface detectors. From the repository's root:
 # docker build -f docker/service-gpu.Dockerfile -t face-liveness:gpu .
-# CUDA 13 and cuDNN come as the wheels that the extra `gpu` names, in the versions of constraints-gpu.txt. A base image from
+# CUDA 13 and cuDNN come as the wheels that the extra `gpu` names, in the versions of constraints-gpu.txt (requirements/service-gpu.txt). A base image from
 # NVIDIA would bring them a second time (3 GB), in other versions and with another Python.
 FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS base
 
 FROM base AS build
 WORKDIR /src
-# As a variable the pins also apply to hatchling, which pip installs to build the wheel.
-ENV PIP_CONSTRAINT="/src/constraints.txt /src/constraints-gpu.txt" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY . .
-# The environment has no pip, and no tests that packages bring along. Byte code is compiled here, since the root is read-only
+# Nothing is installed whose hash is not listed, and no package is built from source: that would run its code.
+# The environment has no pip, no tests that packages bring along, and nothing of ONNX Runtime that makes networks. Byte code is compiled here, since the root is read-only
 # later. `unchecked-hash` keeps it independent of the time of the build.
-RUN python -m venv --without-pip /opt/venv \
-    && python -m pip --python /opt/venv/bin/python install --no-compile '.[gpu,insightface,s3,redis,tracing]' \
-    && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps insightface==2.1 \
+RUN python -m venv --without-pip /opt/build && python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/build/bin/python install --require-hashes --no-deps --only-binary :all: -r requirements/build.txt \
+    && /opt/build/bin/python -m hatchling build --target wheel --directory /opt/build/wheel \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --require-hashes --no-deps --only-binary :all: -r requirements/service-gpu.txt \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index /opt/build/wheel/*.whl \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
+    && rm -r /opt/venv/lib/python3.11/site-packages/onnxruntime/quantization /opt/venv/lib/python3.11/site-packages/onnxruntime/tools \
+       /opt/venv/lib/python3.11/site-packages/onnxruntime/transformers \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM base

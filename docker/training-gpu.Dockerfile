@@ -4,12 +4,15 @@ FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c
 
 FROM base AS build
 WORKDIR /src
-# As a variable the pins also apply to hatchling, which pip installs to build the wheel.
-ENV PIP_CONSTRAINT="/src/constraints.txt /src/docker/training-gpu.constraints.txt" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY . .
+# Nothing is installed whose hash is not listed, and no package is built from source: that would run its code.
 # Byte code is not compiled for torch's own test helpers: one of their files needs a newer Python.
-RUN python -m venv --without-pip /opt/venv \
-    && python -m pip --python /opt/venv/bin/python install --no-compile '.[training]' onnxruntime \
+RUN python -m venv --without-pip /opt/build && python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/build/bin/python install --require-hashes --no-deps --only-binary :all: -r requirements/build.txt \
+    && /opt/build/bin/python -m hatchling build --target wheel --directory /opt/build/wheel \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --require-hashes --no-deps --only-binary :all: -r requirements/training-gpu.txt \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index /opt/build/wheel/*.whl \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x torch/testing /opt/venv/lib
 
 FROM base

@@ -1,5 +1,6 @@
 """Running ONNX networks. Execution providers and thread counts are chosen here and nowhere else."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -127,6 +128,8 @@ def _create(model: bytes, options: RuntimeOptions, fixed_shapes: bool) -> ort.In
     session_options.log_severity_level = 3
     # Waiting threads must not spin: the cores are needed to decode the next picture and find its faces.
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A network may name other files for its weights, which nobody has verified: they are looked for where none can be.
+    session_options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     if not fixed_shapes:
         session_options.enable_cpu_mem_arena = False
         session_options.enable_mem_pattern = False

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from liveness_core.bundle import BundleError, load_bundle
+from liveness_core.bundle import Bundle, BundleError, load_bundle
 from liveness_service.registry.store import BundleStore
+from liveness_service.scoring.model import trusted_keys
 from liveness_service.settings import Settings
 
 models = typer.Typer(
@@ -50,22 +51,48 @@ def list_models(
 @models.command()
 def verify(
     bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or the name of one in LIVENESS_MODELS_URL.")],
+    public_keys: Annotated[
+        Path | None, typer.Option(help="Keys that must have signed it, instead of LIVENESS_BUNDLE_PUBLIC_KEYS.")
+    ] = None,
 ) -> None:
-    """Check a bundle as the service does when it loads one: hashes, tensors, and the golden scores of every precision.
+    """Check a bundle as the service does when it loads one: signature, hashes, tensors, golden scores.
 
     Exit status: 0 if the bundle passes, 1 if it does not.
     """
-    try:
-        path = _folder(bundle)
-        manifest = load_bundle(path).manifest
-        for variant in manifest.variants[1:]:
-            load_bundle(path, precision=variant.precision)
-    except BundleError as error:
-        where = "" if error.file == bundle else f"{error.file}: "
-        typer.echo(f"{bundle}: {where}{error.reason}", err=True)
-        raise typer.Exit(1) from error
+    loaded = _verified(bundle, public_keys or Settings().bundle_public_keys)
+    manifest = loaded.manifest
     precisions = ", ".join(variant.precision for variant in manifest.variants)
-    typer.echo(f"{bundle}: {manifest.name} {manifest.version} ({precisions}), sha256 {manifest.manifest_sha256}")
+    signed = f", signed by {loaded.signed_by}" if loaded.signed_by is not None else ""
+    typer.echo(
+        f"{bundle}: {manifest.name} {manifest.version} ({precisions}), sha256 {manifest.manifest_sha256}{signed}"
+    )
+
+
+@models.command()
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    key: Annotated[Path, typer.Option(help="PEM file of the private key: P-256, P-384 or P-521.")],
+    passphrase: Annotated[
+        str | None,
+        typer.Option(envvar="LIVENESS_SIGNING_PASSPHRASE", help="Of the key, if it has one.", show_default=False),
+    ] = None,
+) -> None:
+    """Check a bundle as `verify` does and write its signature, `model.sig`, into its folder. Needs no network.
+
+    Exit status: 0 if it is signed, 1 if the bundle does not pass, 2 if the key cannot be used.
+    """
+    from liveness_core.bundle.signature import KeyFileError, read_private_key, sign_bundle
+
+    try:
+        private_key = read_private_key(key, passphrase)
+        _verified(str(bundle), None)
+        signer = sign_bundle(bundle, private_key)
+    except KeyFileError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    except BundleError as error:
+        raise _refused(str(bundle), error) from error
+    typer.echo(f"{bundle}: signed by {signer}")
 
 
 @models.command()
@@ -109,6 +136,25 @@ def shadow(
 ) -> None:
     """Let a bundle score a share of the requests without deciding; it only reports."""
     _report(_share("/shadow", model, share, off, url, key))
+
+
+def _verified(bundle: str, public_keys: Path | None) -> Bundle:
+    """Load every precision; exits with 1 if one of them does not pass."""
+    try:
+        trusted = trusted_keys(public_keys)
+        path = _folder(bundle)
+        loaded = load_bundle(path, trusted=trusted)
+        for variant in loaded.manifest.variants[1:]:
+            load_bundle(path, precision=variant.precision, trusted=trusted)
+    except BundleError as error:
+        raise _refused(bundle, error) from error
+    return loaded
+
+
+def _refused(bundle: str, error: BundleError) -> typer.Exit:
+    where = "" if error.file == bundle else f"{error.file}: "
+    typer.echo(f"{bundle}: {where}{error.reason}", err=True)
+    return typer.Exit(1)
 
 
 def _folder(bundle: str) -> Path:

@@ -18,8 +18,8 @@ from liveness_service.keys import KeyRing
 from liveness_service.rates import check_store, parse_rate
 
 _PREFIX = "LIVENESS_"
-_OF_CLIENTS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL"}
-"""Variables of the command line as a client of a running service (`liveness models`); they are not settings."""
+_OF_COMMANDS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL", "LIVENESS_SIGNING_PASSPHRASE"}
+"""Variables of `liveness models`, as a client of a running service and to sign bundles; they are not settings."""
 _PREFIX_OF_PATHS = re.compile(r"(/([A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
 """The characters of RFC 3986 that stand for themselves in a path and have no meaning in HTML or in a script."""
 SECRET = {"api_keys", "rate_limit_store"}
@@ -56,6 +56,8 @@ class Settings(BaseSettings):
 
     bundle_path: Path | None = None
     """Folder of the model bundle. Not set: the default bundle."""
+    bundle_public_keys: Path | None = None
+    """PEM file or folder (`*.pem`, `*.pub`): only bundles signed by one of these keys. Not set: unsigned ones too."""
     precision: Precision | None = None
     """Variant of the bundle to run. Not set: the bundle's first variant."""
     provider: Provider = "auto"
@@ -204,7 +206,7 @@ class Settings(BaseSettings):
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are not, so that a misspelt limit does not go unnoticed."""
-    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields} | _OF_CLIENTS
+    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields} | _OF_COMMANDS
     return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
 
 

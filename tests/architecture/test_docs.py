@@ -80,3 +80,12 @@ def test_every_make_target_that_is_mentioned_exists():
     for page in PAGES:
         for words in re.findall(r"make ((?:[a-z-]+ ?)+)(?=[`;\n])", page.read_text()):
             assert set(words.split()[:1]) <= targets, f"{page.name}: make {words}"
+
+
+def test_the_threat_model_leaves_out_none_of_the_ten_and_is_found():
+    page = (ROOT / "docs/threat-model.md").read_text()
+    assert {f"API{number}" for number in range(1, 11)} <= set(re.findall(r"API\d+", page))
+    assert {"APCER", "BPCER", "PAI species"} <= set(re.findall(r"APCER|BPCER|PAI species", page))
+    assert re.search(r"AML\.T\d{4}", page)
+    for name in ("README.md", "SECURITY.md", "docs/architecture.md"):
+        assert "threat-model.md" in (ROOT / name).read_text(), name

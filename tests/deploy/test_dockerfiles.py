@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from liveness_service.settings import Settings, unknown_variables
 from support.dockerfile import DOCKERFILES, ROOT, Stage, stages_of
@@ -31,16 +30,15 @@ def service(request) -> Stage:
     return stages_of(request.param)[-1]
 
 
-def installed_by(path: Path) -> list[Requirement]:
-    """What pip is told to install; ours is called `face-liveness` here."""
-    commands = " ".join(rest for stage in stages_of(path) for rest in stage.all("RUN")).split("&&")
-    words = [
-        word.strip("'")
-        for command in commands
-        if " install " in command
-        for word in command.split(" install ")[1].split()
-    ]
-    return [Requirement(word.replace(".[", "face-liveness[")) for word in words if re.match(r"[a-z.]", word)]
+def build_of(path: Path) -> Stage:
+    (build,) = (stage for stage in stages_of(path) if "AS build" in stage.image)
+    return build
+
+
+def installs_of(path: Path) -> list[str]:
+    """The commands of pip that put something into the environment of the image."""
+    commands = build_of(path).one("RUN").split("&&")
+    return [each.strip() for each in commands if " install " in each and "--python /opt/venv/bin/python" in each]
 
 
 def test_there_is_one_for_each_purpose():
@@ -78,43 +76,27 @@ def test_the_first_process_is_a_command_of_the_project_without_a_shell(dockerfil
     assert image.words("CMD") == (["--help"] if command == "liveness-train" else ["serve"])
 
 
-def test_extras_exist_and_everything_is_pinned(dockerfile):
-    extras = PROJECT["project"]["optional-dependencies"]
-    pins = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    for requirement in installed_by(dockerfile):
-        if requirement.name == "face-liveness":
-            assert requirement.extras <= set(extras)
-        else:
-            assert requirement.name in pins or requirement.specifier, requirement
-    (build,) = (stage for stage in stages_of(dockerfile) if "AS build" in stage.image)
-    for path in build.environment()["PIP_CONSTRAINT"].split():
-        assert (ROOT / path.removeprefix("/src/")).is_file(), path
+def test_only_files_with_a_listed_hash_are_installed_and_none_is_built(dockerfile):
+    packages, ours = installs_of(dockerfile)
+    assert packages.endswith(f"-r requirements/{dockerfile.stem}.txt")
+    commands = build_of(dockerfile).one("RUN").split("&&")
+    (tools,) = (each for each in commands if "--python /opt/build/bin/python" in each)
+    assert tools.strip().endswith("-r requirements/build.txt")
+    for command in (packages, tools):
+        assert "--require-hashes --no-deps --only-binary :all:" in command
+    assert ours.endswith("--no-deps --no-index /opt/build/wheel/*.whl")
+    known = {packages, ours, tools.strip()}
+    assert not [each for each in commands if " install " in each and each.strip() not in known]
 
 
-def test_each_image_has_the_extras_of_its_purpose():
-    ours = {path.stem: installed_by(path)[0].extras for path in DOCKERFILES}
-    assert ours == {
-        "service-cpu": {"service", "s3", "redis", "tracing"},
-        "service-gpu": {"gpu", "insightface", "s3", "redis", "tracing"},
-        "training-gpu": {"training"},
-    }
-
-
-def test_insightface_is_the_version_that_is_tested():
-    (version,) = re.findall(r"^INSIGHTFACE := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert version in map(str, installed_by(ROOT / "docker" / "service-gpu.Dockerfile"))
-
-
-def test_training_takes_cuda_as_torch_pins_it():
-    """constraints-gpu.txt has the CUDA that ONNX Runtime takes; with both pip finds no solution."""
-    (build,) = (stage for stage in stages_of(ROOT / "docker" / "training-gpu.Dockerfile") if "AS build" in stage.image)
-    assert "constraints-gpu.txt" not in build.environment()["PIP_CONSTRAINT"]
-    own, general = (
-        {line.split("==")[0] for line in (ROOT / path).read_text().splitlines() if "==" in line}
-        for path in ("docker/training-gpu.constraints.txt", "constraints.txt")
-    )
-    assert not own & general
-    assert {name for name in general if name.startswith("nvidia-")} == {"nvidia-ml-py"}
+@pytest.mark.parametrize("service", SERVICES, ids=name_of)
+def test_what_an_image_leaves_out_nothing_imports(service):
+    (removed,) = re.findall(r"rm -r (/opt.*?)&&", build_of(service).one("RUN"))
+    names = [Path(path).name for path in removed.split()]
+    assert names == ["quantization", "tools", "transformers"]
+    program = "import sys, onnxruntime, liveness_service.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert not {f"onnxruntime.{name}" for name in names} & set(done.stdout.split())
 
 
 def test_the_context_has_what_the_wheel_is_made_of_and_no_more():
@@ -122,10 +104,10 @@ def test_the_context_has_what_the_wheel_is_made_of_and_no_more():
     assert lines[0] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
-    needed = {path.split("/")[0] for path in wheel} | {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
-    assert allowed == needed | {"constraints-gpu.txt", "docker/healthcheck.py", "docker/training-gpu.constraints.txt"}
+    needed = {path.split("/")[0] for path in wheel} | {"pyproject.toml", "README.md", "LICENSE"}
+    assert allowed == needed | {"requirements/*.txt", "docker/healthcheck.py"}
     for path in allowed:
-        assert (ROOT / path).exists(), path
+        assert list(ROOT.glob(path)), path
 
 
 def test_what_the_service_writes_has_a_place_that_is_its_own(service):

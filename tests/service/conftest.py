@@ -22,6 +22,7 @@ from liveness_service.app import create_app
 from liveness_service.process import prepare_process
 from liveness_service.settings import Settings
 from support.fakes import FakeSource, renamed
+from support.signing import SigningKey
 from support.tiny_bundle import DEPTH, encoder_bytes, make_tiny_bundle
 
 with warnings.catch_warnings():
@@ -141,6 +142,8 @@ class Fault:
         "renamed tensor",
         "missing folder",
         "no such precision",
+        "no signature",
+        "no keys to check it with",
         "detector without weights",
         "detector's weights missing",
     ]
@@ -168,6 +171,14 @@ def fault(request, live_bundle, tmp_path) -> Fault:
             return Fault({"bundle_path": tmp_path / "nowhere"}, str(tmp_path / "nowhere"), reason)
         case "no such precision":
             return Fault(settings | {"precision": "int8"}, "bundle.json", "int8")
+        case "no signature":
+            keys = SigningKey.make(tmp_path).public
+            reason = "sign it with `liveness models sign`, or copy its signature with it; LIVENESS_BUNDLE_PUBLIC_KEYS"
+            return Fault(settings | {"bundle_public_keys": keys}, "model.sig", reason)
+        case "no keys to check it with":
+            return Fault(
+                settings | {"bundle_public_keys": tmp_path / "none"}, "LIVENESS_BUNDLE_PUBLIC_KEYS", "No such file"
+            )
         case "detector without weights":
             return Fault(settings | {"detector": "scrfd"}, "face detector", "LIVENESS_DETECTOR_MODEL")
         case "detector's weights missing":

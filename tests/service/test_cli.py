@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,7 @@ from liveness_service.keys import KeyRing, Permission
 from liveness_service.settings import settings_table
 from support.clips import person_clip
 from support.pictures import astronaut, encoded, no_face, two_faces
+from support.signing import SigningKey
 from support.tiny_bundle import make_tiny_bundle
 
 
@@ -188,3 +190,35 @@ def test_what_cannot_be_an_entry_is_refused(arguments):
     assert refused.stdout == ""
     assert len(refused.stderr) > 10
     assert "Traceback" not in refused.output
+
+
+def models(*arguments, **environment):
+    return CliRunner().invoke(app, ["models", *map(str, arguments)], env=environment)
+
+
+def test_a_bundle_is_signed_and_verified(live_bundle, tmp_path):
+    bundle, key = shutil.copytree(live_bundle, tmp_path / "live"), SigningKey.make(tmp_path, passphrase="secret")
+    unsigned = models("verify", bundle, "--public-keys", key.public)
+    assert (unsigned.exit_code, "liveness models sign" in unsigned.stderr) == (1, True)
+    signed = models("sign", bundle, "--key", key.private, LIVENESS_SIGNING_PASSPHRASE="secret")
+    assert signed.exit_code == 0, signed.output
+    for result in (
+        models("verify", bundle, "--public-keys", key.public),
+        models("verify", bundle, LIVENESS_BUNDLE_PUBLIC_KEYS=str(key.public.parent)),
+    ):
+        assert result.exit_code == 0, result.output
+        assert signed.stdout.split()[-1] == result.stdout.split()[-1]
+    other = models("verify", bundle, "--public-keys", SigningKey.make(tmp_path, "other").public)
+    assert (other.exit_code, "none of the trusted keys" in other.stderr) == (1, True)
+    assert models("verify", bundle, "--public-keys", tmp_path / "nowhere").exit_code == 1
+
+
+def test_what_cannot_be_signed_is_not(live_bundle, tmp_path):
+    bundle, key = shutil.copytree(live_bundle, tmp_path / "live"), SigningKey.make(tmp_path, passphrase="secret")
+    for given in ({}, {"LIVENESS_SIGNING_PASSPHRASE": "wrong"}):
+        result = models("sign", bundle, "--key", key.private, **given)
+        assert (result.exit_code, "signer.key" in result.stderr) == (2, True)
+    (bundle / "classifier.onnx").write_bytes(b"other")
+    result = models("sign", bundle, "--key", SigningKey.make(tmp_path).private)
+    assert (result.exit_code, "classifier.onnx" in result.stderr) == (1, True)
+    assert not (bundle / "model.sig").exists()

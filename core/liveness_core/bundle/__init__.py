@@ -1,6 +1,6 @@
 """The model bundle: the folder that training writes and the service loads. docs/bundle.md describes its format."""
 
-from liveness_core.bundle.errors import BundleError, BundleFolderError
+from liveness_core.bundle.errors import SIGNATURE_FILE, BundleError, BundleFolderError, SignatureError
 from liveness_core.bundle.golden import GoldenCases
 from liveness_core.bundle.load import Bundle, default_bundle_path, load_bundle, verify_again
 from liveness_core.bundle.manifest import (
@@ -16,6 +16,7 @@ from liveness_core.bundle.save import save_bundle
 from liveness_core.runtime import TensorSpec
 
 __all__ = [
+    "SIGNATURE_FILE",
     "Bundle",
     "BundleError",
     "BundleFolderError",
@@ -25,6 +26,7 @@ __all__ = [
     "OperatingPoint",
     "Parity",
     "Provenance",
+    "SignatureError",
     "TemporalHead",
     "TensorSpec",
     "Variant",

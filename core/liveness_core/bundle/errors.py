@@ -1,5 +1,8 @@
 """Errors of bundles."""
 
+SIGNATURE_FILE = "model.sig"
+"""Name of a bundle's signature; the manifest does not list it."""
+
 
 class BundleError(Exception):
     """A bundle cannot be used, and nothing is scored with it.
@@ -16,3 +19,7 @@ class BundleError(Exception):
 
 class BundleFolderError(BundleError):
     """There is no folder at the bundle's path. Whoever chose the path knows which setting to check."""
+
+
+class SignatureError(BundleError):
+    """Only signed bundles are accepted, and this one is not signed, or not by a trusted key."""

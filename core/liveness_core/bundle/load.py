@@ -3,17 +3,27 @@
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
 import liveness_core
-from liveness_core.bundle.errors import BundleError, BundleFolderError
+from liveness_core.bundle.errors import SIGNATURE_FILE, BundleError, BundleFolderError, SignatureError
 from liveness_core.bundle.golden import self_test
 from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, Variant
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions, TensorSpec
 from liveness_core.scoring import ClipScorer, Scorer
 
 MANIFEST_FILE = "bundle.json"
+_LARGEST_SIGNATURE = 1 << 20
+
+
+class SignatureCheck(Protocol):
+    """Decides whether a bundle is signed by somebody who is trusted; `signature.TrustedKeys` is the implementation."""
+
+    def verify(self, signature: bytes, manifest: bytes) -> str:
+        """Who has signed this manifest; raises SignatureError if nobody who is trusted has."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,8 @@ class Bundle:
     """None if the bundle has no temporal head: it then scores photos only."""
     golden: bytes = field(default=b"", repr=False)
     """The content of the file of golden cases, by which the bundle can be verified again while it runs."""
+    signed_by: str | None = None
+    """Which key signed it (see `signature.key_id`); None if no signature was asked for."""
 
 
 def default_bundle_path() -> Path:
@@ -40,21 +52,31 @@ def default_bundle_path() -> Path:
     return packaged if packaged.is_dir() else package.parents[1] / "models" / "default"
 
 
-def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOptions | None = None) -> Bundle:
-    """Read and verify a bundle.
+def load_bundle(
+    path: Path,
+    *,
+    precision: str | None = None,
+    runtime: RuntimeOptions | None = None,
+    trusted: SignatureCheck | None = None,
+) -> Bundle:
+    """Read and verify a bundle. Each file is read once, so what was verified is what is used, whoever writes meanwhile.
 
     Args:
         path: folder of the bundle.
         precision: the variant to run; None takes the first one of the manifest.
         runtime: provider and threads.
+        trusted: whose signature it must have; None asks for none.
 
     Raises:
         BundleFolderError: there is no such folder.
+        SignatureError: it has no signature that `trusted` accepts.
         BundleError: a file is missing or changed, a tensor has another shape, or a golden case another score.
         ProviderError: the provider that was asked for does not work.
     """
-    manifest = read_manifest(path)
-    contents = {name: _read(path, name, digest) for name, digest in manifest.files.items()}
+    content = read_file(path, MANIFEST_FILE)
+    signed_by = None if trusted is None else trusted.verify(_read_signature(path), content)
+    manifest = parse_manifest(content)
+    contents = check_files(path, manifest)
     variant = manifest.variant(precision)
     if variant is None:
         precisions = ", ".join(variant.precision for variant in manifest.variants)
@@ -68,7 +90,7 @@ def load_bundle(path: Path, *, precision: str | None = None, runtime: RuntimeOpt
     if (head := manifest.temporal) is not None:
         temporal = _open(head.network, contents, runtime, _temporal_contract(head.clip.frames, depth))
         clip_scorer = ClipScorer(temporal, head.clip, head.temperature)
-    bundle = Bundle(path, manifest, variant, scorer, clip_scorer, contents[manifest.golden])
+    bundle = Bundle(path, manifest, variant, scorer, clip_scorer, contents[manifest.golden], signed_by)
     verify_again(bundle)
     return bundle
 
@@ -89,16 +111,17 @@ def read_manifest(path: Path) -> Manifest:
         BundleFolderError: there is no such folder.
         BundleError: the manifest is missing, not of this schema version, or changed since it was written.
     """
-    if not path.is_dir():
-        raise BundleFolderError(str(path), "there is no such folder")
+    return parse_manifest(read_file(path, MANIFEST_FILE))
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """Check the content of a `bundle.json`.
+
+    Raises:
+        BundleError: it is not of this schema version, or was changed since it was written.
+    """
     try:
-        text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BundleError(MANIFEST_FILE, f"missing in {path}: is this the folder of a bundle?") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(MANIFEST_FILE, f"cannot be read: {error}") from error
-    try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -112,18 +135,53 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _read(path: Path, name: str, digest: str) -> bytes:
+def check_files(path: Path, manifest: Manifest) -> dict[str, bytes]:
+    """The content of every file that the manifest names, by name.
+
+    Raises:
+        BundleError: one is missing or has another hash.
+    """
+    contents = {}
+    for name, digest in manifest.files.items():
+        contents[name] = read_file(path, name)
+        actual = hashlib.sha256(contents[name]).hexdigest()
+        if actual != digest:
+            raise BundleError(
+                name, f"SHA-256 is {actual[:12]}…, the manifest says {digest[:12]}…: copy the whole bundle again"
+            )
+    return contents
+
+
+def read_file(path: Path, name: str) -> bytes:
+    """The content of one file of the bundle in this folder.
+
+    Raises:
+        BundleFolderError: there is no such folder.
+        BundleError: the file is missing or cannot be read.
+    """
+    if not path.is_dir():
+        raise BundleFolderError(str(path), "there is no such folder")
     try:
-        content = (path / name).read_bytes()
+        return (path / name).read_bytes()
     except FileNotFoundError as error:
-        raise BundleError(name, f"missing in {path}: copy the whole bundle again") from error
+        what = "is this the folder of a bundle?" if name == MANIFEST_FILE else "copy the whole bundle again"
+        raise BundleError(name, f"missing in {path}: {what}") from error
     except OSError as error:
         raise BundleError(name, f"cannot be read: {error}") from error
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != digest:
-        raise BundleError(
-            name, f"SHA-256 is {actual[:12]}…, the manifest says {digest[:12]}…: copy the whole bundle again"
-        )
+
+
+def _read_signature(path: Path) -> bytes:
+    try:
+        with (path / SIGNATURE_FILE).open("rb") as file:
+            content = file.read(_LARGEST_SIGNATURE + 1)
+    except FileNotFoundError as error:
+        raise SignatureError(
+            SIGNATURE_FILE, f"missing in {path}: sign it with `liveness models sign`, or copy its signature with it"
+        ) from error
+    except OSError as error:
+        raise SignatureError(SIGNATURE_FILE, f"cannot be read: {error}") from error
+    if len(content) > _LARGEST_SIGNATURE:
+        raise SignatureError(SIGNATURE_FILE, f"longer than {_LARGEST_SIGNATURE} bytes: sign the bundle again")
     return content
 
 

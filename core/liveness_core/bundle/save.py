@@ -43,6 +43,23 @@ def save_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> M
     return sealed
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write one file, so that a reader sees the old content or all of the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.new-", dir=path.parent)
+    os.close(handle)
+    try:
+        _write(Path(staging), content)
+        Path(staging).chmod(0o644)
+        Path(staging).replace(path)
+    except BaseException:
+        Path(staging).unlink(missing_ok=True)
+        raise
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)

@@ -10,7 +10,7 @@ from typing import Any
 
 import fsspec
 
-from liveness_core.bundle import BundleError, Manifest
+from liveness_core.bundle import SIGNATURE_FILE, BundleError, Manifest
 from liveness_core.bundle.load import MANIFEST_FILE, read_manifest
 
 _REFERENCE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([0-9a-f]{8,64}))?")
@@ -74,7 +74,12 @@ class BundleStore:
             if not target.is_dir():  # a copy that exists is verified again when it is loaded
                 for file, expected in manifest.files.items():
                     self._copy(f"{name}/{file}", staging / file, expected)
+                self._copy_signature(name, staging)
                 staging.rename(target)
+            else:  # it may have been signed since
+                self._copy_signature(name, staging)
+                if (staging / SIGNATURE_FILE).exists():
+                    (staging / SIGNATURE_FILE).replace(target / SIGNATURE_FILE)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return target
@@ -142,6 +147,16 @@ class BundleStore:
     def _copy_manifest(self, name: str, folder: Path) -> Manifest:
         self._copy(f"{name}/{MANIFEST_FILE}", folder / MANIFEST_FILE, None)
         return read_manifest(folder)
+
+    def _copy_signature(self, name: str, folder: Path) -> None:
+        """Copy the signature if there is one. Whether there must be one, and its worth, is decided at loading."""
+        files, root = self._remote()
+        try:
+            there = files.exists(f"{root}/{name}/{SIGNATURE_FILE}")
+        except Exception as error:  # each kind of store raises types of its own
+            raise BundleError(SIGNATURE_FILE, f"cannot be fetched from {self._url}: {error}") from error
+        if there:
+            self._copy(f"{name}/{SIGNATURE_FILE}", folder / SIGNATURE_FILE, None)
 
     def _copy(self, source: str, target: Path, expected: str | None) -> None:
         files, root = self._remote()

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from liveness_core.bundle import Bundle, BundleError, BundleFolderError, load_bundle
+from liveness_core.bundle import Bundle, BundleError, BundleFolderError, SignatureError, load_bundle
+from liveness_core.bundle.load import SignatureCheck
 from liveness_core.detection import (
     DetectorModelError,
     DetectorSpec,
@@ -34,7 +35,7 @@ def load_model(path: Path, settings: Settings) -> Model:
 
     Args:
         path: the bundle's folder.
-        settings: precision, provider and detector.
+        settings: precision, provider, detector, and whose signature the bundle needs.
 
     Raises:
         ModelUnavailableError: the bundle cannot be used; the error names the file at fault and the reason.
@@ -44,12 +45,15 @@ def load_model(path: Path, settings: Settings) -> Model:
             path,
             precision=settings.precision,
             runtime=RuntimeOptions(settings.provider, settings.intra_op_threads, settings.device_id),
+            trusted=trusted_keys(settings.bundle_public_keys),
         )
         model = Model(bundle, _detector(bundle, settings))
         # The encoder has run in the bundle's self-test; the detector runs here, before the first user waits for it.
         model.detector.detect(np.zeros((480, 640, 3), np.uint8))
     except BundleFolderError as error:
         raise ModelUnavailableError(error.file, f"{error.reason}: check LIVENESS_BUNDLE_PATH") from error
+    except SignatureError as error:
+        raise ModelUnavailableError(error.file, f"{error.reason}; LIVENESS_BUNDLE_PUBLIC_KEYS asks for it") from error
     except BundleError as error:
         raise ModelUnavailableError(error.file, error.reason) from error
     except ProviderError as error:
@@ -70,9 +74,27 @@ def load_model(path: Path, settings: Settings) -> Model:
         precision=bundle.variant.precision,
         provider=bundle.scorer.provider,
         detector=model.detector.name,
+        signed_by=bundle.signed_by,
         path=str(bundle.path),
     )
     return model
+
+
+def trusted_keys(path: Path | None) -> SignatureCheck | None:
+    """Whose signature a bundle needs; None where no keys are set. The keys are read anew for each bundle.
+
+    Raises:
+        BundleError: the keys cannot be read. No bundle is accepted then.
+    """
+    if path is None:
+        return None
+    # Imported here: a service that asks for no signature does without 11 MB of `cryptography`.
+    from liveness_core.bundle.signature import KeyFileError, TrustedKeys
+
+    try:
+        return TrustedKeys.read(path)
+    except KeyFileError as error:
+        raise BundleError("LIVENESS_BUNDLE_PUBLIC_KEYS", str(error)) from error
 
 
 def _detector(bundle: Bundle, settings: Settings) -> FaceDetector:

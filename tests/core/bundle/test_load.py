@@ -1,5 +1,7 @@
+import io
 import json
 import math
+import os
 import shutil
 
 import numpy as np
@@ -281,6 +283,36 @@ def test_file_that_is_no_network_is_refused(bundle, name):
     error = error_of(bundle)
     assert error.file == name
     assert "not a network" in error.reason
+
+
+def test_a_network_whose_weights_lie_in_another_file_is_refused(bundle, tmp_path, monkeypatch):
+    """Nothing would have verified that file. It lies in the working directory here, and in the bundle."""
+    model = onnx.load_from_string(classifier_bytes(0.5, 2.0))
+    onnx.save_model(model, tmp_path / "split.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    resave(bundle, classifier_onnx=(tmp_path / "split.onnx").read_bytes())
+    (bundle / "weights").write_bytes((tmp_path / "weights").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    error = error_of(bundle)
+    assert (error.file, "xternal data path" in error.reason) == ("classifier.onnx", True)
+
+
+class Writes:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_golden_file_with_pickled_objects_is_refused_and_does_not_run(bundle, tmp_path):
+    content = io.BytesIO()
+    np.savez(content, crops=np.array([Writes(tmp_path / "ran")], dtype=object))
+    resave(bundle, golden_npz=content.getvalue())
+    error = error_of(bundle)
+    assert (error.file, "allow_pickle" in error.reason) == ("golden.npz", True)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_golden_file_that_is_none_is_refused(bundle):

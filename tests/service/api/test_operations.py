@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 from collections import Counter
 
@@ -7,6 +8,7 @@ import pytest
 from liveness_service.registry.roles import falls_into
 from support.clips import person_clip
 from support.pictures import astronaut, encoded
+from support.signing import SigningKey
 from support.tiny_bundle import make_tiny_bundle
 
 URL = "/v1/operations/models"
@@ -245,3 +247,52 @@ def test_without_a_store_there_is_nothing_to_activate(serve, live_bundle, proble
 @pytest.mark.parametrize("body", [{"model": "live", "share": 1.5}, {"model": "live"}, {"share": 0.5}, [], "x"])
 def test_a_wrong_request_is_an_error(client, problem_of, body):
     problem_of(client.put(f"{URL}/canary", json=body), 422, "invalid_parameter")
+
+
+@pytest.fixture(scope="module")
+def signed_store(tmp_path_factory):
+    """`signed` and `renewed` are signed by the trusted key, `foreign` by another one, `unsigned` by nobody."""
+    path = tmp_path_factory.mktemp("signed")
+    trusted, other = (SigningKey.make(tmp_path_factory.mktemp("signer")) for _ in range(2))
+    for name, key in (("signed", trusted), ("renewed", trusted), ("foreign", other), ("unsigned", None)):
+        make_tiny_bundle(path / name, bias=5, version=name)
+        if key is not None:
+            key.sign(path / name)
+    return {"models_url": str(path), "bundle_public_keys": trusted.public}
+
+
+@pytest.mark.parametrize("role", ["active", "canary", "shadow"])
+@pytest.mark.parametrize("name", ["unsigned", "foreign"])
+def test_no_role_is_given_to_a_bundle_without_a_trusted_signature(serve, signed_store, problem_of, role, name):
+    with serve(active_model="signed", **signed_store) as client:
+        content = {"model": name} | ({} if role == "active" else {"share": 1})
+        problem = problem_of(client.put(f"{URL}/{role}", json=content), 409, "model_refused")
+        assert problem["file"] == "model.sig"
+        assert "LIVENESS_BUNDLE_PUBLIC_KEYS" in problem["reason"]
+        assert versions(client) == {"signed": 1}
+        assert client.put(f"{URL}/{role}", json=content | {"model": "renewed"}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["unsigned", "foreign"])
+def test_at_the_start_only_a_signed_bundle_makes_the_service_ready(serve, signed_store, name):
+    with serve(active_model=name, **signed_store) as client:
+        problem = client.get("/health/ready").json()
+        assert (problem["status"], problem["file"]) == (503, "model.sig")
+    with serve(active_model="signed", canary_model=name, shadow_model=name, **signed_store) as client:
+        assert client.get("/health/ready").status_code == 200
+        roles = client.get(URL).json()
+        assert (roles["canary"], roles["shadow"]) == (None, None)
+
+
+def test_a_key_that_was_withdrawn_counts_for_the_next_bundle(serve, signed_store, tmp_path):
+    keys = tmp_path / "keys.pem"
+    shutil.copy(signed_store["bundle_public_keys"], keys)
+    with serve(active_model="signed", **signed_store | {"bundle_public_keys": keys}) as client:
+        shutil.copy(SigningKey.make(tmp_path).public, keys)
+        assert client.put(f"{URL}/active", json={"model": "renewed"}).status_code == 409
+        assert versions(client) == {"signed": 1}
+
+
+def test_without_keys_an_unsigned_bundle_is_as_good_as_before(serve, signed_store):
+    with serve(active_model="unsigned", models_url=signed_store["models_url"]) as client:
+        assert client.put(f"{URL}/active", json={"model": "foreign"}).status_code == 200

@@ -3,8 +3,9 @@ import shutil
 import fsspec
 import pytest
 
-from liveness_core.bundle import BundleError, Manifest, load_bundle
+from liveness_core.bundle import BundleError, Manifest, SignatureError, load_bundle
 from liveness_service.registry.store import BundleStore
+from support.signing import SigningKey
 from support.tiny_bundle import make_tiny_bundle
 
 
@@ -114,3 +115,23 @@ def test_a_local_folder_that_is_gone_says_what_to_check(folder, tmp_path):
     shutil.rmtree(tmp_path / "copy")
     with pytest.raises(BundleError, match="LIVENESS_MODELS_URL"):
         store.available()
+
+
+def put(files, name, path):
+    for file in path.iterdir():
+        files.pipe_file(f"{name}/{file.name}", file.read_bytes())
+
+
+def test_a_signature_comes_along_and_is_taken_when_it_comes_later(folder, tmp_path):
+    files, signer = fsspec.filesystem("memory"), SigningKey.make(tmp_path)
+    bundle = shutil.copytree(folder / "one", tmp_path / "one")
+    store = BundleStore("memory://signed", tmp_path / "cache")
+    put(files, "signed/one", bundle)
+    with pytest.raises(SignatureError, match="missing"):
+        load_bundle(store.fetch("one"), trusted=signer.trusted)
+    put(files, "signed/one", signer.sign(bundle))
+    for _ in range(2):  # fetched, then from the cache
+        assert load_bundle(store.fetch("one"), trusted=signer.trusted).signed_by is not None
+    put(files, "signed/one", SigningKey.make(tmp_path, "other").sign(bundle))
+    with pytest.raises(SignatureError, match="none of the trusted keys"):
+        load_bundle(store.fetch("one"), trusted=signer.trusted)
