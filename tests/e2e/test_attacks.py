@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.clips import person_clip
+from support.clips import clip, person, person_clip
 from support.pictures import astronaut, encoded, no_face
 
 JPEG = encoded(astronaut(), quality=95)
@@ -299,6 +299,13 @@ def test_a_face_that_is_pasted_badly_is_not_scored(server, place):
 def test_a_face_on_its_side_or_head_is_not_scored(server, turns, size, policy):
     picture = cv2.resize(np.rot90(astronaut(), turns), None, fx=size, fy=size)
     assert_not_live(answer(server, encoded(np.ascontiguousarray(picture), "PNG"), faces=policy))
+
+
+def test_a_clip_of_a_face_on_its_side_is_not_scored(server):
+    content = clip(lambda n: np.ascontiguousarray(np.rot90(person(n, 480, 360))), fps=8)
+    response = ask(server, content, path="/v1/liveness/video")
+    assert response.status_code == 200, response.text
+    assert_not_live(response.json())
 
 
 def test_the_reason_names_what_is_wrong_with_a_face_on_its_side(server):

@@ -4,6 +4,7 @@ from PIL import Image
 
 from liveness_core.detection.rotated import is_rotated
 from liveness_core.detection.scaling import shrink_to
+from liveness_core.detection.yunet import YunetDetector
 from liveness_core.quality import QualityGates, measure, refusals
 from liveness_core.types import Box, DetectedFace
 from support.pictures import astronaut
@@ -19,6 +20,13 @@ def test_a_face_that_lies_on_its_side_is_noticed_and_an_upright_one_is_not(mtcnn
     for turns in range(4):
         for face in mtcnn.detect(turned(picture, turns)):
             assert is_rotated(mtcnn, turned(picture, turns), face) == (turns != 0)
+
+
+def test_yunet_draws_faces_into_turned_ones_too(detectors_dir):
+    yunet = YunetDetector(detectors_dir / "face_detection_yunet_2026may.onnx")
+    for turns in range(4):
+        for face in yunet.detect(turned(astronaut(), turns)):
+            assert is_rotated(yunet, turned(astronaut(), turns), face) == (turns != 0)
 
 
 def test_the_fault_that_this_is_for_is_there(mtcnn):

@@ -325,7 +325,7 @@ def test_lines_that_did_not_fit_on_the_disk_leave_no_gap(tmp_path):
         file.close()
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"chain": "', b"\xff" * 256, b"[]" + b" " * 254])
+@pytest.mark.parametrize("torn", [b"", b'{"chain": "', b"\xff" * 256, b"[]" + b" " * 254], ids=range(4))
 def test_a_torn_head_or_line_is_what_a_crash_leaves_and_the_chain_goes_on(path, torn):
     lines = written(path)
     path.write_bytes(b"".join(lines) + lines[3][:40])
@@ -407,6 +407,7 @@ def test_the_command_accepts_a_log_sealed_with_an_older_key_and_a_newer_one(path
         (gzip.compress(line(0))[:-4], 2, ""),
         (gzip.compress(b""), 1, "no sealed line was found"),
     ],
+    ids=["missing", "not gzip", "cut gzip", "empty"],
 )
 def test_what_cannot_be_checked_is_never_whole(tmp_path, content, status, message):
     path = tmp_path / "audit.jsonl.1.gz"
