@@ -127,6 +127,12 @@ class UnsupportedMediaError(ServiceError):
     status, code, title = 415, "unsupported_media", "Not a kind of file that is accepted"
 
 
+class TransparentImageError(ServiceError):
+    """The picture has transparent pixels: what it shows depends on what lies behind it."""
+
+    status, code, title = 415, "transparent_image", "The picture is transparent"
+
+
 class InvalidParameterError(ServiceError):
     """A query parameter or form field is missing or wrong."""
 

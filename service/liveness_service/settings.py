@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     """Where requests are counted: `memory://` in each process, `redis://host:6379` for all replicas together."""
     audit_log_path: Path | None = None
     """File that gets a JSON line for each verdict, without pictures. A verdict that cannot be written is not given."""
+    audit_key_file: Path | None = None
+    """File with the secret that seals the lines, 32 bytes or more, read at start. Not set: hashes without a secret."""
+    audit_max_bytes: int | None = Field(default=None, ge=10_000)
+    """Most bytes of that file; then it gets time and number behind its name, and a new one begins. Not set: any."""
+    audit_daily: bool = False
+    """Begin a new file each day (UTC) too."""
 
     tracing: bool = False
     """Send OpenTelemetry spans, as the standard `OTEL_` variables say. Needs the extra `tracing`."""

@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from support.privacy import leak_in
+
 _COMMAND = Path(sys.executable).parent / "liveness"
 
 
@@ -60,6 +62,10 @@ def running_server(folder: Path, **settings: str) -> Iterator[Server]:
         with server.client() as client:
             client.get("/health/live").raise_for_status()
         yield server
+        process.kill()
+        process.wait()
+        if (leak := leak_in(log_file.read_bytes())) is not None:
+            raise AssertionError(f"the service logged {leak}")
     finally:
         process.kill()
         process.wait()

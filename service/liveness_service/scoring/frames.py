@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from liveness_core.alignment import align
+from liveness_core.detection.rotated import is_rotated
 from liveness_core.detection.scaling import enlarge_face
 from liveness_core.detection.tracking import FaceTracker
 from liveness_core.quality import measure, refusals
 from liveness_core.types import DetectedFace, Picture, Quality
 from liveness_core.video import VideoFrame
 from liveness_service.observability.stages import stage
-from liveness_service.results import MULTIPLE_FACES, NO_FACE
+from liveness_service.results import FACE_ROTATED, MULTIPLE_FACES, NO_FACE
 from liveness_service.scoring.continuity import Appearance, appearance
 from liveness_service.scoring.model import Model
 from liveness_service.submission import FacePolicy
@@ -91,6 +92,8 @@ class FrameLook:
         reasons = refusals(quality, manifest.quality_gates)
         if reasons:
             return RefusedFrame(shown, reasons)
+        if is_rotated(self._model.detector, frame.pixels, face):
+            return RefusedFrame(shown, (FACE_ROTATED,))
         spec = manifest.preprocess
         crop = align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels
         return UsableFrame(shown, quality, crop, appearance(frame.pixels, face), frame.time_s)

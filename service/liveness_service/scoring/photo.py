@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from liveness_core.alignment import align
 from liveness_core.bundle import OperatingPoint
+from liveness_core.detection.rotated import is_rotated
 from liveness_core.quality import measure, refusals
 from liveness_core.types import DetectedFace, Picture, Quality
 from liveness_service.decoding.image import ImageLimits, decode_image
 from liveness_service.observability.stages import stage
-from liveness_service.results import FaceResult, ImageResult, Verdict
+from liveness_service.results import FACE_ROTATED, FaceResult, ImageResult, Verdict
 from liveness_service.scoring.batcher import MicroBatcher, Scored
 from liveness_service.scoring.model import Model
 from liveness_service.scoring.pipeline import ChosenPoint, Pipeline
@@ -77,6 +78,8 @@ class PhotoPipeline(Pipeline[PreparedPhoto, ImageResult]):
         quality = measure(picture, face)
         reasons = refusals(quality, self.manifest.quality_gates)
         crop = None
+        if scored and not reasons and is_rotated(self._model.detector, picture, face):
+            reasons = (FACE_ROTATED,)
         if scored and not reasons:
             spec = self.manifest.preprocess
             crop = align(picture, face, margin=spec.margin, size=spec.size).pixels
