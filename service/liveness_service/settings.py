@@ -142,7 +142,11 @@ class Settings(BaseSettings):
     max_inflight_clips_per_key: int | None = Field(default=None, ge=1, le=10_000)
     """Most clips among these requests. Not set: no limit."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
-    """Threads that decode, detect and align photos. Clips have as many of their own, so that photos do not wait."""
+    """Threads that do the same where `LIVENESS_WORKERS` is 0, and that draw heat maps. Clips have as many of their own."""
+    workers: int = Field(default_factory=available_cores, ge=0, le=256)
+    """Processes that decode, detect and align photos; as many more do it for clips. 0: in threads of this process."""
+    worker_memory_mb: int = Field(default=1_280, ge=256, le=65_536)
+    """Most memory of one of these processes. A decoder that takes more fails, and its upload with it."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)

@@ -151,6 +151,16 @@ class Metrics:
             "Verdicts that the audit log could not take; they were not answered.",
             registry=registry,
         )
+        self.workers = Gauge(
+            "liveness_workers", "Processes that are ready to read uploads, or at it.", ["pool"], registry=registry
+        )
+        self.worker_ends = Counter(
+            "liveness_worker_ends_total",
+            "Such processes that ended and were replaced: crashed, killed, memory, processor_time, deadline, abandoned, "
+            "not_ready, fork_server_ended.",
+            ["pool", "reason"],
+            registry=registry,
+        )
         self.gpu_memory = GpuMemory()
         registry.register(self.gpu_memory)
 
