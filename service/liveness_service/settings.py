@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     max_inflight_clips_per_key: int | None = Field(default=None, ge=1, le=10_000)
     """Most clips among these requests. Not set: no limit."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
-    """Threads that do the same where `LIVENESS_WORKERS` is 0, and that draw heat maps. Clips have as many of their own."""
+    """Threads that do it where `LIVENESS_WORKERS` is 0, and that draw heat maps. Clips have as many of their own."""
     workers: int = Field(default_factory=available_cores, ge=0, le=256)
     """Processes that decode, detect and align photos; as many more do it for clips. 0: in threads of this process."""
     worker_memory_mb: int = Field(default=1_280, ge=256, le=65_536)

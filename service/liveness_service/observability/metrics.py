@@ -156,8 +156,7 @@ class Metrics:
         )
         self.worker_ends = Counter(
             "liveness_worker_ends_total",
-            "Such processes that ended and were replaced: crashed, killed, memory, processor_time, deadline, abandoned, "
-            "not_ready, fork_server_ended.",
+            "Such processes that ended and were replaced, by reason.",
             ["pool", "reason"],
             registry=registry,
         )

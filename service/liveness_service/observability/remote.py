@@ -85,8 +85,11 @@ class _NotingTracer(Tracer):
         self.spans.append(RemoteSpan(name=name, parent=parent, started_ns=time_ns(), attributes=attributes))
         return _NotedSpan(self.spans[-1])
 
+    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Any:
+        return self._noted(name, *args, **options)
+
     @contextmanager
-    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:
+    def _noted(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:
         span = self.start_span(name, *args, **options)
         number = len(self.spans) - 1
         self._open.append(number)

@@ -76,7 +76,7 @@ def load_model(path: Path, settings: Settings) -> Model:
 
 
 def detector_spec(trained_with: DetectorSpec, settings: Settings) -> DetectorSpec:
-    """The detector that the settings ask for, and its threshold; by default the one that the bundle was trained with."""
+    """The detector that the settings ask for, with its threshold; by default the one that the bundle names."""
     name = settings.detector or trained_with.name
     if settings.detector_min_confidence is not None:
         return DetectorSpec(name=name, min_confidence=settings.detector_min_confidence)

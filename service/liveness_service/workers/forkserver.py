@@ -1,10 +1,11 @@
 """The process that workers are forked from: `python -m liveness_service.workers.forkserver FD ENTRY MEMORY READABLE…`.
 
-It imports what a worker needs, once, so that a worker starts within milliseconds and shares the imported memory with all
-others. It never touches an upload and holds no network. FD is its connection to the service: when that closes, it ends,
-and all workers end with it. Workers are reaped here, so a number can never mean another process by mistake.
+It imports what a worker needs, once, so that a worker starts within milliseconds and shares the imported memory with
+all others. It never touches an upload and loads no network. FD is its connection to the service: when that closes, it
+ends, and all workers end with it. Workers are reaped here, so no order can hit another process by mistake.
 """
 
+import gc
 import importlib
 import os
 import select
@@ -56,6 +57,7 @@ def main() -> None:
     service = socket.socket(fileno=int(descriptor))
     work = importlib.import_module(entry).work
     prepare_process()
+    gc.freeze()  # the collector of a worker then leaves the memory that it shares alone
     _Server(service, work, int(memory_bytes), [Path(path) for path in readable]).run()
 
 

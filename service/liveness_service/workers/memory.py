@@ -1,4 +1,4 @@
-"""Memory that the service shares with a worker: uploads go there and crops come back without another copy on the way."""
+"""Memory that the service shares with a worker: uploads go there and crops come back through it."""
 
 import fcntl
 import os

@@ -5,6 +5,7 @@ a worker for its whole deadline does not take it from the others.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -103,6 +104,7 @@ class WorkerPool:
         self._waiting: deque[asyncio.Future[_Worker]] = deque()
         self._not_before = 0.0
         self._health = _Health()
+        self._all_ready = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
         server.on_ready.append(self._fill)
@@ -148,9 +150,9 @@ class WorkerPool:
 
     async def until_ready(self, timeout_s: float = _START_S) -> None:
         """Wait until all workers are ready, but not longer than this."""
-        ends_at = time.monotonic() + timeout_s
-        while self.alive < self.limits.size and self.fault is None and time.monotonic() < ends_at:
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._all_ready.wait()
 
     async def run(self, task: Task, content: bytes) -> tuple[Done, SharedMemory]:
         """Let a worker prepare an upload. Whoever is cancelled while it waits costs no worker anything.
@@ -297,6 +299,8 @@ class WorkerPool:
                 worker.ready = True
                 health.failed_starts = 0
                 self._not_before = 0.0
+                if self.alive >= self.limits.size:
+                    self._all_ready.set()
         elif worker.answer is not None and not worker.answer.done():
             worker.answer.set_result(done)
         self._release(worker)
@@ -311,10 +315,8 @@ class WorkerPool:
         if worker not in self._workers:
             return
         if worker.answer is not None and worker.ended_for is None:
-            try:
+            with contextlib.suppress(OSError, ValidationError, EOFError):
                 self._answered(worker, receive(worker.process))  # it ended after its answer
-            except (OSError, ValidationError, EOFError):
-                pass
         reason = worker.ended_for or _reason(status)
         if not worker.ready:
             reason = "not_ready"

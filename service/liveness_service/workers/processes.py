@@ -1,4 +1,4 @@
-"""The service's side of the fork server: starts it, starts and ends workers through it, and hears when one has ended."""
+"""The service's side of the fork server: starts it, starts and ends workers through it, hears when one has ended."""
 
 import asyncio
 import os
@@ -74,7 +74,7 @@ class ForkServer:
         service.setblocking(False)
         with other:
             command = [sys.executable, "-P", "-m", forkserver.__name__, str(other.fileno()), forkserver.ENTRY]
-            self._child = subprocess.Popen(
+            self._child = subprocess.Popen(  # noqa: S603 (this Python and this package)
                 [*command, *self._arguments],
                 pass_fds=[other.fileno()],
                 env=_environment(),
