@@ -22,8 +22,8 @@ _MOST_WAITING = 4
 
 
 class ShadowRunner:
-    """Lets an engine score answered requests, one after the other, in a thread, and a worker, that nothing else uses. It
-    can keep one core busy, but delays no answer.
+    """Lets an engine score answered requests, one after the other, in a thread and a worker that nothing else uses.
+    It can keep one core busy, but delays no answer.
     """
 
     def __init__(self, metrics: Metrics, pools: Pools | None = None) -> None:

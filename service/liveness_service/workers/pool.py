@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import ValidationError
@@ -22,11 +23,13 @@ from liveness_service.workers.messages import Done, PreparationSpec, Task
 from liveness_service.workers.processes import ForkServer, Process
 from liveness_service.workers.transport import receive, send_task
 
+_T = TypeVar("_T")
+
 log = structlog.get_logger(__name__)
 
 _WATCH_S = 0.1
 """Time between two looks at the workers."""
-_LONG_S = 1.0
+_LONG_S = 2.0
 """From this time on another worker may stand in for a busy one."""
 _LEFT_S = 0.5
 """A worker whose upload nobody waits for may still take this long; to end it costs more than what it does meanwhile."""
@@ -35,6 +38,18 @@ _START_S = 20.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 """Before the next worker is started after one has ended before it was ready."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An upload that a worker has."""
+
+    room: SharedMemory
+    """Where its answer will be."""
+    read: Callable[[Done, SharedMemory], Any]
+    """Reads and checks the answer; a ValueError if it is malformed."""
+    answer: asyncio.Future[Any]
+    """What was read."""
 
 
 @dataclass(slots=True)
@@ -46,9 +61,8 @@ class _Worker:
     """Whether its detector is loaded."""
     detector: object = None
     """Which detector it has made ready last."""
-    task: Task | None = None
-    answer: asyncio.Future[Done] | None = None
-    """Of the upload in work; None if there is none, as while a detector is made ready."""
+    job: "_Job | None" = None
+    """The upload in work; None if there is none, as while a detector is made ready."""
     left_at: float | None = None
     """When the caller stopped to wait."""
     ended_for: str | None = None
@@ -154,11 +168,17 @@ class WorkerPool:
             async with asyncio.timeout(timeout_s):
                 await self._all_ready.wait()
 
-    async def run(self, task: Task, content: bytes) -> tuple[Done, SharedMemory]:
+    async def run(self, task: Task, content: bytes, read: Callable[[Done, SharedMemory], _T]) -> _T:
         """Let a worker prepare an upload. Whoever is cancelled while it waits costs no worker anything.
 
+        Args:
+            task: what is to be done.
+            content: the upload.
+            read: reads the answer and checks it. Where it raises a ValueError, the worker is ended, since an upload may
+                have taken it over.
+
         Returns:
-            Where the answer is, and its memory, which the caller closes.
+            What `read` returns.
 
         Raises:
             DeadlineExceededError: the worker took too long.
@@ -169,24 +189,16 @@ class WorkerPool:
             raise OverloadedError("the service is stopping: try again")
         if self._health.silent_since is None:
             self._health.silent_since = time.monotonic()
-        room = SharedMemory.empty(task.room)
-        try:
-            while True:
-                worker = await self._free_worker()
-                answer = await self._begin(worker, task, content, room)
-                if answer is not None:
-                    break
+        with SharedMemory.empty(task.room) as room:
+            job = _Job(room, read, asyncio.get_running_loop().create_future())
+            while not await self._begin(worker := await self._free_worker(), task, content, job):
+                pass
             try:
-                return await answer, room
+                result: _T = await job.answer
             except asyncio.CancelledError:
                 worker.left_at = time.monotonic()
                 raise
-        except BaseException:
-            room.close()
-            raise
-        finally:
-            if not self._waiting and all(worker.answer is None for worker in self._workers):
-                self._health.silent_since = None
+            return result
 
     async def close(self) -> None:
         """End all workers. Uploads in work fail."""
@@ -218,24 +230,22 @@ class WorkerPool:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
 
-    async def _begin(
-        self, worker: _Worker, task: Task, content: bytes, room: SharedMemory
-    ) -> asyncio.Future[Done] | None:
-        """Give an upload to a worker; None if the worker has ended, and the upload needs another one."""
+    async def _begin(self, worker: _Worker, task: Task, content: bytes, job: _Job) -> bool:
+        """Give an upload to a worker; False if the worker has ended, and the upload needs another one."""
         try:
             with await _shared(content) as upload:
-                if worker not in self._workers or not send_task(worker.process, task, room, upload):
-                    return None
+                if worker not in self._workers or not send_task(worker.process, task, job.room, upload):
+                    return False
         except BaseException:
+            self._health.silent_since = None  # it was given nothing that it could answer
             self._release(worker)
             raise
-        worker.since, worker.task, worker.left_at = time.monotonic(), task, None
-        worker.answer = asyncio.get_running_loop().create_future()
-        return worker.answer
+        worker.since, worker.job, worker.left_at = time.monotonic(), job, None
+        return True
 
     def _release(self, worker: _Worker) -> None:
         """Let a worker without work take the next upload that waits."""
-        worker.task = worker.answer = worker.left_at = None
+        worker.job = worker.left_at = None
         worker.since = time.monotonic()
         if worker not in self._workers or worker.ended_for is not None:
             return
@@ -256,11 +266,18 @@ class WorkerPool:
         """Start workers until there are enough."""
         if self._expected is None or self._closed or not self._server.ready or time.monotonic() < self._not_before:
             return
-        now = time.monotonic()
-        long = sum(worker.answer is not None and now - worker.since > _LONG_S for worker in self._workers)
-        wanted = self.limits.size + (min(long, self.limits.size) if self._waiting else 0)
+        wanted = self.limits.size + self._stand_ins()
         while len(self._workers) < wanted:
             self._start()
+
+    def _stand_ins(self) -> int:
+        """How many workers stand in for others. None while these have much memory: large pictures take their time."""
+        now = time.monotonic()
+        long = sum(worker.job is not None and now - worker.since > _LONG_S for worker in self._workers)
+        if not long or not self._waiting:
+            return 0
+        resident = sum(_resident_bytes(worker.process.pid) for worker in self._workers)
+        return min(long, self.limits.size) if resident < self.limits.size * self.limits.memory_bytes / 2 else 0
 
     def _start(self) -> None:
         process = self._server.launch(lambda status: self._ended(worker, status))
@@ -282,9 +299,12 @@ class WorkerPool:
             done = receive(worker.process)
         except BlockingIOError:
             return
-        except (OSError, ValidationError, EOFError):
-            # Its end is told by the fork server; a worker that says what none should say has been taken over.
+        except (OSError, EOFError):
+            # It has ended, which the fork server tells with the reason; or it has only hung up, and is of no use.
             asyncio.get_running_loop().remove_reader(worker.process.connection.fileno())
+            self._server.kill(worker.process)
+            return
+        except ValidationError:  # it says what no worker says: the upload has taken it over
             self._end(worker, "crashed")
             return
         self._answered(worker, done)
@@ -301,8 +321,12 @@ class WorkerPool:
                 self._not_before = 0.0
                 if self.alive >= self.limits.size:
                     self._all_ready.set()
-        elif worker.answer is not None and not worker.answer.done():
-            worker.answer.set_result(done)
+        elif worker.job is not None and not worker.job.answer.done():
+            try:
+                worker.job.answer.set_result(worker.job.read(done, worker.job.room))
+            except ValueError:
+                self._end(worker, "crashed")
+                return
         self._release(worker)
 
     def _end(self, worker: _Worker, reason: str) -> None:
@@ -314,7 +338,7 @@ class WorkerPool:
         """A worker has ended; replace it."""
         if worker not in self._workers:
             return
-        if worker.answer is not None and worker.ended_for is None:
+        if worker.job is not None and worker.ended_for is None:
             with contextlib.suppress(OSError, ValidationError, EOFError):
                 self._answered(worker, receive(worker.process))  # it ended after its answer
         reason = worker.ended_for or _reason(status)
@@ -339,8 +363,8 @@ class WorkerPool:
             worker.room.close()
         asyncio.get_running_loop().remove_reader(worker.process.connection.fileno())
         worker.process.connection.close()
-        if worker.answer is not None and not worker.answer.done():
-            worker.answer.set_exception(error)
+        if worker.job is not None and not worker.job.answer.done():
+            worker.job.answer.set_exception(error)
 
     def _error(self, reason: str) -> ServiceError:
         if reason == "deadline":
@@ -368,7 +392,7 @@ class WorkerPool:
             return "memory"
         if worker.left_at is not None and now - worker.left_at > _LEFT_S:
             return "abandoned"
-        if worker.answer is not None:
+        if worker.job is not None:
             return "deadline" if now - worker.since > self.limits.deadline_s else None
         if worker.room is not None and now - worker.since > _START_S:
             if worker.process.pid is None:

@@ -9,7 +9,6 @@ from typing import Generic
 
 import numpy as np
 import structlog
-from pydantic import ValidationError
 
 from liveness_core.types import Picture
 from liveness_service.errors import DecoderFailedError, errors_of_content
@@ -59,33 +58,36 @@ class InWorkers(Generic[Facts]):
             traced=active_tracer.get() is not None,
             cpu_s=max(1, round(self._pool.limits.deadline_s)),
         )
-        done, room = await self._pool.run(task, content)
-        with room:
-            try:
-                document = Document.model_validate_json(room.read(task.crops_room, done.document_bytes))
-            except ValidationError as error:
-                raise _taken_over() from error
-            document.times.take_over()
-            if document.failure is not None:
-                kind = errors_of_content().get(document.failure.code, DecoderFailedError)
-                raise kind(document.failure.detail, **document.failure.members)
-            if document.fault is not None:
-                log.error("worker_fault", traceback=document.fault)
-                raise WorkerFaultError("a worker met an error that nobody expected: the log has its traceback")
-            facts = self._facts_of(document)
-            if facts is None or facts.crops > self._spec.most_crops(self._endpoint):
-                raise _taken_over()
-            return Prepared(facts, tuple(self._crop(room, number) for number in range(facts.crops)))
+        document, prepared = await self._pool.run(
+            task, content, lambda done, room: self._read(room, task.crops_room, done.document_bytes)
+        )
+        document.times.take_over()
+        if document.failure is not None:
+            kind = errors_of_content().get(document.failure.code, DecoderFailedError)
+            raise kind(document.failure.detail, **document.failure.members)
+        if prepared is None:
+            log.error("worker_fault", traceback=document.fault)
+            raise WorkerFaultError("a worker met an error that nobody expected: the log has its traceback")
+        return prepared
+
+    def _read(self, room: SharedMemory, start: int, size: int) -> tuple[Document, Prepared[Facts] | None]:
+        """The document of an answer and, unless it says why there is none, the upload that is ready to be scored.
+
+        Raises:
+            ValueError: the answer is malformed.
+        """
+        document = Document.model_validate_json(room.read(start, size))
+        if document.failure is not None or document.fault is not None:
+            return document, None
+        facts = self._facts_of(document)
+        if facts is None or facts.crops > self._spec.most_crops(self._endpoint):
+            raise ValueError("no facts of this kind of upload, or too many crops")
+        return document, Prepared(facts, tuple(self._crop(room, number) for number in range(facts.crops)))
 
     def _crop(self, room: SharedMemory, number: int) -> Picture:
         size = self._spec.crop_bytes
         side = self._spec.crop.size
         return np.frombuffer(room.read(number * size, size), np.uint8).reshape(side, side, 3)
-
-
-def _taken_over() -> DecoderFailedError:
-    log.error("worker_answer_malformed")
-    return DecoderFailedError("the decoder gave no usable answer for this file: send the camera's own file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,8 @@ class Workers:
             return made
 
         self.serving = Pools(
-            pool("photos", settings.workers, settings.deadline_ms),
-            pool("clips", settings.workers, settings.clip_deadline_ms),
+            pool("photos", settings.worker_count, settings.deadline_ms),
+            pool("clips", settings.worker_count, settings.clip_deadline_ms),
         )
         shadow = pool("shadow", 1, max(settings.deadline_ms, settings.clip_deadline_ms))
         self.shadow = Pools(shadow, shadow)
@@ -128,7 +130,7 @@ class Workers:
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> "Workers | None":
         """The workers that the settings ask for; None if uploads are prepared in threads."""
-        if not settings.workers:
+        if not settings.worker_count:
             return None
         if not sys.platform.startswith("linux") or not hasattr(os, "memfd_create"):
             log.warning("workers_unsupported", note="uploads are decoded in this process: workers need Linux")

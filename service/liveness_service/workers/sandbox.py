@@ -24,19 +24,23 @@ _CMP_MASKED_EQ, _CMP_NE = 7, 1
 
 _DENIED = (
     # the network, and other ways out
-    "socket socketpair connect bind listen accept accept4 io_uring_setup io_uring_enter io_uring_register "
+    *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4"),
+    *("io_uring_setup", "io_uring_enter", "io_uring_register"),
     # programs and processes
-    "execve execveat fork vfork kill tkill pidfd_open pidfd_send_signal pidfd_getfd ptrace process_vm_readv "
-    "process_vm_writev process_madvise kcmp setns unshare mount umount2 pivot_root chroot "
+    *("execve", "execveat", "fork", "vfork", "kill", "tkill", "pidfd_open", "pidfd_send_signal", "pidfd_getfd"),
+    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp"),
+    *("setns", "unshare", "mount", "umount2", "pivot_root", "chroot"),
     # the kernel
-    "bpf perf_event_open userfaultfd keyctl add_key request_key init_module finit_module delete_module kexec_load "
-    "reboot swapon swapoff sethostname setdomainname iopl ioperm quotactl acct settimeofday clock_settime adjtimex "
+    *("bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "init_module", "finit_module"),
+    *("delete_module", "kexec_load", "reboot", "swapon", "swapoff", "sethostname", "setdomainname", "iopl", "ioperm"),
+    *("quotactl", "acct", "settimeofday", "clock_settime", "adjtimex"),
     # files
-    "creat mkdir mkdirat mknod mknodat link linkat symlink symlinkat unlink unlinkat rename renameat renameat2 rmdir "
-    "truncate ftruncate chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat setxattr lsetxattr "
-    "fsetxattr removexattr name_to_handle_at open_by_handle_at memfd_create memfd_secret inotify_init inotify_init1 "
-    "fanotify_init shmget msgget semget mq_open"
-).split()
+    *("creat", "mkdir", "mkdirat", "mknod", "mknodat", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"),
+    *("rename", "renameat", "renameat2", "rmdir", "truncate", "ftruncate", "chmod", "fchmod", "fchmodat", "chown"),
+    *("fchown", "lchown", "fchownat", "utime", "utimes", "utimensat", "setxattr", "lsetxattr", "fsetxattr"),
+    *("removexattr", "name_to_handle_at", "open_by_handle_at", "memfd_create", "memfd_secret"),
+    *("inotify_init", "inotify_init1", "fanotify_init", "shmget", "msgget", "semget", "mq_open"),
+)
 _NO_SUCH_CALL = ("clone3", "openat2")
 """Calls whose arguments a filter cannot see. The C library then uses the older ones."""
 _CLONE_THREAD = 0x00010000
