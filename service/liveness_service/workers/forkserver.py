@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from liveness_service.process import prepare_process
 from liveness_service.workers.limits import end_with_parent, set_limits
-from liveness_service.workers.sandbox import enter_sandbox, missing_protection
+from liveness_service.workers.sandbox import MEANS, enter_sandbox, missing_protection
 
 ENTRY = "liveness_service.workers.child"
 """Module whose function `work` a worker runs. Tests name another one."""
@@ -69,13 +69,14 @@ class _Server:
         self._work = work
         self._memory_bytes = memory_bytes
         self._readable = readable
+        self._missing = missing_protection(readable)
         self._poll = select.poll()
         self._poll.register(service, select.POLLIN)
         self._workers: dict[int, tuple[int, int]] = {}
         """For each running worker's pidfd, its number and its pid."""
 
     def run(self) -> None:
-        self._tell(News(pid=os.getpid(), missing=missing_protection()))
+        self._tell(News(pid=os.getpid(), missing=self._missing))
         while True:
             for descriptor, _events in self._poll.poll():
                 if descriptor != self._service.fileno():
@@ -120,7 +121,7 @@ class _Server:
                 os.dup2(quiet, standard)
             os.close(quiet)
             set_limits(self._memory_bytes)
-            enter_sandbox(self._readable)
+            enter_sandbox(self._readable, [means for means in MEANS if means not in self._missing])
             self._work(connection)  # type: ignore[operator]  # the entry's function
             status = 0
         finally:

@@ -31,6 +31,11 @@ def set_limits(memory_bytes: int) -> None:
     ):
         resource.setrlimit(kind, (value, value))
     _prctl(_PR_SET_DUMPABLE, 0)
+    forgo_privileges()
+
+
+def forgo_privileges() -> None:
+    """Let neither this process nor any that it starts gain rights, for good; the kernel's sandboxes ask for it."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from liveness_service.errors import DeadlineExceededError, DecoderFailedError, OverloadedError, ServiceError
 from liveness_service.workers.memory import SharedMemory
-from liveness_service.workers.messages import Done, PreparationSpec, Task
+from liveness_service.workers.messages import Document, Done, PreparationSpec, Task
 from liveness_service.workers.processes import ForkServer, Process
 from liveness_service.workers.transport import receive, send_task
 
@@ -313,14 +313,8 @@ class WorkerPool:
         health = self._health
         health.silent_since = time.monotonic() if self._waiting else None
         if worker.room is not None:
-            worker.room.close()
-            worker.room = None
-            if not worker.ready:
-                worker.ready = True
-                health.failed_starts = 0
-                self._not_before = 0.0
-                if self.alive >= self.limits.size:
-                    self._all_ready.set()
+            if not self._became_ready(worker, worker.room, done):
+                return
         elif worker.job is not None and not worker.job.answer.done():
             try:
                 worker.job.answer.set_result(worker.job.read(done, worker.job.room))
@@ -328,6 +322,22 @@ class WorkerPool:
                 self._end(worker, "crashed")
                 return
         self._release(worker)
+
+    def _became_ready(self, worker: _Worker, room: SharedMemory, done: Done) -> bool:
+        worker.room = None
+        with room, contextlib.suppress(ValueError):
+            document = Document.model_validate_json(room.read(0, done.document_bytes))
+            if document.fault is None:
+                worker.ready = True
+                self._health.failed_starts = 0
+                self._not_before = 0.0
+                if self.alive >= self.limits.size:
+                    self._all_ready.set()
+                return True
+            log.error("worker_not_ready", pool=self.name, traceback=document.fault)
+        worker.ready = False
+        self._end(worker, "not_ready")
+        return False
 
     def _end(self, worker: _Worker, reason: str) -> None:
         if worker.ended_for is None:

@@ -9,7 +9,7 @@ Either may be missing: on an old kernel, in a container whose profile forbids it
 """
 
 import ctypes
-import ctypes.util
+import errno
 import os
 import struct
 import sys
@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-_EPERM, _ENOSYS = 1, 38
+from liveness_service.workers.limits import forgo_privileges
+
+_EPERM, _ENOSYS = errno.EPERM, errno.ENOSYS
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 _CMP_MASKED_EQ, _CMP_NE = 7, 1
@@ -55,33 +57,46 @@ class _Compare(ctypes.Structure):
     _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
 
 
-def missing_protection() -> list[str]:
-    """The means that this system does not have, by name; empty if there are all."""
-    missing = [] if _libseccomp() else ["seccomp"]
-    return missing if _landlock_abi() > 0 else [*missing, "landlock"]
+MEANS = ("landlock", "seccomp")
 
 
-def enter_sandbox(readable: Sequence[Path]) -> None:
+def missing_protection(readable: Sequence[Path]) -> list[str]:
+    """The means that this system does not have, or does not let a worker use. Each is tried in a process of its own."""
+    return [means for means in MEANS if not _works(means, readable)]
+
+
+def enter_sandbox(readable: Sequence[Path], means: Sequence[str] = MEANS) -> None:
     """Give up, for good, what a worker does not need. `NO_NEW_PRIVS` must be set.
 
     Args:
         readable: files and folders that stay readable beside Python's own.
+        means: what is used.
 
     Raises:
-        OSError: the system has a means and refuses to apply it.
+        OSError: the system does not have a means, or refuses to apply it.
     """
-    if _landlock_abi() > 0:
+    if "landlock" in means:
         _restrict_files(readable)
-    if (library := _libseccomp()) is not None:
-        _filter_calls(library)
+    if "seccomp" in means:
+        _filter_calls()
+
+
+def _works(means: str, readable: Sequence[Path]) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            forgo_privileges()
+            enter_sandbox(readable, [means])
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 @cache
-def _libseccomp() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL("libseccomp.so.2")
-    except OSError:
-        return None
+def _libseccomp() -> ctypes.CDLL:
+    library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = [ctypes.c_uint32]
     library.seccomp_rule_add_array.argtypes = [
@@ -97,7 +112,8 @@ def _libseccomp() -> ctypes.CDLL | None:
     return library
 
 
-def _filter_calls(library: ctypes.CDLL) -> None:
+def _filter_calls() -> None:
+    library = _libseccomp()
     rules = library.seccomp_init(_ALLOW)
 
     def deny(name: str, *conditions: _Compare, error: int = _EPERM) -> None:
@@ -123,14 +139,6 @@ def _filter_calls(library: ctypes.CDLL) -> None:
             raise OSError(-failed, "seccomp: the filter cannot be loaded")
     finally:
         library.seccomp_release(rules)
-
-
-@cache
-def _landlock_abi() -> int:
-    """The version of Landlock; below 1 if there is none."""
-    if not sys.platform.startswith("linux"):
-        return 0
-    return int(ctypes.CDLL(None).syscall(_LANDLOCK_CREATE, None, 0, 1))
 
 
 def _restrict_files(readable: Sequence[Path]) -> None:
