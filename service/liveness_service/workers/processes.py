@@ -18,8 +18,9 @@ log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 """Before the fork server is started again after it has ended by itself."""
-_KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TZ", "VIRTUAL_ENV")
-"""Environment variables that workers get. The others may hold keys and passwords."""
+_KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "ORT_DISABLE_TELEMETRY", "PATH", "TZ", "VIRTUAL_ENV")
+_KEPT_KINDS = ("LC_", "PILLOW_", "PYTHON")
+"""Environment variables that workers get, and the beginnings of such. The others may hold keys and passwords."""
 
 
 class Process:
@@ -156,7 +157,7 @@ class ForkServer:
                 log.warning(
                     "workers_less_protected",
                     missing=self.missing,
-                    note="workers are bounded in memory, time and files in any case; see docs/deployment.md",
+                    note="workers are bounded in memory, time and files in any case; see docs/monitoring.md",
                 )
 
     def _lost(self) -> None:
@@ -188,6 +189,6 @@ class ForkServer:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(("LC_", "PILLOW_"))}
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_KINDS)}
     # A library that starts threads when it is imported could not be forked safely.
     return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
