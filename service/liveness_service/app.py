@@ -44,7 +44,14 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     service = LivenessService(settings, metrics)
     gate = Gate.of(settings, metrics)
     audit = _audit_log(settings, metrics)
-    metrics.ready.set_function(lambda: service.fault is None and not (audit is not None and audit.failing))
+    workers = service.workers
+    metrics.ready.set_function(
+        lambda: (
+            service.fault is None
+            and not (audit is not None and audit.failing)
+            and (workers is None or workers.fault is None)
+        )
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

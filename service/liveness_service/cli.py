@@ -83,7 +83,7 @@ def score(
 
     Exit status: 0 if all files are live, 1 if one is spoof or undetermined, 2 if one could not be scored.
     """
-    settings = _settings(bundle_path=bundle, log_level="error")
+    settings = _settings(bundle_path=bundle, log_level="error", workers=0)  # the files are the user's own
     configure_logging(settings)
     options = ScoreOptions(operating_point, faces)
     raise typer.Exit(asyncio.run(_score_files(files, settings, options, as_json=as_json)))

@@ -38,6 +38,12 @@ class UnreadableMediaError(ServiceError):
     status, code, title = 400, "unreadable_media", "The file cannot be read"
 
 
+class DecoderFailedError(ServiceError):
+    """The process that read the file ended, or was ended, over it: a crash, or more memory than it may take."""
+
+    status, code, title = 400, "decoder_failed", "The file makes the decoder fail"
+
+
 class EmptyBodyError(ServiceError):
     """The body, or the form's field, has no content."""
 
@@ -201,6 +207,13 @@ class ModelUnavailableError(ServiceError):
         self.reason = reason
 
 
+class WorkersUnavailableError(ServiceError):
+    """The processes that read uploads cannot be started, or none of them answers."""
+
+    status, code, title = 503, "workers_unavailable", "Uploads cannot be read"
+    retry_after_s = 5
+
+
 class ScoringFailedError(ServiceError):
     """The model gave no usable score, so there is no verdict."""
 
@@ -219,3 +232,8 @@ class DeadlineExceededError(ServiceError):
     """The answer was not ready before the deadline."""
 
     status, code, title = 504, "deadline_exceeded", "The deadline has passed"
+
+
+def errors_of_content() -> dict[str, type[ServiceError]]:
+    """The errors that only say what happened, by their codes: they can be made anew from code, detail and members."""
+    return {kind.code: kind for kind in ServiceError.__subclasses__() if kind.__init__ is ServiceError.__init__}

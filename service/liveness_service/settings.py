@@ -156,7 +156,12 @@ class Settings(BaseSettings):
     max_inflight_clips_per_key: int | None = Field(default=None, ge=1, le=10_000)
     """Most clips among these requests. Not set: no limit."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
-    """Threads that decode, detect and align photos. Clips have as many of their own, so that photos do not wait."""
+    """How many photos are decoded, searched and cut at once, and as many clips, so that photos do not wait for them."""
+    workers: int | None = Field(default=None, ge=0, le=256)
+    """Processes that decode, detect and align photos; as many more do it for clips. Not set: as many as
+    `LIVENESS_PREPARATION_THREADS`. 0: in threads of the service, where a broken decoder stops everything."""
+    worker_memory_mb: int = Field(default=1_280, ge=256, le=65_536)
+    """Most memory of one of these processes, in MiB. An upload whose decoding takes more is refused."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)
@@ -165,6 +170,11 @@ class Settings(BaseSettings):
     """How long an idle connection stays open. Keep it above a load balancer's limit, usually 60 s, to avoid resets."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes prepare photos, and as many clips; 0 if threads do it."""
+        return self.preparation_threads if self.workers is None else self.workers
 
     @field_validator("root_path")
     @classmethod

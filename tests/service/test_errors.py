@@ -5,6 +5,7 @@ from liveness_service import errors
 # Part of the API: programs compare with them, so they stay as they are in v1.
 CODES = {
     "UnreadableMediaError": (400, "unreadable_media"),
+    "DecoderFailedError": (400, "decoder_failed"),
     "EmptyBodyError": (400, "empty_body"),
     "MalformedBodyError": (400, "malformed_body"),
     "UnauthorizedError": (401, "unauthorized"),
@@ -28,6 +29,7 @@ CODES = {
     "NoPreviousModelError": (409, "no_previous_model"),
     "OverloadedError": (503, "overloaded"),
     "ModelUnavailableError": (503, "model_unavailable"),
+    "WorkersUnavailableError": (503, "workers_unavailable"),
     "ScoringFailedError": (503, "scoring_failed"),
     "AuditFailedError": (503, "audit_failed"),
     "DeadlineExceededError": (504, "deadline_exceeded"),

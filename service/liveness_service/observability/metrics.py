@@ -157,6 +157,15 @@ class Metrics:
             ["provider", "goes_on_with"],
             registry=registry,
         )
+        self.workers = Gauge(
+            "liveness_workers", "Processes that are ready to read uploads, or at it.", ["pool"], registry=registry
+        )
+        self.worker_ends = Counter(
+            "liveness_worker_ends_total",
+            "Such processes that ended and were replaced, by reason.",
+            ["pool", "reason"],
+            registry=registry,
+        )
         self.gpu_memory = GpuMemory()
         registry.register(self.gpu_memory)
 

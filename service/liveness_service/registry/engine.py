@@ -13,18 +13,23 @@ from liveness_service.decoding.image import ImageLimits
 from liveness_service.errors import ModelUnavailableError
 from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.clip import ClipPipeline
-from liveness_service.scoring.model import Model
+from liveness_service.scoring.model import Model, detector_spec
 from liveness_service.scoring.photo import PhotoPipeline
+from liveness_service.scoring.prepared import ClipFacts, PhotoFacts
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint
+from liveness_service.workers.messages import PreparationSpec
+from liveness_service.workers.preparer import InWorkers, Pools
 
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """The threads in which uploads are decoded, searched for faces and aligned."""
+    """Where uploads are decoded, searched for faces and aligned, and where heat maps are drawn."""
 
     photos: ThreadPoolExecutor
     clips: ThreadPoolExecutor
+    pools: Pools | None = None
+    """Worker processes that prepare uploads in place of the threads."""
 
     def shutdown(self) -> None:
         """Wait until the running work ends, then stop the threads."""
@@ -75,9 +80,14 @@ class Engine:
             max_streams=settings.max_clip_streams,
             **INDEX_LIMITS,
         )
+        photos, clips = _elsewhere(model, settings, threads, photo_limits, clip_limits)
         self._pipelines: dict[Endpoint, PhotoPipeline | ClipPipeline] = {
-            Endpoint.PHOTO: PhotoPipeline(model, self._batcher, threads.photos, photo_limits, settings.max_faces),
-            Endpoint.CLIP: ClipPipeline(model, self._batcher, threads.clips, clip_limits, settings.min_clip_seconds),
+            Endpoint.PHOTO: PhotoPipeline(
+                model, self._batcher, threads.photos, photo_limits, settings.max_faces, photos
+            ),
+            Endpoint.CLIP: ClipPipeline(
+                model, self._batcher, threads.clips, clip_limits, settings.min_clip_seconds, clips
+            ),
         }
         self._users = 0
         self._unused = asyncio.Event()
@@ -121,3 +131,22 @@ class Engine:
         """Wait until no request uses the engine, then stop it."""
         await self._unused.wait()
         await self._batcher.close()
+
+
+def _elsewhere(
+    model: Model, settings: Settings, threads: Threads, photo_limits: ImageLimits, clip_limits: VideoLimits
+) -> tuple[InWorkers[PhotoFacts] | None, InWorkers[ClipFacts] | None]:
+    """What prepares photos and clips in worker processes; None where threads do it."""
+    if threads.pools is None:
+        return None, None
+    manifest = model.bundle.manifest
+    spec = PreparationSpec.of(
+        manifest,
+        detector_spec(manifest.detector, settings),
+        settings.detector_model,
+        photo_limits,
+        clip_limits,
+        settings.max_faces,
+        settings.min_clip_seconds,
+    )
+    return threads.pools.for_photos(spec), threads.pools.for_clips(spec)

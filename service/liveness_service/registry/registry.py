@@ -26,6 +26,7 @@ from liveness_service.results import Result
 from liveness_service.scoring.model import Model
 from liveness_service.settings import Settings
 from liveness_service.submission import Submission
+from liveness_service.workers.preparer import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +67,11 @@ class ModelRegistry:
         )
 
     @classmethod
-    def of(cls, settings: Settings, metrics: Metrics) -> Self:
+    def of(cls, settings: Settings, metrics: Metrics, workers: Workers | None = None) -> Self:
         """Make the registry for the bundles that the settings name."""
-        shadows = ShadowRunner(metrics)
-        source = BundleSource(settings, shadows.threads, metrics.batch_size.observe)
+        shadows = ShadowRunner(metrics, None if workers is None else workers.shadow)
+        pools = None if workers is None else workers.serving
+        source = BundleSource(settings, shadows.threads, metrics.batch_size.observe, pools)
         state = AssignmentFile(settings.models_state, Assignment.of_settings(settings))
         return cls(source, state, metrics, shadows, settings.provider_failure)
 

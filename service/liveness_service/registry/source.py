@@ -14,6 +14,7 @@ from liveness_service.registry.engine import Engine, Threads
 from liveness_service.registry.store import Available, BundleStore
 from liveness_service.scoring.model import Model, load_model
 from liveness_service.settings import Settings
+from liveness_service.workers.preparer import Pools
 
 log = structlog.get_logger(__name__)
 
@@ -57,19 +58,23 @@ class EngineSource(Protocol):
 class BundleSource:
     """Makes engines of the bundles in the store, or of the one in the folder that the settings name."""
 
-    def __init__(self, settings: Settings, shadow_threads: Threads, on_batch: Callable[[int], None]) -> None:
+    def __init__(
+        self, settings: Settings, shadow_threads: Threads, on_batch: Callable[[int], None], pools: Pools | None = None
+    ) -> None:
         """Prepare threads and store; nothing is loaded yet.
 
         Args:
             settings: where bundles are and how they run.
             shadow_threads: threads for shadows; the caller stops them.
             on_batch: called with the size of each batch, except for those of shadows.
+            pools: worker processes that prepare uploads in place of threads; the caller ends them.
         """
         self._settings = settings
         self._store = BundleStore(settings.models_url, settings.models_cache) if settings.models_url else None
         self._threads = Threads(
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare"),
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare-clip"),
+            pools,
         )
         self._shadow_threads = shadow_threads
         self._on_batch = on_batch

@@ -37,6 +37,8 @@ DECLARED = {
     "liveness_key_requests": ("counter", ("key", "endpoint", "status")),
     "liveness_key_verdicts": ("counter", ("key", "endpoint", "verdict")),
     "liveness_gpu_memory_bytes": ("gauge", ("kind",)),
+    "liveness_workers": ("gauge", ("pool",)),
+    "liveness_worker_ends": ("counter", ("pool", "reason")),
 }
 
 
