@@ -10,7 +10,7 @@ _PICTURES = {
     "an array of NumPy": rb"\x93NUMPY|\barray\(\[",
     "long base64 or hexadecimal text": rb"[\w+/]{160}",
     "raw bytes as text": rb"(\\+x[0-9a-f]{2}){8}|(\\+u00[0-9a-f]{2}){8}",
-    "a long list of numbers": rb"([-+]?\d+(\.\d*)?(e-?\d+)?[,;\s]+){24}",
+    "a long list of numbers": rb"([-+]?\d+(\.\d*)?(e-?\d+)?[\],;\s\[]+){16}",
 }
 _LOOK = [(name, re.compile(pattern, re.DOTALL)) for name, pattern in _PICTURES.items()]
 
