@@ -62,6 +62,7 @@ format: $(VENV)/.installed  ## format the code
 
 bench: $(VENV)/.installed  ## measure the service: throughput and latency as ratios, memory
 	$(BIN)/python benchmarks/service_overhead.py
+	$(BIN)/python benchmarks/workers_overhead.py
 	$(BIN)/python benchmarks/clip_overhead.py
 	$(BIN)/python benchmarks/memory.py
 

@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,34 @@ import liveness_core  # noqa: F401 (before any test loads ONNX Runtime, whose te
 from liveness_core.detection.mtcnn import MtcnnDetector
 from liveness_core.types import DetectedFace
 from support.pictures import SHARED, astronaut
+from support.privacy import leak_in
 from support.server import Server, running_server
 
 # Where a test sets up no logging, structlog writes tracebacks with Rich, which takes a second for each of them.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
+
+
+@pytest.fixture(autouse=True)
+def _no_real_time_priority() -> Iterator[None]:
+    """A test that leaves its process with real-time priority starves all others and what they started, for hours."""
+    yield
+    if hasattr(os, "sched_getscheduler"):  # not on macOS
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+_UPLOADS = {"service", "e2e", "contract"}
+"""Folders whose tests upload pictures."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test whose service logs a picture, a crop or an embedding, whatever else the test is about."""
+    report = yield
+    if item.path.relative_to(Path(__file__).parent).parts[0] in _UPLOADS and report.passed:
+        for name, written in report.sections:
+            if (leak := leak_in(written.encode())) is not None:
+                report.outcome, report.longrepr = "failed", f"{name} has {leak}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,14 @@
 
 A clip is divided into T equal parts, and the middle frame of each part is taken. Where that frame is not usable (it
 shows no face, or is damaged), the nearest usable frame of the same part is taken instead, never one of another part.
+
+The number of looks is bounded: one at each of the T middle frames, and at most 2 T more. A clip of which all middle
+frames can be read and none is usable is given up at once: a blink or a blur does not happen T times.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,8 +19,9 @@ from liveness_core.video import VideoFrame, VideoReader
 _T = TypeVar("_T")
 
 _STEPS = 3
-"""How many frames are tried on either side of a middle frame: enough to get past a blink or a blur, and few enough that
-a clip without a face costs little."""
+"""How many frames are tried on either side of a middle frame: enough to get past a blink or a blur."""
+_SPARE = 2
+"""How many times T further frames are tried in all. The more parts lack a frame, the fewer are tried for each."""
 
 
 class ClipSpec(BaseModel):
@@ -89,15 +94,17 @@ def sample(
     """
     middles = spec.positions(video.frames)
     found: dict[int, _T] = {}
+    looked = 0
     for frame in video.read(middles):
+        looked += 1
         value = look(frame)
         if value is not None:
             found[frame.position] = value
     taken = [Sampled(middle, found[middle]) if middle in found else None for middle in middles]
-    neighbours = spec.neighbours(video.frames)
-    missing = [part for part, sampled in enumerate(taken) if sampled is None]
-    part_of = {position: part for part in missing for position in neighbours[part]}
-    for frame in video.read(list(part_of)) if part_of else ():
+    if not found and looked == len({*middles}):
+        return tuple(taken)
+    part_of = _spares(spec.neighbours(video.frames), [part for part, sampled in enumerate(taken) if sampled is None])
+    for frame in video.read(list(part_of), optional=True) if part_of else ():
         part = part_of[frame.position]
         best = taken[part]
         if best is not None and abs(best.position - middles[part]) <= abs(frame.position - middles[part]):
@@ -106,3 +113,12 @@ def sample(
         if value is not None:
             taken[part] = Sampled(frame.position, value)
     return tuple(taken)
+
+
+def _spares(neighbours: Sequence[Sequence[int]], missing: Sequence[int]) -> dict[int, int]:
+    """The frames to try for the parts that lack one, with their parts; the nearest ones of all parts first."""
+    each = _SPARE * len(neighbours) // max(len(missing), 1)
+    ranked = zip_longest(*(neighbours[part][:each] for part in missing))
+    return {
+        position: part for rank in ranked for part, position in zip(missing, rank, strict=True) if position is not None
+    }

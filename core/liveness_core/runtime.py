@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 Provider = Literal["auto", "cpu", "cuda"]
 
+NEXT_PROVIDER: dict[str, Provider] = {"cuda": "cpu"}
+"""Where to go on when a provider fails while it runs, by the name that a session gives its own."""
+
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 
@@ -135,9 +138,12 @@ def _create(model: bytes, options: RuntimeOptions, fixed_shapes: bool) -> ort.In
         _load_cuda_libraries()
         providers.insert(0, (_CUDA, {"device_id": options.device_id}))
     try:
-        return ort.InferenceSession(model, session_options, providers=providers)
+        session = ort.InferenceSession(model, session_options, providers=providers)
     except Exception as error:  # as in `run`
         raise NetworkError(f"not a network that ONNX Runtime can load: {_first_line(error)}") from error
+    # Otherwise a run that fails on the GPU is quietly repeated on the CPU, by a session that nobody has verified.
+    session.disable_fallback()
+    return session
 
 
 @cache

@@ -9,11 +9,14 @@ from fastapi import FastAPI
 
 import liveness_core
 from liveness_service.access.gate import Gate
+from liveness_service.access.policy import AccessError
 from liveness_service.api import health, liveness, models, operations, page
 from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
 from liveness_service.api.methods import ImpliedMethods
 from liveness_service.api.problems import install_handlers
+from liveness_service.audit.chain import read_key
+from liveness_service.audit.chained_file import Rotation
 from liveness_service.audit.log import AuditLog
 from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
@@ -32,15 +35,23 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         tracing: None takes it from the settings.
 
     Raises:
-        AccessError: others can reach the service, and the settings do not say who may use it.
+        AccessError: others can reach the service, and the settings do not say who may use it; or the key of the audit
+            log cannot be used.
     """
     settings = settings or Settings()
     metrics = Metrics()
     traces = tracing or _tracing(settings)
     service = LivenessService(settings, metrics)
     gate = Gate.of(settings, metrics)
-    audit = None if settings.audit_log_path is None else AuditLog(settings.audit_log_path, metrics)
-    metrics.ready.set_function(lambda: service.fault is None and not (audit is not None and audit.failing))
+    audit = _audit_log(settings, metrics)
+    workers = service.workers
+    metrics.ready.set_function(
+        lambda: (
+            service.fault is None
+            and not (audit is not None and audit.failing)
+            and (workers is None or workers.fault is None)
+        )
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +96,17 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     if settings.page:
         app.include_router(page.page_router(docs=settings.docs))
     return app
+
+
+def _audit_log(settings: Settings, metrics: Metrics) -> AuditLog | None:
+    if settings.audit_log_path is None:
+        return None
+    try:
+        key = None if settings.audit_key_file is None else read_key(settings.audit_key_file)
+    except ValueError as error:
+        raise AccessError(f"LIVENESS_AUDIT_KEY_FILE: {error}") from error
+    rotation = Rotation(settings.audit_max_bytes, settings.audit_daily)
+    return AuditLog(settings.audit_log_path, metrics, key=key, rotation=rotation)
 
 
 def _tracing(settings: Settings) -> Tracing:

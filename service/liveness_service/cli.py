@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from liveness_service.access.policy import AccessError
 from liveness_service.api.schemas import ClipResponse, LivenessResponse, answer_of
 from liveness_service.app import create_app
+from liveness_service.cli_audit import audit
 from liveness_service.cli_keys import keys
 from liveness_service.cli_models import models
 from liveness_service.decoding.kinds import clip_kind
@@ -29,6 +30,7 @@ from liveness_service.settings import SECRET, Settings, settings_table, unknown_
 from liveness_service.submission import Endpoint, FacePolicy, ScoreOptions, Submission
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(audit)
 app.add_typer(keys)
 app.add_typer(models)
 log = structlog.get_logger("liveness_service")
@@ -81,7 +83,7 @@ def score(
 
     Exit status: 0 if all files are live, 1 if one is spoof or undetermined, 2 if one could not be scored.
     """
-    settings = _settings(bundle_path=bundle, log_level="error")
+    settings = _settings(bundle_path=bundle, log_level="error", workers=0)  # the files are the user's own
     configure_logging(settings)
     options = ScoreOptions(operating_point, faces)
     raise typer.Exit(asyncio.run(_score_files(files, settings, options, as_json=as_json)))

@@ -38,6 +38,12 @@ class UnreadableMediaError(ServiceError):
     status, code, title = 400, "unreadable_media", "The file cannot be read"
 
 
+class DecoderFailedError(ServiceError):
+    """The process that read the file ended, or was ended, over it: a crash, or more memory than it may take."""
+
+    status, code, title = 400, "decoder_failed", "The file makes the decoder fail"
+
+
 class EmptyBodyError(ServiceError):
     """The body, or the form's field, has no content."""
 
@@ -109,6 +115,12 @@ class TooManyFramesError(ServiceError):
     status, code, title = 413, "too_many_frames", "The clip has too many frames"
 
 
+class TooMuchToDecodeError(ServiceError):
+    """Reading the clip's frames would take, or has taken, too much work."""
+
+    status, code, title = 413, "too_much_to_decode", "The clip takes too long to decode"
+
+
 class TooManyStreamsError(ServiceError):
     """The clip's file has more streams than the service accepts."""
 
@@ -119,6 +131,12 @@ class UnsupportedMediaError(ServiceError):
     """The content is not of an accepted kind; the file's name and its declared type do not matter."""
 
     status, code, title = 415, "unsupported_media", "Not a kind of file that is accepted"
+
+
+class TransparentImageError(ServiceError):
+    """The picture has transparent pixels: what it shows depends on what lies behind it."""
+
+    status, code, title = 415, "transparent_image", "The picture is transparent"
 
 
 class InvalidParameterError(ServiceError):
@@ -189,6 +207,13 @@ class ModelUnavailableError(ServiceError):
         self.reason = reason
 
 
+class WorkersUnavailableError(ServiceError):
+    """The processes that read uploads cannot be started, or none of them answers."""
+
+    status, code, title = 503, "workers_unavailable", "Uploads cannot be read"
+    retry_after_s = 5
+
+
 class ScoringFailedError(ServiceError):
     """The model gave no usable score, so there is no verdict."""
 
@@ -207,3 +232,8 @@ class DeadlineExceededError(ServiceError):
     """The answer was not ready before the deadline."""
 
     status, code, title = 504, "deadline_exceeded", "The deadline has passed"
+
+
+def errors_of_content() -> dict[str, type[ServiceError]]:
+    """The errors that only say what happened, by their codes: they can be made anew from code, detail and members."""
+    return {kind.code: kind for kind in ServiceError.__subclasses__() if kind.__init__ is ServiceError.__init__}

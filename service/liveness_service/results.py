@@ -20,6 +20,7 @@ TOO_MANY_FACES = "too_many_faces"
 TOO_FEW_FRAMES = "too_few_frames"
 CLIP_TOO_SHORT = "clip_too_short"
 FACE_CHANGED = "face_changed"
+FACE_ROTATED = "face_rotated"
 FRAME_UNREADABLE = "frame_unreadable"
 
 

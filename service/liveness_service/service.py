@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from liveness_service.access.slots import CallerSlots
-from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, OverloadedError
+from liveness_service.errors import (
+    DeadlineExceededError,
+    ModelUnavailableError,
+    OverloadedError,
+    WorkersUnavailableError,
+)
 from liveness_service.observability.metrics import Metrics
 from liveness_service.process import prepare_process
 from liveness_service.registry.engine import Engine
@@ -14,6 +19,7 @@ from liveness_service.results import Result
 from liveness_service.scoring.model import Model
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, Submission
+from liveness_service.workers.preparer import Workers
 
 
 class LivenessService:
@@ -22,7 +28,8 @@ class LivenessService:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.registry = ModelRegistry.of(settings, metrics)
+        self.workers = Workers.of(settings, metrics)
+        self.registry = ModelRegistry.of(settings, metrics, self.workers)
         self._slots = _Slots(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
         self._clip_slots = _Slots(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
         self._callers = CallerSlots(settings.max_inflight_per_key, "requests", "LIVENESS_MAX_INFLIGHT_PER_KEY")
@@ -40,11 +47,26 @@ class LivenessService:
     async def start(self) -> None:
         """Load the models; an event loop must be running. A model's fault is not raised, `fault` then has it."""
         prepare_process()
+        if self.workers is not None:
+            self.workers.start()  # they get ready while the models are loaded
         await self.registry.begin()
+        if self.workers is not None:
+            await self.workers.until_ready()
 
     async def close(self) -> None:
         """Finish the accepted requests, then stop."""
         await self.registry.close()
+        if self.workers is not None:
+            await self.workers.close()
+
+    def check_workers(self) -> None:
+        """Check that uploads are prepared.
+
+        Raises:
+            WorkersUnavailableError: workers cannot be started, or none answers while uploads wait.
+        """
+        if self.workers is not None and (fault := self.workers.fault) is not None:
+            raise WorkersUnavailableError(fault)
 
     def model(self) -> Model:
         """The active model, which decides on all requests outside a canary's share.

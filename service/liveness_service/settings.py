@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """Variant of the bundle to run. Not set: the bundle's first variant."""
     provider: Provider = "auto"
     """Where models run. `auto`: CUDA if it works, else the CPU. `cuda`: not ready without CUDA. `cpu`: the CPU."""
+    provider_failure: Literal["fallback", "unready"] = "fallback"
+    """When CUDA fails while the service runs: `fallback` goes on with the CPU, `unready` waits until it works again."""
     device_id: int = Field(default=0, ge=0)
     """Number of the GPU, counted from 0."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
@@ -96,6 +98,12 @@ class Settings(BaseSettings):
     """Where requests are counted: `memory://` in each process, `redis://host:6379` for all replicas together."""
     audit_log_path: Path | None = None
     """File that gets a JSON line for each verdict, without pictures. A verdict that cannot be written is not given."""
+    audit_key_file: Path | None = None
+    """File with the secret that seals the lines, 32 bytes or more, read at start. Not set: hashes without a secret."""
+    audit_max_bytes: int | None = Field(default=None, ge=10_000)
+    """Most bytes of that file; then it gets time and number behind its name, and a new one begins. Not set: any."""
+    audit_daily: bool = False
+    """Begin a new file each day (UTC) too."""
 
     tracing: bool = False
     """Send OpenTelemetry spans, as the standard `OTEL_` variables say. Needs the extra `tracing`."""
@@ -123,6 +131,10 @@ class Settings(BaseSettings):
     """Most frames of a clip; the default is 30 s at 60 frames a second."""
     max_clip_pixels: int = Field(default=9_000_000, ge=10_000, le=70_000_000)
     """Most pixels of a clip's frame; 4K has 8.3 million. A decoder holds up to 17 frames, at 1.5 bytes a pixel."""
+    max_clip_decoded_pixels: int = Field(default=3_000_000_000, ge=1_000_000, le=10**12)
+    """Most pixels that are decoded of a clip, from keyframes to the frames used; 3 billion take about 3 s of a core."""
+    max_clip_cpu_ms: int = Field(default=10_000, ge=100, le=600_000)
+    """Most processor time for reading a clip and finding its faces, in milliseconds."""
     max_clip_streams: int = Field(default=8, ge=1, le=100)
     """Most streams in a clip's file: pictures, sound and subtitles together."""
     max_faces: int = Field(default=10, ge=1, le=100)
@@ -144,7 +156,12 @@ class Settings(BaseSettings):
     max_inflight_clips_per_key: int | None = Field(default=None, ge=1, le=10_000)
     """Most clips among these requests. Not set: no limit."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
-    """Threads that decode, detect and align photos. Clips have as many of their own, so that photos do not wait."""
+    """How many photos are decoded, searched and cut at once, and as many clips, so that photos do not wait for them."""
+    workers: int | None = Field(default=None, ge=0, le=256)
+    """Processes that decode, detect and align photos; as many more do it for clips. Not set: as many as
+    `LIVENESS_PREPARATION_THREADS`. 0: in threads of the service, where a broken decoder stops everything."""
+    worker_memory_mb: int = Field(default=1_280, ge=256, le=65_536)
+    """Most memory of one of these processes, in MiB. An upload whose decoding takes more is refused."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)
@@ -153,6 +170,11 @@ class Settings(BaseSettings):
     """How long an idle connection stays open. Keep it above a load balancer's limit, usually 60 s, to avoid resets."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes prepare photos, and as many clips; 0 if threads do it."""
+        return self.preparation_threads if self.workers is None else self.workers
 
     @field_validator("root_path")
     @classmethod

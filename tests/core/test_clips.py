@@ -85,9 +85,12 @@ class Recorded:
     def __init__(self, frames, broken=()):
         self.frames = frames
         self.broken = set(broken)
+        self.affordable = None
         self.asked = []
 
-    def read(self, positions):
+    def read(self, positions, *, optional=False):
+        if optional and self.affordable is not None:
+            positions = positions[: self.affordable]
         for position in sorted(set(positions) - self.broken):
             self.asked.append(position)
             yield VideoFrame(position, position / 10, np.zeros((2, 2, 3), np.uint8), 2, 2)
@@ -121,7 +124,35 @@ class TestSample:
     def test_a_clip_of_no_use_costs_a_bounded_number_of_looks(self):
         looks = []
         assert sample(Recorded(4000), SPEC, looks.append) == (None,) * 4
-        assert len(looks) == len({frame.position for frame in looks}) == 4 * 7
+        assert len(looks) == len({frame.position for frame in looks}) == 4
+
+    @pytest.mark.parametrize(("usable", "each"), [(1, 2), (2, 4), (3, 6)])
+    def test_the_more_parts_lack_a_frame_the_fewer_are_tried_for_each(self, usable, each):
+        looks = []
+
+        def look(frame):
+            looks.append(frame.position)
+            return True if len(looks) <= usable else None
+
+        taken = sample(Recorded(4000), SPEC, look)
+        assert [frame is not None for frame in taken] == [True] * usable + [False] * (4 - usable)
+        assert len(looks) == len(set(looks)) == 4 + each * (4 - usable)
+        assert len(looks) <= 3 * 4
+
+    def test_one_usable_middle_frame_is_enough_to_look_further(self):
+        middles = {5, 15, 25}
+        taken = sample(Recorded(40), SPEC, lambda frame: None if frame.position in middles else frame.position)
+        assert None not in taken
+
+    def test_damaged_middle_frames_are_no_reason_to_give_up(self):
+        taken = sample(Recorded(40, broken=[5, 15, 25, 35]), SPEC, lambda frame: frame.position)
+        assert [frame.position for frame in taken] == [4, 14, 24, 34]
+
+    def test_what_may_not_be_decoded_any_more_is_not_tried(self):
+        video = Recorded(40)
+        video.affordable = 1
+        taken = sample(video, SPEC, lambda frame: None if frame.position in {5, 15} else frame.position)
+        assert [frame and frame.position for frame in taken] == [4, None, 25, 35]
 
     def test_nothing_farther_than_what_was_found_is_looked_at(self):
         looked = []

@@ -80,3 +80,7 @@ def test_threads_share_a_session(encoder):
     with ThreadPoolExecutor(8) as pool:
         results = pool.map(lambda value: encoder.run({"image": image(value)}, ["embedding"])[0][0, 0], values)
     np.testing.assert_allclose(list(results), values, atol=1e-4)
+
+
+def test_a_failing_run_is_not_quietly_repeated_on_another_provider(encoder):
+    assert encoder.native._enable_fallback is False

@@ -1,6 +1,7 @@
 import io
 import itertools
 import struct
+import time
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from liveness_core.video import (
     upright,
     video_kind,
 )
+from support import bombs
 from support.pictures import astronaut, encoded
 from support.videos import encode_sound, encode_video
 
@@ -320,6 +322,61 @@ class TestLimits:
         with pytest.raises(VideoLimitError, match="pixels"):
             list(reader(patched, VideoLimits(max_pixels=64 * 64)).read([0, 1]))
 
+    @pytest.mark.parametrize(
+        ("kind", "codec", "packets"),
+        [("mp4", "libx264", 2 + 3), ("webm", "libvpx-vp9", 2 + 3), ("avi", "mpeg4", 18)],  # AVI: all from the start on
+    )
+    def test_what_has_to_be_decoded_is_counted_before(self, kind, codec, packets, monkeypatch):
+        content = greys(kind, codec, options={"g": "5", "bf": "0"})
+        most = packets * 64 * 96
+        assert numbers(reader(content, VideoLimits(max_decoded_pixels=most)).read([6, 17])) == [6, 17]
+        video = reader(content, VideoLimits(max_decoded_pixels=most - 1))
+        monkeypatch.setattr(VideoReader, "_decoded", None)  # nothing is decoded
+        with pytest.raises(VideoLimitError, match="pixels to decode") as raised:
+            next(video.read([6, 17]))
+        assert raised.value.allowed == most - 1
+
+    def test_what_was_decoded_before_counts(self):
+        video = reader(greys("mp4", "libx264", options={"g": "5", "bf": "0"}), VideoLimits(max_decoded_pixels=5 * 6144))
+        assert numbers(video.read([4])) == [4]
+        with pytest.raises(VideoLimitError, match="pixels to decode"):
+            list(video.read([5]))
+
+    @pytest.mark.parametrize(("left", "read"), [(1, []), (2, [6]), (5, [6, 17]), (6, [6, 17]), (7, [6, 11, 17])])
+    def test_of_optional_frames_as_many_are_read_as_may_be_decoded(self, left, read):
+        content = greys("mp4", "libx264", options={"g": "5", "bf": "0"})
+        video = reader(content, VideoLimits(max_decoded_pixels=left * 64 * 96))
+        assert numbers(video.read([6, 17, 11, 12, 0], optional=True)) == read
+
+    def test_pictures_that_are_larger_than_the_header_says_count_as_what_they_are(self):
+        large = np.zeros((1024, 1024, 3), np.uint8)
+        content = bytearray(encode_video([large] * 5, "matroska", "libx264", options={"preset": "ultrafast"}))
+        content = _with_size(content, "matroska", (64, 64))
+        limits = VideoLimits(max_decoded_pixels=3 * 1024 * 1024)
+        with pytest.raises(VideoLimitError, match="pixels to decode"):
+            list(reader(content, limits).read([0, 4]))
+        assert [frame.position for frame in reader(content, limits).read([0, 4], optional=True)] in ([], [0])
+
+    def test_processor_time_is_limited(self):
+        content = greys("mp4", "libx264")
+        assert numbers(reader(content, VideoLimits(max_cpu_s=60)).read([19])) == [19]
+        with pytest.raises(VideoLimitError, match="processor time"):
+            reader(content, VideoLimits(max_cpu_s=0))
+        video = reader(content, VideoLimits(max_cpu_s=0.5))
+        frames = video.read([0, 19])
+        next(frames)
+        _burn(0.5)
+        with pytest.raises(VideoLimitError, match="processor time"):
+            next(frames)
+
+    def test_a_bomb_of_one_keyframe_is_refused_by_its_index(self):
+        content = bombs.one_keyframe(3840, 2160, 483)
+        assert len(content) < 100_000
+        started = time.thread_time()
+        with pytest.raises(VideoLimitError, match="pixels to decode"):
+            list(reader(content, VideoLimits(max_decoded_pixels=4_000_000_000)).read([0, 482]))
+        assert time.thread_time() - started < 1
+
     def test_whoever_wants_it_no_more_is_heard(self):
         asked = itertools.count()
         with pytest.raises(VideoInterruptedError):
@@ -327,6 +384,12 @@ class TestLimits:
         video = reader(greys("webm", "libvpx"), interrupted=lambda: next(asked) > 30)
         with pytest.raises(VideoInterruptedError):
             list(video.read([19]))
+
+
+def _burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 def _with_size(content, kind, size):

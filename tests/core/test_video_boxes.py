@@ -7,6 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from liveness_core.video import VideoLimitError, VideoLimits, VideoReader, VideoUnreadableError
@@ -126,11 +128,58 @@ def test_uncompressed_sound_has_a_sample_for_each_of_its_own():
     assert refused(bombs.with_boxes(content, b"moov", _pcm_track(64 * 1_600 + 1)), max_samples=1_600) == "samples"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"sowt", b"mp4a"),
+        (b"sowt", b"avc1"),  # by its format FFmpeg takes it for pictures, whatever its handler says
+        (struct.pack(">IIII", 0, 1, 96_000, 1), struct.pack(">IIII", 0, 1, 96_000, 2)),
+        (struct.pack(">III", 0, 2, 96_000), struct.pack(">III", 0, 65, 96_000)),
+    ],
+)
+def test_sound_that_ffmpeg_does_not_index_by_blocks_is_counted_sample_by_sample(old, new):
+    content = encode_video(tiny_frames(50), "mov", "libx264")
+    assert _pcm_track(96_000).count(old) == 1
+    sound = _pcm_track(96_000).replace(old, new)
+    assert refused(bombs.with_boxes(content, b"moov", sound), max_samples=1_600) == "samples"
+
+
+@pytest.mark.parametrize("kind", [b"stts", b"stsd", b"hdlr"])
+def test_sound_with_a_second_table_is_counted_sample_by_sample(kind):
+    content = encode_video(tiny_frames(50), "mov", "libx264")
+    second = {
+        b"stts": bombs.box(b"stts", struct.pack(">IIII", 0, 1, 96_000, 2)),
+        b"stsd": bombs.box(b"stsd", bytes(4), struct.pack(">I", 1), bombs.box(b"avc1", bytes(70))),
+        b"hdlr": bombs.box(b"hdlr", bytes(8), b"vide", bytes(13)),
+    }[kind]
+    sound = bombs.with_boxes(bombs.box(b"moov", _pcm_track(96_000)), b"trak", second)[8:]
+    assert refused(bombs.with_boxes(content, b"moov", sound), max_samples=1_600) == "samples"
+
+
+def test_real_uncompressed_sound_is_read():
+    file = io.BytesIO()
+    with av.open(file, "w", format="mov") as container:
+        pictures, sound = container.add_stream("libx264", rate=25), container.add_stream("pcm_s16le", rate=48_000)
+        pictures.width = pictures.height = 32
+        for number, picture in enumerate(tiny_frames(25)):
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts = number
+            container.mux(pictures.encode(frame))
+        for number in range(50):
+            wave = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
+            wave.sample_rate, wave.pts = 48_000, 960 * number
+            container.mux(sound.encode(wave))
+        container.mux(pictures.encode())
+    # 48,000 samples of sound are about 50 entries.
+    assert frames(file.getvalue(), max_samples=1_000) == 25
+
+
 def _pcm_track(samples):
     handler = bombs.box(b"hdlr", bytes(8), b"soun", bytes(13))
     times = bombs.box(b"stts", struct.pack(">IIII", 0, 1, samples, 1))
     sizes = bombs.box(b"stsz", struct.pack(">III", 0, 2, samples))
-    table = bombs.box(b"stbl", times, sizes)
+    kind = bombs.box(b"stsd", bytes(4), struct.pack(">I", 1), bombs.box(b"sowt", bytes(28)))
+    table = bombs.box(b"stbl", kind, times, sizes)
     return bombs.box(b"trak", bombs.box(b"mdia", handler, bombs.box(b"minf", table)))
 
 

@@ -37,6 +37,9 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in os.environ:
             if name.upper().startswith("LIVENESS_") or name == "PORT":
                 patch.delenv(name)
+        # Apps in the tests' own process read uploads in threads: hundreds of them would each start four processes.
+        # Real services (support/server.py) have their workers, and tests/service/workers asks for them.
+        patch.setenv("LIVENESS_WORKERS", "0")
         yield
 
 

@@ -5,6 +5,7 @@ from liveness_service import errors
 # Part of the API: programs compare with them, so they stay as they are in v1.
 CODES = {
     "UnreadableMediaError": (400, "unreadable_media"),
+    "DecoderFailedError": (400, "decoder_failed"),
     "EmptyBodyError": (400, "empty_body"),
     "MalformedBodyError": (400, "malformed_body"),
     "UnauthorizedError": (401, "unauthorized"),
@@ -16,8 +17,10 @@ CODES = {
     "TooManyPartsError": (413, "too_many_parts"),
     "TooManySecondsError": (413, "too_many_seconds"),
     "TooManyFramesError": (413, "too_many_frames"),
+    "TooMuchToDecodeError": (413, "too_much_to_decode"),
     "TooManyStreamsError": (413, "too_many_streams"),
     "UnsupportedMediaError": (415, "unsupported_media"),
+    "TransparentImageError": (415, "transparent_image"),
     "InvalidParameterError": (422, "invalid_parameter"),
     "RateLimitedError": (429, "rate_limited"),
     "TooManyAtOnceError": (429, "too_many_at_once"),
@@ -26,6 +29,7 @@ CODES = {
     "NoPreviousModelError": (409, "no_previous_model"),
     "OverloadedError": (503, "overloaded"),
     "ModelUnavailableError": (503, "model_unavailable"),
+    "WorkersUnavailableError": (503, "workers_unavailable"),
     "ScoringFailedError": (503, "scoring_failed"),
     "AuditFailedError": (503, "audit_failed"),
     "DeadlineExceededError": (504, "deadline_exceeded"),

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from PIL import Image
+
+from support.videos import encode_video
 
 SOS, EOI = b"\xff\xda", b"\xff\xd9"
 
@@ -44,6 +47,16 @@ def jpeg_segments(count: int) -> bytes:
     content = _saved(Image.new("RGB", (64, 64)), "JPEG")
     own = sum(content.count(bytes((0xFF, code))) for code in (0xC0, 0xC4, 0xDA, 0xDB, 0xE0))
     return content[:2] + b"\xff\xe5\x00\x02" * (count - own) + content[2:]
+
+
+def jpeg_records(count: int) -> bytes:
+    """A JPEG with so many empty records of Photoshop."""
+    content, record, most = _saved(Image.new("RGB", (64, 64)), "JPEG"), b"8BIM\x04\x04" + bytes(6), 5_459
+    segments = b""
+    for start in range(0, count, most):
+        body = b"Photoshop 3.0\0" + record * min(most, count - start)
+        segments += b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
+    return content[:2] + segments + content[2:]
 
 
 def jpeg_padding(size: int) -> bytes:
@@ -131,12 +144,66 @@ def mp4_fragment(count: int) -> bytes:
     return box(b"moof", box(b"mfhd", bytes(4), struct.pack(">I", 1)), box(b"traf", header, run))
 
 
+def one_keyframe(width: int, height: int, frames: int, kind: str = "webm", codec: str = "libvpx") -> bytes:
+    """A clip of a keyframe and so many frames less one that change nothing: all are decoded to get at the last."""
+    options = {"deadline": "realtime"} if codec == "libvpx" else {}
+    start = encode_video([np.zeros((height, width, 3), np.uint8)] * 2, kind, codec, fps=60, options=options)
+    file = io.BytesIO()
+    with av.open(io.BytesIO(start)) as source, av.open(file, "w", format=kind) as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        key, other = (packet for packet in source.demux(stream) if packet.size)
+        for number in range(frames):
+            packet = av.Packet(bytes(key if number == 0 else other))
+            packet.pts = packet.dts = number * (other.dts - key.dts)
+            packet.time_base, packet.is_keyframe, packet.stream = stream.time_base, number == 0, copy
+            target.mux(packet)
+    return file.getvalue()
+
+
+def element(name: bytes, *content: bytes) -> bytes:
+    """An element of a Matroska file, its length in eight bytes."""
+    payload = b"".join(content)
+    return name + (1 << 56 | len(payload)).to_bytes(8) + payload
+
+
+CLUSTER = b"\x1f\x43\xb6\x75"
+TAGS, TAG = b"\x12\x54\xc3\x67", b"\x73\x73"
+MATROSKA = {
+    "cues": (b"\x1c\x53\xbb\x6b", b"\xbb\x80"),
+    "tags": (TAGS, TAG + b"\x8d\x67\xc8\x8a\x45\xa3\x81a\x44\x87\x82bc" + bytes(1)),
+    "chapters": (b"\x10\x43\xa7\x70", b"\x45\xb9\x80"),
+    "attachments": (b"\x19\x41\xa4\x69", b"\x61\xa7\x88\x46\x6e\x81a\x46\x60\x81b"),
+}
+"""What a Matroska file may hold beside its frames: the name of the whole, and one piece of its content."""
+
+
+def matroska_with(content: bytes, added: bytes) -> bytes:
+    """The Matroska file with more elements in front of its first cluster; its segment says no length any more."""
+    start, cluster = content.index(b"\x18\x53\x80\x67") + 4, content.index(CLUSTER)
+    length = 9 - content[start].bit_length()
+    return content[:start] + b"\x01" + b"\xff" * 7 + content[start + length : cluster] + added + content[cluster:]
+
+
+def matroska_seek(content: bytes, target: int) -> bytes:
+    """The Matroska file with one more table of contents, which leads to this place of the file that comes out."""
+    first = content.index(b"\x18\x53\x80\x67") + 4 + 8
+    return matroska_with(content, seek_head(target - first))
+
+
+def seek_head(position: int) -> bytes:
+    """A table of contents that leads to this position in the segment; it has 50 bytes."""
+    seek = element(b"\x4d\xbb", b"\x53\xab\x84" + TAGS, b"\x53\xac\x88" + position.to_bytes(8))
+    return element(b"\x11\x4d\x9b\x74", seek, b"\xec\x80" * 5 + b"\xec\x81\0")
+
+
 IMAGES: dict[str, Callable[[], bytes]] = {
     "scans-6900-19MB.jpg": lambda: jpeg_scans(6900, 6900, 252_972),
     "scans-3000-500kB.jpg": lambda: jpeg_scans(3000, 3000, 19_408),
     "scans-3000-100kB.jpg": lambda: jpeg_scans_of_bytes(3000, 120_000),
     "scans-1000-20kB.jpg": lambda: jpeg_scans_of_bytes(1000, 20_000),
     "segments-20MB.jpg": lambda: jpeg_segments(5_000_000),
+    "records-20MB.jpg": lambda: jpeg_records(1_700_000),
     "padding-20MB.jpg": lambda: jpeg_padding(20_000_000),
     "chunks-19MB.png": lambda: png_chunks(1_600_000),
     "runs-7000.bmp": lambda: bmp_runs(7000, 7000),
@@ -159,6 +226,13 @@ def main() -> None:
         "edits-36MB.mp4": lambda: mp4_edits(clip, 3_000_000),
         "samples-60M.mp4": lambda: mp4_samples(clip, 60_000_000),
         "fragment-60M.mp4": lambda: clip + mp4_fragment(60_000_000),
+        **{
+            f"{name}-5MB.webm": lambda whole=whole, piece=piece: matroska_with(
+                one_keyframe(320, 240, 60), element(whole, piece * (5_000_000 // len(piece)))
+            )
+            for name, (whole, piece) in MATROSKA.items()
+        },
+        "one-keyframe-4k.webm": lambda: one_keyframe(3840, 2160, 1_800),
     }
     for name, make in files.items():
         (folder / name).write_bytes(make())

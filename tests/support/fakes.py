@@ -60,6 +60,7 @@ class FakeSource:
     def __init__(self, bundles: dict[str | None, Bundle]):
         self.bundles = bundles
         self.loaded: list[str | None] = []
+        self.providers: list[str | None] = []
         self.started: list[tuple[str | None, bool]] = []
         self.engines: list[Engine] = []
         self.closed = False
@@ -72,8 +73,9 @@ class FakeSource:
     def digest(self, reference: str) -> str:
         return self._bundle(reference).manifest.manifest_sha256
 
-    def load(self, reference: str | None) -> Model:
+    def load(self, reference: str | None, provider: str | None = None) -> Model:
         self.loaded.append(reference)
+        self.providers.append(provider)
         return Model(self._bundle(reference), FakeDetector([face()]))
 
     def start(self, reference: str | None, model: Model, *, as_shadow: bool) -> Engine:

@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from support.privacy import leak_in
 
 _COMMAND = Path(sys.executable).parent / "liveness"
 
@@ -42,11 +44,12 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, **settings: str) -> Iterator[Server]:
+def running_server(folder: Path, *, command: Sequence[str | Path] = (_COMMAND,), **settings: str) -> Iterator[Server]:
     """Start a service and stop it in the end.
 
     Args:
         folder: for its log; also its working directory, so that nothing depends on the checkout.
+        command: what starts it; by default what is installed.
         settings: LIVENESS_ variables without the prefix, in lower case.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIVENESS_")}
@@ -54,12 +57,16 @@ def running_server(folder: Path, **settings: str) -> Iterator[Server]:
     environment |= {f"LIVENESS_{name.upper()}": value for name, value in settings.items()}
     log_file = folder / "service.log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen([_COMMAND, "serve"], cwd=folder, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([*command, "serve"], cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         server = Server(f"http://127.0.0.1:{port_in_log(process, log_file)}", process, log_file)
         with server.client() as client:
             client.get("/health/live").raise_for_status()
         yield server
+        process.kill()
+        process.wait()
+        if (leak := leak_in(log_file.read_bytes())) is not None:
+            raise AssertionError(f"the service logged {leak}")
     finally:
         process.kill()
         process.wait()

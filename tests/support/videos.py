@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -45,6 +46,7 @@ def encode_video(
     """
     stream, shown = None, 0
     with (
+        _ordinary_priority(),
         NamedTemporaryFile() as file,  # some containers are written twice over, which PyAV does by name only
         av.open(file.name, "w", format=kind, options=container_options or {}) as container,
     ):
@@ -68,6 +70,22 @@ def encode_video(
             container.mux(packet)
         container.close()
         return Path(file.name).read_bytes()
+
+
+@contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """Undo what SVT-AV1 does to the thread that opens it where that is root's: it makes it a real-time one.
+
+    A real-time thread, and every process that it starts from then on, keeps all others from the cores.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # not on macOS
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def encode_sound() -> bytes:

@@ -16,6 +16,7 @@ from liveness_training.config import TrainConfig
 from liveness_training.loop.progress import Progress
 from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import Batch, LivenessTask
+from support.once import once
 
 STRIPES_RIGHT = 0.7
 COLOUR_RIGHT = (1.0, 0.95, 0.2)
@@ -110,11 +111,13 @@ def probe(features, label):
 
 
 @pytest.fixture(scope="module")
-def results():
-    return {
-        name: np.array([trained(seed, **parts) for seed in SEEDS])
-        for name, parts in (("baseline", {}), ("dib", {"dib": True}))
-    }
+def results(tmp_path_factory):
+    def make(folder):
+        for name, parts in (("baseline", {}), ("dib", {"dib": True})):
+            np.save(folder / name, np.array([trained(seed, **parts) for seed in SEEDS]))
+
+    folder = once(tmp_path_factory, "shortcut", make)
+    return {name: np.load(folder / f"{name}.npy") for name in ("baseline", "dib")}
 
 
 # How the margins below were found. Encoder and discriminator chase each other, so rounding alone moves the probe of one

@@ -2,7 +2,7 @@
 
 from liveness_core.bundle.errors import SIGNATURE_FILE, BundleError, BundleFolderError, SignatureError
 from liveness_core.bundle.golden import GoldenCases
-from liveness_core.bundle.load import Bundle, default_bundle_path, load_bundle
+from liveness_core.bundle.load import Bundle, default_bundle_path, load_bundle, verify_again
 from liveness_core.bundle.manifest import (
     Manifest,
     NetworkFile,
@@ -33,4 +33,5 @@ __all__ = [
     "default_bundle_path",
     "load_bundle",
     "save_bundle",
+    "verify_again",
 ]

@@ -1,7 +1,7 @@
 """Reading a bundle. Its files, the tensors of its networks and its golden scores are verified before it can be used."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,8 @@ class Bundle:
     scorer: Scorer
     clip_scorer: ClipScorer | None = None
     """None if the bundle has no temporal head: it then scores photos only."""
+    golden: bytes = field(default=b"", repr=False)
+    """The content of the file of golden cases, by which the bundle can be verified again while it runs."""
     signed_by: str | None = None
     """Which key signed it (see `signature.key_id`); None if no signature was asked for."""
 
@@ -88,8 +90,18 @@ def load_bundle(
     if (head := manifest.temporal) is not None:
         temporal = _open(head.network, contents, runtime, _temporal_contract(head.clip.frames, depth))
         clip_scorer = ClipScorer(temporal, head.clip, head.temperature)
-    self_test(manifest, variant, contents[manifest.golden], scorer, clip_scorer)
-    return Bundle(path, manifest, variant, scorer, clip_scorer, signed_by)
+    bundle = Bundle(path, manifest, variant, scorer, clip_scorer, contents[manifest.golden], signed_by)
+    verify_again(bundle)
+    return bundle
+
+
+def verify_again(bundle: Bundle) -> None:
+    """Score the golden cases, to see that a loaded bundle still gives the scores that it was made with.
+
+    Raises:
+        BundleError: a golden case has another score, or none.
+    """
+    self_test(bundle.manifest, bundle.variant, bundle.golden, bundle.scorer, bundle.clip_scorer)
 
 
 def read_manifest(path: Path) -> Manifest:

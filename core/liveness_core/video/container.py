@@ -1,5 +1,6 @@
 """The file around the frames: opened within the limits, and read packet by packet."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from liveness_core.video.kinds import DEMUXER_NAMES, video_kind
+from liveness_core.video.kinds import DEMUXER_NAMES, VideoKind, video_kind
 from liveness_core.video.limits import (
     UNLIMITED,
     NoVideoStreamError,
@@ -18,7 +19,10 @@ from liveness_core.video.limits import (
     VideoLimits,
     VideoUnreadableError,
 )
+from liveness_core.video.matroska import check_elements
 from liveness_core.video.mp4 import check_boxes
+
+_CHECKS: dict[VideoKind, Callable[[bytes, VideoLimits], None]] = {"mov": check_boxes, "matroska": check_elements}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +53,17 @@ class Container:
         self._file = file
         self._limits = limits
         self._interrupted = interrupted
+        self._started_s = time.thread_time()
         file.seek(0)
         kind = video_kind(file.read(16))
         if kind is None:
             raise VideoUnreadableError("it is none of MP4, MOV, 3GP, WebM, Matroska and AVI")
         self.kind = kind
         # Without limits, as in training, the file is trusted and may be large.
-        if kind == "mov" and limits.max_samples < UNLIMITED:
+        check = _CHECKS.get(kind)
+        if check is not None and limits.max_samples < UNLIMITED:
             file.seek(0)
-            check_boxes(file.read(), limits)
+            check(file.read(), limits)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -117,11 +123,14 @@ class Container:
 
         Raises:
             VideoInterruptedError: the work was interrupted.
+            VideoLimitError: the work has taken too much processor time.
         """
         try:
             for packet in container.demux(stream):
                 if self._interrupted():
                     raise VideoInterruptedError("it was interrupted")
+                if time.thread_time() - self._started_s > self._limits.max_cpu_s:
+                    raise VideoLimitError("seconds of processor time", self._limits.max_cpu_s)
                 if packet.size and not packet.is_corrupt:
                     yield packet
         except (av.InvalidDataError, av.EOFError):

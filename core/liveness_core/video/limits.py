@@ -3,7 +3,18 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Limit = Literal["seconds", "frames", "pixels", "streams", "samples", "edits", "boxes", "header bytes"]
+Limit = Literal[
+    "seconds",
+    "frames",
+    "pixels",
+    "streams",
+    "samples",
+    "edits",
+    "boxes",
+    "header bytes",
+    "pixels to decode",
+    "seconds of processor time",
+]
 
 UNLIMITED = 2**31 - 1
 
@@ -47,6 +58,11 @@ class VideoLimits:
     max_edits: int = UNLIMITED
     """Entries of an edit list, with which MP4 and MOV say which stretches are shown."""
     max_boxes: int = UNLIMITED
-    """Boxes at the file's top level, and fragments, of MP4 and MOV."""
+    """Boxes at the file's top level, and fragments, of MP4 and MOV; elements of Matroska and WebM."""
     max_header_bytes: int = UNLIMITED
-    """Bytes of MP4 and MOV that are neither media data nor padding."""
+    """Bytes of MP4 and MOV that are neither media data nor padding. Of Matroska and WebM a 32nd of this is allowed."""
+    max_decoded_pixels: float = float("inf")
+    """Pixels that are decoded in all, counted before decoding: frames that only lead to a wanted frame count too."""
+    max_cpu_s: float = float("inf")
+    """Processor time, in seconds, that the reading thread may use from opening the video to its last frame, with what
+    the caller does between the frames."""

@@ -37,6 +37,10 @@ _LEFT_OUT: Final = (b"mdat", b"free", b"skip", b"wide", bytes(4))
 """Boxes at the top level whose content FFmpeg passes over: a `free` box may stand in for an index that was erased."""
 _PCM_BLOCK: Final = 1_024
 """FFmpeg makes one index entry of so many samples of uncompressed sound, each of which is a sample of its own here."""
+_PCM_FORMATS: Final = frozenset((
+    *(b"sowt", b"twos", b"raw ", b"NONE", b"lpcm", b"ipcm", b"fpcm"),
+    *(b"in24", b"in32", b"fl32", b"fl64", b"ulaw", b"alaw"),
+))  # fmt: skip
 _PCM_SAMPLES: Final = 64
 """How many times `max_samples` uncompressed sound may have: at 100,000, 33 s at 192 kHz, 2 minutes at 48 kHz."""
 _SHOWN_AGAIN: Final = 10
@@ -129,10 +133,22 @@ def _is_even(piece: bytes) -> bool:
 
 
 def _is_sound(piece: bytes) -> bool:
-    """Whether a track holds nothing but uncompressed sound."""
+    """Whether FFmpeg surely indexes a track by blocks, since it holds nothing but uncompressed sound.
+
+    That is so if by its handler and its only format it is sound and nothing else says how long a sample lasts.
+    """
     kinds = {piece[at + 8 : at + 12] for at in _places(piece, b"hdlr")}
     sizes = [_number(piece, at + 4) for at in _places(piece, b"stsz")]
-    return b"soun" in kinds and b"vide" not in kinds and len(sizes) == 1 and 1 <= sizes[0] <= _PCM_BYTES
+    formats = [piece[at + 12 : at + 16] for at in _places(piece, b"stsd") if _number(piece, at + 4) == 1]
+    return (
+        kinds & {b"soun", b"vide"} == {b"soun"}
+        and len(sizes) == 1
+        and 1 <= sizes[0] <= _PCM_BYTES
+        and len(_places(piece, b"stsd")) == len(formats) == 1
+        and formats[0] in _PCM_FORMATS
+        and len(_places(piece, b"stts")) == 1
+        and _is_even(piece)
+    )
 
 
 def _largest_chunk(piece: bytes) -> int:

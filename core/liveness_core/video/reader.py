@@ -82,8 +82,10 @@ class VideoReader:
             self._packets = self._file.index(container, stream)
             unit = float(stream.time_base or 0)
             rate = float(stream.average_rate or 0)
+            self._frame_pixels = stream.codec_context.width * stream.codec_context.height
             self._upright = Upright(stream, turn_deg)
         times = sorted(packet.time for packet in self._packets if packet.is_shown and packet.time is not None)
+        self._left = self._limits.max_decoded_pixels
         self.frames = sum(packet.is_shown for packet in self._packets)
         """Number of frames; 1 or more."""
         if not self.frames:
@@ -110,17 +112,25 @@ class VideoReader:
         """Mean number of frames per second; 0 where no time is known."""
         return self.frames / self.duration_s if self.duration_s else 0.0
 
-    def read(self, positions: Sequence[int]) -> Iterator[VideoFrame]:
+    def read(self, positions: Sequence[int], *, optional: bool = False) -> Iterator[VideoFrame]:
         """The frames at these positions, each once and in the order of time, without those that cannot be decoded.
 
+        Args:
+            positions: numbers of the frames.
+            optional: read as many of them, from the first one on, as may still be decoded.
+
         Raises:
-            VideoLimitError: a frame is larger than its header said, and larger than allowed.
+            VideoLimitError: more pixels would have to be decoded than are left of `max_decoded_pixels`; a frame is
+                larger than its header said, and larger than allowed; or it has taken too much processor time.
             VideoInterruptedError: the work was interrupted.
             VideoUnreadableError: the file can no longer be read.
         """
+        if optional:
+            positions = self._affordable(positions)
         wanted = {*positions}
+        self._check_left(self._work(wanted))
         found = self._read_timed(wanted) if self._is_timed else self._read_in_turn(wanted)
-        for position, frame in found:
+        for position, frame in self._within_budget(found) if optional else found:
             try:
                 picture, width, height = self._upright.picture(frame)
             except (av.FFmpegError, ValueError):  # a damaged frame may have a format that nothing converts
@@ -129,6 +139,32 @@ class VideoReader:
                 del frame
             yield VideoFrame(position, self._times[position], picture, width, height)
         gc.collect(0)  # see `upright._orientation_of`
+
+    def _within_budget(self, found: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames up to where decoding turns out to be too much, as where the stream's frames are larger."""
+        try:
+            yield from found
+        except VideoLimitError as error:
+            if error.limit != "pixels to decode":
+                raise
+
+    def _affordable(self, positions: Sequence[int]) -> Sequence[int]:
+        """The positions in front of the first one that would be too much."""
+        fits = next((n for n in range(len(positions), 0, -1) if self._work({*positions[:n]}) <= self._left), 0)
+        return positions[:fits]
+
+    def _work(self, wanted: set[int]) -> int:
+        """How many pixels have to be decoded for the frames at these positions, those of frames before them too."""
+        if self._is_timed:
+            packets = sum(stretch.end - stretch.start + 1 for stretch in self._stretches(wanted))
+        else:
+            packets = min(max(wanted, default=-1) + 1, len(self._packets))
+        return packets * self._frame_pixels
+
+    def _check_left(self, pixels: float) -> None:
+        """Refuse to decode more pixels than are left."""
+        if pixels > self._left:
+            raise VideoLimitError("pixels to decode", self._limits.max_decoded_pixels)
 
     def _read_timed(self, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode only the stretches of packets that lead to wanted frames, which are known by their times."""
@@ -194,6 +230,10 @@ class VideoReader:
 
     def _decoded(self, codec: VideoCodecContext, packet: "av.Packet[VideoStream] | None") -> Iterator[av.VideoFrame]:
         """The frames that the decoder gives for a packet; None asks for the frames that it still holds."""
+        if packet is not None:
+            # What was counted in advance is taken off here: the size in the stream may be another than the header's.
+            self._check_left(pixels := codec.width * codec.height)
+            self._left -= pixels
         try:
             frames = codec.decode(packet)
         except (av.InvalidDataError, av.EOFError):  # a damaged packet; the next ones may be whole

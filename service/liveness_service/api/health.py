@@ -22,7 +22,7 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Requests are answered: a verified model is loaded, and the audit log, if any, can be written."""
+    """Requests are answered: a verified model is loaded, uploads are read, the audit log, if any, can be written."""
 
     status: Literal["ready"] = "ready"
     model: str
@@ -40,7 +40,8 @@ async def live() -> Live:
     summary="Are requests answered?",
     responses={
         503: {
-            "description": "No; the problem says why: there is no verified model, or the audit log cannot be written.",
+            "description": "No; the problem says why: there is no verified model, no worker that reads uploads, or the "
+            "audit log cannot be written.",
             "content": {MEDIA_TYPE: {}},
             "model": Problem,
         }
@@ -49,6 +50,7 @@ async def live() -> Live:
 async def ready(request: Request, service: Service) -> Ready:
     """Answer 200 while requests are scored."""
     manifest = service.model().bundle.manifest
+    service.check_workers()
     if (log := audit_log(request)) is not None:
         await log.check()
     return Ready(model=manifest.name, version=manifest.version)

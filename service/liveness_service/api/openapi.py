@@ -150,7 +150,7 @@ CLIP_RESPONSES: Responses = {
         errors.TooManySecondsError,
         "the video has more than 30 seconds: send a shorter one (LIVENESS_MAX_CLIP_SECONDS is the limit)",
         "Too many bytes, seconds, frames, pixels, streams or parts: `too_many_bytes`, `too_many_seconds`, "
-        "`too_many_frames`, `too_many_pixels`, `too_many_streams`, `too_many_parts`.",
+        "`too_many_frames`, `too_many_pixels`, `too_many_streams`, `too_many_parts`, `too_much_to_decode`.",
         Endpoint.CLIP,
     ),
     415: _problem(

@@ -63,6 +63,23 @@ class LineFile:
         finally:
             fcntl.flock(fd, fcntl.LOCK_UN)
 
+    def peek(self) -> tuple[int, bytes]:
+        """The file's size in bytes and its last line without the newline.
+
+        The line is empty where there is none, where it is longer than 64 KiB, and where this is a pipe or a device.
+
+        Raises:
+            OSError: the file cannot be opened or read.
+        """
+        fd = self._locked()
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return 0, b""
+            end = self._end_of_last_line(fd)
+            return end, _line_before(fd, end)
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
     def check(self) -> None:
         """Find out whether the disk would take one more line. What the file holds, and its size, stay as they are.
 
@@ -123,6 +140,13 @@ class LineFile:
             raise OSError(errno.EINVAL, "its last line is unfinished and does not come from this log")
         os.ftruncate(fd, size - len(tail))
         return size - len(tail)
+
+
+def _line_before(fd: int, end: int) -> bytes:
+    """The line that ends at `end`, without its newline; nothing where there is none, or where it is too long."""
+    start = max(0, end - _LONGEST_TAIL)
+    _, newline, line = os.pread(fd, max(end - start - 1, 0), start).rpartition(b"\n")
+    return line if newline or start == 0 else b""
 
 
 def _reserve(fd: int, end: int) -> None:

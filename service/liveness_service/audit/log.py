@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from liveness_service.audit.file import LineFile
+from liveness_service.audit.chained_file import ChainedFile, Rotation
 from liveness_service.audit.lines import BEGIN, now, resumed_line
 from liveness_service.errors import AuditFailedError
 from liveness_service.observability.metrics import Metrics
@@ -30,10 +30,20 @@ class _Failure:
 class AuditLog:
     """Writes lines to the audit log. Lines that wait for the disk are written together, in one call with one sync."""
 
-    def __init__(self, path: Path, metrics: Metrics) -> None:
+    def __init__(
+        self, path: Path, metrics: Metrics, *, key: bytes | None = None, rotation: Rotation | None = None
+    ) -> None:
+        """Remember where to write; `start` opens the file.
+
+        Args:
+            path: the file.
+            metrics: count lines and failures.
+            key: the secret of the lines' seals; None for seals that everybody can make.
+            rotation: when a new file begins; None for never.
+        """
         self._path = path
         self._metrics = metrics
-        self._file = LineFile(path, BEGIN)
+        self._file = ChainedFile(path, BEGIN, key=key, rotation=rotation)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._waiting: dict[asyncio.Future[OSError | None], bytes] = {}
         self._writer: asyncio.Task[None] | None = None

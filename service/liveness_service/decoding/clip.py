@@ -22,6 +22,7 @@ from liveness_service.errors import (
     TooManyPixelsError,
     TooManySecondsError,
     TooManyStreamsError,
+    TooMuchToDecodeError,
     UnreadableMediaError,
     UnsupportedMediaError,
 )
@@ -30,7 +31,7 @@ INDEX_LIMITS = {"max_samples": 100_000, "max_edits": 1_000, "max_boxes": 50_000,
 """Limits on the index of a clip, far above what a camera writes. Thirty seconds have at most 1,800 frames, as many
 entries of motion data and 1,500 packets of sound; a phone writes one to three edits, also for a clip that was cut; a
 recording in fragments of one frame has 14,000 boxes. The tables of 100,000 samples take 2 MB of the file and 6 MB of
-memory."""
+memory. Of Matroska and WebM, elements count as boxes, and what is no frame may have a 32nd of the header's bytes."""
 
 # For each limit of a clip: the error, the setting or what else is the limit, and what the client can do.
 _ERROR_OF_LIMIT: dict[str, tuple[type[ServiceError], str, str]] = {
@@ -41,6 +42,16 @@ _ERROR_OF_LIMIT: dict[str, tuple[type[ServiceError], str, str]] = {
     "edits": (TooManyPartsError, "the length of its edit list", "send the camera's own file"),
     "boxes": (TooManyPartsError, "the number of its boxes", "send the camera's own file"),
     "header bytes": (TooManyPartsError, "the size of its header", "send the camera's own file"),
+    "pixels to decode": (
+        TooMuchToDecodeError,
+        "LIVENESS_MAX_CLIP_DECODED_PIXELS",
+        "send a shorter one, one of a lower resolution, or one with a keyframe every second",
+    ),
+    "seconds of processor time": (
+        TooMuchToDecodeError,
+        "LIVENESS_MAX_CLIP_CPU_MS",
+        "send a shorter one, or one of a lower resolution",
+    ),
     "streams": (TooManyStreamsError, "LIVENESS_MAX_CLIP_STREAMS", "send the camera's own file"),
 }
 
@@ -61,6 +72,7 @@ def opened_clip(content: bytes, limits: VideoLimits, interrupted: Callable[[], b
         UnsupportedMediaError: the content is not a clip of an accepted kind, or has no pictures.
         TooManySecondsError, TooManyFramesError, TooManyPixelsError, TooManyStreamsError: the clip is beyond a limit.
         TooManyPartsError: its index would be too large.
+        TooMuchToDecodeError: its frames take too much work.
         UnreadableMediaError: the clip is truncated or damaged.
         DeadlineExceededError: reading was interrupted.
     """

@@ -17,6 +17,7 @@ from liveness_service.errors import (
     OverloadedError,
     ServiceError,
     TooManyPixelsError,
+    TransparentImageError,
     UnreadableMediaError,
     UnsupportedMediaError,
 )
@@ -42,12 +43,14 @@ class ImageLimits:
 def decode_image(content: bytes, limits: ImageLimits) -> Picture:
     """Decode JPEG, PNG, WebP or BMP to an upright RGB picture, shape (H, W, 3).
 
-    The kind of file is told from the content. The first frame of an animation is taken, 16 bits become 8, transparent
-    parts are laid over white (as a viewer shows them), and the EXIF orientation is applied.
+    The kind of file is told from the content. The first frame of an animation is taken, 16 bits become 8, and the EXIF
+    orientation is applied. A picture with transparent pixels is refused, since it shows one thing on white and another
+    on black: a face can be all in the transparency of a black picture. No camera writes such pictures.
 
     Raises:
         EmptyBodyError: there is no content.
         UnsupportedMediaError: the content is not an image of these kinds.
+        TransparentImageError: at least one pixel is not opaque, or one colour is declared transparent.
         TooManyPixelsError: by its header the image is larger than the limits.
         TooManyScansError: a JPEG whose scans would take too long to decode.
         TooManyPartsError: the file has too many segments or chunks.
@@ -96,7 +99,9 @@ def _decoded(content: bytes, kind: str, limits: ImageLimits) -> tuple[NDArray[np
             webp.check_canvas(image.size, limits.max_pixels)
             return _to_rgb(image), orientation
         still = webp.decode_still(content, image.size)
-        return still if still.shape[2] == 3 else _to_rgb(Image.fromarray(still)), orientation
+        if still.shape[2] == 4:
+            _check_opaque(int(still[..., 3].min()))
+        return still[..., :3], orientation
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
@@ -119,6 +124,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Convert strip by strip: converting the whole picture at once would hold it in memory three more times."""
+    if image.mode != "P" and "transparency" in image.info:
+        _check_opaque(0)  # Pillow does not always find the pixels of that colour, as with 4 or 16 bits
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _STRIP):
@@ -133,10 +140,22 @@ def _strip_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("I", "F"):
         return _grey_to_rgb(np.clip(np.asarray(image), 0, 65535).astype(np.uint32) >> 8)
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, "white")
-        image.alpha_composite(layer)
+        image = image.convert("RGBA")
+        _check_opaque(int(np.asarray(image.getchannel("A")).min()))
     return np.asarray(image.convert("RGB"))
+
+
+def _check_opaque(least_alpha: int) -> None:
+    """Refuse a picture whose least opaque pixel has this alpha, 0 to 255.
+
+    Raises:
+        TransparentImageError: it is less than 255.
+    """
+    if least_alpha < 255:
+        raise TransparentImageError(
+            "the image has transparent pixels, so what it shows depends on what lies behind it: send the camera's own "
+            "file, or save it without transparency"
+        )
 
 
 def _grey_to_rgb(grey: NDArray[Any]) -> NDArray[np.uint8]:

@@ -151,6 +151,21 @@ class Metrics:
             "Verdicts that the audit log could not take; they were not answered.",
             registry=registry,
         )
+        self.provider_failures = Counter(
+            "liveness_provider_failures_total",
+            "Times that an execution provider failed, and on which one the bundle goes on; `none` where it waits.",
+            ["provider", "goes_on_with"],
+            registry=registry,
+        )
+        self.workers = Gauge(
+            "liveness_workers", "Processes that are ready to read uploads, or at it.", ["pool"], registry=registry
+        )
+        self.worker_ends = Counter(
+            "liveness_worker_ends_total",
+            "Such processes that ended and were replaced, by reason.",
+            ["pool", "reason"],
+            registry=registry,
+        )
         self.gpu_memory = GpuMemory()
         registry.register(self.gpu_memory)
 

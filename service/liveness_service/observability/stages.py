@@ -1,7 +1,7 @@
 """Times the stages of the work on a request: for the answer and, if the request is traced, as spans."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
@@ -29,6 +29,11 @@ class StageTimes:
     def add(self, name: str, seconds: float) -> None:
         """Note one run of a stage."""
         self._runs.setdefault(name, []).append(seconds)
+
+    @property
+    def seconds(self) -> Mapping[str, Sequence[float]]:
+        """The runs of each stage, in seconds, in the order in which they ended."""
+        return self._runs
 
     def total_ms(self, name: str) -> float:
         """Milliseconds of all runs of a stage together; 0 if it never ran."""
@@ -85,6 +90,14 @@ def record(name: str, started_ns: int, seconds: float, **attributes: str | float
     if (tracer := active_tracer.get()) is not None:
         tracer.start_span(name, attributes=_named(attributes), start_time=started_ns).end(ended_ns)
     return ended_ns
+
+
+def add_seconds(seconds: Mapping[str, Sequence[float]]) -> None:
+    """Note the runs of stages that were timed in another process."""
+    if (times := _times.get()) is not None:
+        for name, runs in seconds.items():
+            for took in runs:
+                times.add(name, took)
 
 
 @contextmanager

@@ -17,13 +17,16 @@ from liveness_service.errors import ModelRefusedError, ModelUnavailableError, No
 from liveness_service.observability.metrics import Metrics
 from liveness_service.registry.assignment import Assignment, AssignmentFile, RoleStateError
 from liveness_service.registry.engine import Engine
+from liveness_service.registry.failover import Failover, OnFailure
 from liveness_service.registry.roles import Roles, Share, falls_into, publish_roles
 from liveness_service.registry.shadow import ShadowRunner
 from liveness_service.registry.source import BundleSource, EngineSource
 from liveness_service.registry.store import Available
 from liveness_service.results import Result
+from liveness_service.scoring.model import Model
 from liveness_service.settings import Settings
 from liveness_service.submission import Submission
+from liveness_service.workers.preparer import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +34,14 @@ log = structlog.get_logger(__name__)
 class ModelRegistry:
     """Holds the loaded engines by role and changes the roles, one change at a time."""
 
-    def __init__(self, source: EngineSource, state: AssignmentFile, metrics: Metrics, shadows: ShadowRunner) -> None:
+    def __init__(
+        self,
+        source: EngineSource,
+        state: AssignmentFile,
+        metrics: Metrics,
+        shadows: ShadowRunner,
+        on_provider_failure: OnFailure = "fallback",
+    ) -> None:
         """Make a registry without any engine; `begin` loads the first ones.
 
         Args:
@@ -39,6 +49,7 @@ class ModelRegistry:
             state: keeps the roles for the next start.
             metrics: report which bundle has which role.
             shadows: lets the shadow score requests that were answered.
+            on_provider_failure: what to do when an execution provider fails.
         """
         self.roles = Roles()
         self._source = source
@@ -48,18 +59,27 @@ class ModelRegistry:
         self._fault: ModelUnavailableError | None = ModelUnavailableError("model", "not loaded yet")
         self._lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._failover = Failover(
+            on_provider_failure,
+            metrics,
+            load=lambda engine, provider: source.load(engine.reference, provider),
+            replace=self._replace,
+        )
 
     @classmethod
-    def of(cls, settings: Settings, metrics: Metrics) -> Self:
+    def of(cls, settings: Settings, metrics: Metrics, workers: Workers | None = None) -> Self:
         """Make the registry for the bundles that the settings name."""
-        shadows = ShadowRunner(metrics)
-        source = BundleSource(settings, shadows.threads, metrics.batch_size.observe)
-        return cls(source, AssignmentFile(settings.models_state, Assignment.of_settings(settings)), metrics, shadows)
+        shadows = ShadowRunner(metrics, None if workers is None else workers.shadow)
+        pools = None if workers is None else workers.serving
+        source = BundleSource(settings, shadows.threads, metrics.batch_size.observe, pools)
+        state = AssignmentFile(settings.models_state, Assignment.of_settings(settings))
+        return cls(source, state, metrics, shadows, settings.provider_failure)
 
     @property
     def fault(self) -> ModelUnavailableError | None:
-        """Why no active model is loaded; None while one is."""
-        return self._fault
+        """Why there is no active model that scores; None while there is one."""
+        active = self.roles.active
+        return self._fault or (None if active is None else self._failover.faults.get(active) or active.fault)
 
     async def begin(self) -> None:
         """Load the bundles that have a role at the start.
@@ -109,7 +129,11 @@ class ModelRegistry:
             ModelUnavailableError: no active model is loaded; the error names the file at fault and the reason.
         """
         canary = self.roles.canary
-        if canary is not None and falls_into(canary.share, draw, "canary"):
+        if (
+            canary is not None
+            and canary.engine not in self._failover.faults
+            and falls_into(canary.share, draw, "canary")
+        ):
             return canary.engine
         return self.active()
 
@@ -119,8 +143,8 @@ class ModelRegistry:
         Raises:
             ModelUnavailableError: no active model is loaded; the error names the file at fault and the reason.
         """
-        if self._fault is not None:
-            raise ModelUnavailableError(self._fault.file, self._fault.reason) from self._fault
+        if (fault := self.fault) is not None:
+            raise ModelUnavailableError(fault.file, fault.reason) from fault
         if self.roles.active is None:
             raise ModelUnavailableError("model", "not loaded yet")
         return self.roles.active
@@ -217,6 +241,7 @@ class ModelRegistry:
 
     async def close(self) -> None:
         """Finish the accepted requests, then stop all engines and their threads."""
+        await self._failover.close()
         await self._shadows.close()
         async with self._lock:
             engines = self.roles.engines()
@@ -234,7 +259,7 @@ class ModelRegistry:
             shadow = self.roles.shadow.engine if self.roles.shadow is not None else None
             for engine in self.roles.engines():
                 same = engine.reference == reference and engine.manifest.manifest_sha256 == digest
-                if same and (engine is shadow) == as_shadow:
+                if same and (engine is shadow) == as_shadow and engine not in self._failover.faults:
                     return engine
             model = await asyncio.to_thread(self._source.load, reference)
         return self._source.start(reference, model, as_shadow=as_shadow)
@@ -277,9 +302,19 @@ class ModelRegistry:
     def _set(self, roles: Roles) -> None:
         gone = self.roles.engines() - roles.engines()
         self.roles = roles
+        for engine in roles.engines():
+            engine.on_failure = self._failover.suspect
         publish_roles(self._metrics, roles)
         for engine in gone:
             self._retire(engine)
+
+    async def _replace(self, failed: Engine, model: Model) -> None:
+        """Give the roles of an engine whose provider failed to a new engine of the same bundle."""
+        async with self._lock:
+            if failed not in self.roles.engines():
+                return
+            as_shadow = ("shadow", failed) in self.roles.by_role()
+            self._set(self.roles.with_engine(failed, self._source.start(failed.reference, model, as_shadow=as_shadow)))
 
     def _retire(self, engine: Engine) -> None:
         """Stop an engine once no request uses it."""

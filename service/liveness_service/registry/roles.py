@@ -1,7 +1,7 @@
 """The roles of bundles: active decides, canary decides on a share of the requests, shadow scores without deciding."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from liveness_service.observability.metrics import Metrics, publish_reference
 from liveness_service.registry.assignment import Assignment
@@ -39,6 +39,19 @@ class Roles:
     def engines(self) -> set[Engine]:
         """All loaded engines."""
         return {engine for _, engine in self.by_role()}
+
+    def with_engine(self, old: Engine, new: Engine) -> "Roles":
+        """The same roles, with another engine wherever this one is."""
+
+        def renewed(given: Share | None) -> Share | None:
+            return replace(given, engine=new) if given is not None and given.engine is old else given
+
+        return Roles(
+            active=new if self.active is old else self.active,
+            previous=new if self.previous is old else self.previous,
+            canary=renewed(self.canary),
+            shadow=renewed(self.shadow),
+        )
 
     def assignment(self) -> Assignment:
         """The same roles, with the names of bundles instead of engines."""

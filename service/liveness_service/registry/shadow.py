@@ -13,6 +13,7 @@ from liveness_service.observability.metrics import Metrics
 from liveness_service.registry.engine import Engine, Threads
 from liveness_service.results import Result
 from liveness_service.submission import Submission
+from liveness_service.workers.preparer import Pools
 
 log = structlog.get_logger(__name__)
 
@@ -21,14 +22,14 @@ _MOST_WAITING = 4
 
 
 class ShadowRunner:
-    """Lets an engine score answered requests, one after the other, in a thread that nothing else uses. It can keep one
-    core busy, but delays no answer.
+    """Lets an engine score answered requests, one after the other, in a thread and a worker that nothing else uses.
+    It can keep one core busy, but delays no answer.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, pools: Pools | None = None) -> None:
         self._metrics = metrics
         thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
-        self.threads = Threads(thread, thread)
+        self.threads = Threads(thread, thread, pools)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def offer(self, engine: Engine, submission: Submission, answered: Result) -> None:

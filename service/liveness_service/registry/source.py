@@ -8,11 +8,13 @@ from typing import Protocol
 import structlog
 
 from liveness_core.bundle import BundleError, default_bundle_path
+from liveness_core.runtime import Provider
 from liveness_service.errors import ModelUnavailableError
 from liveness_service.registry.engine import Engine, Threads
 from liveness_service.registry.store import Available, BundleStore
 from liveness_service.scoring.model import Model, load_model
 from liveness_service.settings import Settings
+from liveness_service.workers.preparer import Pools
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +39,11 @@ class EngineSource(Protocol):
         """SHA-256 of the manifest that the store has now under this reference, hexadecimal."""
         ...
 
-    def load(self, reference: str | None) -> Model:
-        """Fetch, verify and warm up a bundle; None for the bundle of `LIVENESS_BUNDLE_PATH`, or the default one."""
+    def load(self, reference: str | None, provider: Provider | None = None) -> Model:
+        """Fetch, verify and warm up a bundle; None for the bundle of `LIVENESS_BUNDLE_PATH`, or the default one.
+
+        `provider` is where it runs if not where the settings say.
+        """
         ...
 
     def start(self, reference: str | None, model: Model, *, as_shadow: bool) -> Engine:
@@ -53,19 +58,23 @@ class EngineSource(Protocol):
 class BundleSource:
     """Makes engines of the bundles in the store, or of the one in the folder that the settings name."""
 
-    def __init__(self, settings: Settings, shadow_threads: Threads, on_batch: Callable[[int], None]) -> None:
+    def __init__(
+        self, settings: Settings, shadow_threads: Threads, on_batch: Callable[[int], None], pools: Pools | None = None
+    ) -> None:
         """Prepare threads and store; nothing is loaded yet.
 
         Args:
             settings: where bundles are and how they run.
             shadow_threads: threads for shadows; the caller stops them.
             on_batch: called with the size of each batch, except for those of shadows.
+            pools: worker processes that prepare uploads in place of threads; the caller ends them.
         """
         self._settings = settings
         self._store = BundleStore(settings.models_url, settings.models_cache) if settings.models_url else None
         self._threads = Threads(
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare"),
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare-clip"),
+            pools,
         )
         self._shadow_threads = shadow_threads
         self._on_batch = on_batch
@@ -85,14 +94,15 @@ class BundleSource:
         with _as_model_fault():
             return self._stored(reference).manifest(reference).manifest_sha256
 
-    def load(self, reference: str | None) -> Model:
+    def load(self, reference: str | None, provider: Provider | None = None) -> Model:
         """See `EngineSource`."""
+        settings = self._settings if provider is None else self._settings.model_copy(update={"provider": provider})
         try:
             with _as_model_fault():
                 if reference is None:
-                    return load_model(self._settings.bundle_path or default_bundle_path(), self._settings)
+                    return load_model(settings.bundle_path or default_bundle_path(), settings)
                 store = self._stored(reference)
-                model = load_model(store.fetch(reference), self._settings)
+                model = load_model(store.fetch(reference), settings)
                 # A local folder may have changed since `fetch` checked it.
                 store.check(reference, model.bundle.manifest)
                 return model

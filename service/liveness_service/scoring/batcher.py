@@ -3,6 +3,9 @@
 By default there is no timer. While a batch runs, further crops queue, and the next batch takes them. So a single
 request never waits for others, and the busier the service, the fuller its batches. Crops that are submitted together,
 such as those of a clip, stay in one batch.
+
+A batch that fails is split in halves, and those that fail again, until the crops that the model cannot score are alone:
+only their callers get an error. The number of further runs is bounded by the logarithm of the batch's size.
 """
 
 import asyncio
@@ -21,6 +24,10 @@ from liveness_service.errors import OverloadedError, ScoringFailedError
 from liveness_service.observability.stages import record, stage
 
 log = structlog.get_logger(__name__)
+
+_SPARE_RUNS = 4
+"""How many runs a failing batch may cost beside the first, times the logarithm of its callers: for eight callers 12.
+One crop that cannot be scored takes 2 times the logarithm to find, and where all fail, not each is tried alone."""
 
 
 class CropScorer(Protocol):
@@ -53,6 +60,19 @@ class _Item:
     request_id: str | None = None
     queued_at: float = field(default_factory=time.perf_counter)
 
+    def fail(self, cause: Exception) -> None:
+        """Answer the caller, if it still waits, that there is no score."""
+        if not self.future.done():
+            failure = ScoringFailedError(
+                "the model failed on this upload, so there is no verdict: try again, and see the service's log"
+            )
+            failure.__cause__ = cause
+            self.future.set_exception(failure)
+
+
+class _WrongNumberError(RuntimeError):
+    """The scorer gave too few or too many scores: which belong to which crop is not known, also in smaller batches."""
+
 
 class MicroBatcher:
     """Runs crops in batches, one batch at a time."""
@@ -64,6 +84,7 @@ class MicroBatcher:
         max_batch_size: int,
         max_queue_delay_ms: float = 0.0,
         on_batch: Callable[[int], None] = lambda _size: None,
+        on_failure: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         """Prepare the batcher; it takes crops once `start` is called.
 
@@ -72,14 +93,17 @@ class MicroBatcher:
             max_batch_size: most crops in one run; a larger submission is split into several runs.
             max_queue_delay_ms: how long a batch that is not full waits for more crops.
             on_batch: called with the size of each run.
+            on_failure: called with the error of a batch of which nothing could be scored, whatever it was split into.
         """
         self._scorer = scorer
         self._max_batch_size = max_batch_size
         self._max_delay_s = max_queue_delay_ms / 1000
         self._on_batch = on_batch
+        self._on_failure = on_failure
         self._queue: asyncio.Queue[_Item] = asyncio.Queue()
         self._held: _Item | None = None  # taken from the queue, but it did not fit into that batch: goes into the next
         self._waiting = 0
+        self._run_began: float | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
@@ -89,9 +113,22 @@ class MicroBatcher:
         """How many crops wait for a batch."""
         return self._waiting
 
+    @property
+    def busy_s(self) -> float:
+        """For how many seconds the present run has lasted; 0 while none runs."""
+        return 0.0 if self._run_began is None else time.perf_counter() - self._run_began
+
     def start(self) -> None:
         """Begin to take crops; an event loop must be running."""
         self._worker = asyncio.create_task(self._work(), name="micro-batcher")
+        self._worker.add_done_callback(self._start_again)
+
+    def _start_again(self, worker: asyncio.Task[None]) -> None:
+        """Replace a worker that ended by a fault of its own: without one, all crops would wait for ever."""
+        if worker.cancelled() or worker.exception() is None:
+            return
+        log.error("batcher_restarted", exc_info=worker.exception())
+        self.start()
 
     async def close(self) -> None:
         """Score the crops that were accepted, then stop."""
@@ -102,11 +139,15 @@ class MicroBatcher:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._thread.shutdown()
 
+    def report(self, error: Exception) -> None:
+        """Tell whoever judges the model that another network of it failed: the detector, or the temporal head."""
+        self._on_failure(error)
+
     async def submit(self, crops: Sequence[Picture], *, explain: bool = False) -> Scored:
         """Score crops in one batch. If the caller is cancelled while its crops wait, they are not scored.
 
         Raises:
-            ScoringFailedError: the batch failed; other batches are not affected.
+            ScoringFailedError: the model cannot score these crops; others are not affected.
             OverloadedError: the batcher is closing.
         """
         if self._closed or self._worker is None:
@@ -130,6 +171,10 @@ class MicroBatcher:
                 wanted = [item for item in batch if not item.future.done()]
                 if wanted:
                     await self._run(wanted)
+            except Exception as error:  # a fault of ours; the callers must get an answer, and the worker must go on
+                log.exception("batcher_failed")
+                for item in batch:
+                    item.fail(error)
             finally:
                 for _ in batch:
                     self._queue.task_done()
@@ -159,32 +204,64 @@ class MicroBatcher:
             self._held = item
 
     async def _run(self, batch: list[_Item]) -> None:
+        """Score a batch; where it fails, its halves, up to a bounded number of runs."""
+        pending, scored = [batch], 0
+        failure: Exception | None = None
+        spare = _SPARE_RUNS * (len(batch) - 1).bit_length()
+        while pending:
+            items = [item for item in pending.pop() if not item.future.done()]
+            if not items:
+                continue
+            try:
+                await self._run_once(items)
+                scored += len(items)
+            except Exception as error:  # of any kind: the callers must get an answer, and the worker must go on
+                failure = error
+                if len(items) > 1 and spare >= 2 and not isinstance(error, _WrongNumberError):
+                    spare -= 2
+                    middle = len(items) // 2
+                    pending += [items[middle:], items[:middle]]
+                    continue
+                log.exception("batch_failed", size=len(items), request_ids=[item.request_id for item in items])
+                for item in items:
+                    item.fail(error)
+        if failure is not None and not scored:
+            self._on_failure(failure)
+
+    async def _run_once(self, batch: list[_Item]) -> None:
+        """Score a batch and answer its callers.
+
+        Raises:
+            Exception: the model failed; nobody is answered then.
+        """
         started = time.perf_counter()
         crops = [crop for item in batch for crop in item.crops]
         size = self._max_batch_size
         runs = [crops[start : start + size] for start in range(0, len(crops), size)]
         explain = any(item.explain for item in batch)
+        for run in runs:
+            self._on_batch(len(run))
+        self._run_began = started
         try:
-            for run in runs:
-                self._on_batch(len(run))
-            results = await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: [score for run in runs for score in self._scorer.score(run, explain=explain)]
-            )
-            took = time.perf_counter() - started
-            if len(results) != len(crops):
-                raise RuntimeError(f"{len(crops)} crops got {len(results)} scores")
-        except Exception as error:  # of any kind: the callers must get an error, and the worker must go on
-            log.exception("batch_failed", size=len(crops), request_ids=[item.request_id for item in batch])
-            for item in batch:
-                if not item.future.done():
-                    failure = ScoringFailedError(
-                        "the model failed on this batch, so there is no verdict: try again, and see the service's log"
-                    )
-                    failure.__cause__ = error
-                    item.future.set_exception(failure)
-            return
+            results = await self._in_thread(runs, explain=explain)
+        finally:
+            self._run_began = None
+        took = time.perf_counter() - started
+        if len(results) != len(crops):
+            raise _WrongNumberError(f"{len(crops)} crops got {len(results)} scores")
         rest = iter(results)
         for item in batch:
             own = tuple(islice(rest, len(item.crops)))
             if not item.future.done():
                 item.future.set_result(Scored(own, started - item.queued_at, took, len(crops)))
+
+    async def _in_thread(self, runs: Sequence[Sequence[Picture]], *, explain: bool) -> list[CropScore]:
+        def score() -> list[CropScore]:
+            try:
+                return [result for run in runs for result in self._scorer.score(run, explain=explain)]
+            except Exception:
+                raise
+            except BaseException as error:  # SystemExit would end the event loop, and with it the service
+                raise RuntimeError(f"the encoder's thread was ended by {type(error).__name__}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, score)

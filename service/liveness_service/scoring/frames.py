@@ -4,15 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from liveness_core.alignment import align
+from liveness_core.detection.rotated import is_rotated
 from liveness_core.detection.scaling import enlarge_face
 from liveness_core.detection.tracking import FaceTracker
 from liveness_core.quality import measure, refusals
 from liveness_core.types import DetectedFace, Picture, Quality
 from liveness_core.video import VideoFrame
 from liveness_service.observability.stages import stage
-from liveness_service.results import MULTIPLE_FACES, NO_FACE
+from liveness_service.results import FACE_ROTATED, MULTIPLE_FACES, NO_FACE
 from liveness_service.scoring.continuity import Appearance, appearance
-from liveness_service.scoring.model import Model
+from liveness_service.scoring.finder import Finder
 from liveness_service.submission import FacePolicy
 
 
@@ -44,17 +45,17 @@ class RefusedFrame:
 class FrameLook:
     """Looks at the frames of one clip and follows the face from frame to frame."""
 
-    def __init__(self, model: Model, policy: FacePolicy, searched_whole: Iterable[int]) -> None:
+    def __init__(self, finder: Finder, policy: FacePolicy, searched_whole: Iterable[int]) -> None:
         """Begin with a new clip.
 
         Args:
-            model: its detector finds the faces, and its quality gates refuse unusable ones.
+            finder: its detector finds the faces, and its quality gates refuse unusable ones.
             policy: which faces count.
             searched_whole: positions of the frames that are searched completely for a second face, if the policy allows
                 only one. In all other frames the face is first looked for where it was before.
         """
-        self._model = model
-        self._tracker = FaceTracker(model.detector)
+        self._finder = finder
+        self._tracker = FaceTracker(finder.detector)
         self._policy = policy
         self._searched_whole = set(searched_whole) if policy is FacePolicy.SINGLE else set()
         self.refused: dict[int, RefusedFrame] = {}
@@ -85,12 +86,13 @@ class FrameLook:
         shown = enlarge_face(face, frame.scale)
         if len(faces) > 1 and self._policy is FacePolicy.SINGLE:
             return RefusedFrame(shown, (MULTIPLE_FACES,))
-        manifest = self._model.bundle.manifest
         quality = measure(frame.pixels, face)
         quality = replace(quality, face_px=quality.face_px * frame.scale)
-        reasons = refusals(quality, manifest.quality_gates)
+        reasons = refusals(quality, self._finder.gates)
         if reasons:
             return RefusedFrame(shown, reasons)
-        spec = manifest.preprocess
+        if is_rotated(self._finder.detector, frame.pixels, face):
+            return RefusedFrame(shown, (FACE_ROTATED,))
+        spec = self._finder.crop
         crop = align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels
         return UsableFrame(shown, quality, crop, appearance(frame.pixels, face), frame.time_s)

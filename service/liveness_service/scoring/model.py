@@ -97,6 +97,14 @@ def trusted_keys(path: Path | None) -> SignatureCheck | None:
         raise BundleError("LIVENESS_BUNDLE_PUBLIC_KEYS", str(error)) from error
 
 
+def detector_spec(trained_with: DetectorSpec, settings: Settings) -> DetectorSpec:
+    """The detector that the settings ask for, with its threshold; by default the one that the bundle names."""
+    name = settings.detector or trained_with.name
+    if settings.detector_min_confidence is not None:
+        return DetectorSpec(name=name, min_confidence=settings.detector_min_confidence)
+    return trained_with if name == trained_with.name else DetectorSpec(name=name)
+
+
 def _detector(bundle: Bundle, settings: Settings) -> FaceDetector:
     trained_with = bundle.manifest.detector
     name = settings.detector or trained_with.name
@@ -107,9 +115,6 @@ def _detector(bundle: Bundle, settings: Settings) -> FaceDetector:
             trained_with=trained_with.name,
             note="the error rates in the bundle were not measured with this detector",
         )
-    spec = trained_with if name == trained_with.name else DetectorSpec(name=name)
-    if settings.detector_min_confidence is not None:
-        spec = DetectorSpec(name=name, min_confidence=settings.detector_min_confidence)
     # One thread for each picture: several pictures are searched side by side.
     runtime = RuntimeOptions(settings.provider, 1, settings.device_id)
-    return create_detector(spec, model=settings.detector_model, runtime=runtime)
+    return create_detector(detector_spec(trained_with, settings), model=settings.detector_model, runtime=runtime)

@@ -1,98 +1,55 @@
 """Scores photos: every face that counts is measured, cut out and scored by itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-from liveness_core.alignment import align
 from liveness_core.bundle import OperatingPoint
-from liveness_core.quality import measure, refusals
-from liveness_core.types import DetectedFace, Picture, Quality
-from liveness_service.decoding.image import ImageLimits, decode_image
-from liveness_service.observability.stages import stage
+from liveness_core.types import Picture
+from liveness_service.decoding.image import ImageLimits
 from liveness_service.results import FaceResult, ImageResult, Verdict
 from liveness_service.scoring.batcher import MicroBatcher, Scored
+from liveness_service.scoring.finder import Finder
 from liveness_service.scoring.model import Model
-from liveness_service.scoring.pipeline import ChosenPoint, Pipeline
-from liveness_service.scoring.verdict import combine, refusal_of_count, verdict_of_score
-from liveness_service.submission import FacePolicy, ScoreOptions
+from liveness_service.scoring.pipeline import ChosenPoint, Elsewhere, Pipeline
+from liveness_service.scoring.preparation import PhotoPreparation
+from liveness_service.scoring.prepared import PhotoFacts, Prepared
+from liveness_service.scoring.verdict import combine, verdict_of_score
+from liveness_service.submission import ScoreOptions
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A face that the answer shows, scored or not."""
-
-    face: DetectedFace
-    quality: Quality
-    reasons: tuple[str, ...]
-    """Why the quality gates refuse the face; empty if they pass it."""
-    crop: Picture | None
-    """The aligned face that the model scores; None if the face, or the whole photo, is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedPhoto:
-    """A decoded photo and its faces."""
-
-    width: int
-    height: int
-    refusal: str | None
-    """Why no face of the photo is scored; None if the photo is not refused as a whole."""
-    candidates: tuple[_Candidate, ...]
-    """The faces that the answer shows."""
-
-    @property
-    def groups(self) -> list[list[Picture]]:
-        """Every crop in a group of its own: the faces of one photo need not share a batch."""
-        return [[candidate.crop] for candidate in self.candidates if candidate.crop is not None]
-
-
-class PhotoPipeline(Pipeline[PreparedPhoto, ImageResult]):
+class PhotoPipeline(Pipeline[PhotoFacts, ImageResult]):
     """Scores photos with one model."""
 
     def __init__(
-        self, model: Model, batcher: MicroBatcher, threads: ThreadPoolExecutor, limits: ImageLimits, max_faces: int
+        self,
+        model: Model,
+        batcher: MicroBatcher,
+        threads: ThreadPoolExecutor,
+        limits: ImageLimits,
+        max_faces: int,
+        elsewhere: Elsewhere[PhotoFacts] | None = None,
     ) -> None:
-        super().__init__(model, batcher, threads)
-        self._limits = limits
-        self._max_faces = max_faces
+        finder = Finder.of(model.bundle.manifest, model.detector)
+        super().__init__(model, batcher, threads, PhotoPreparation(finder, limits, max_faces), elsewhere)
 
     def _operating_points(self) -> Mapping[str, OperatingPoint]:
         return self.manifest.operating_points
 
-    def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> PreparedPhoto:  # noqa: ARG002 (none of its steps can be interrupted)
-        with stage("decode"):
-            picture = decode_image(content, self._limits)
-        with stage("detect") as span:
-            faces = self._model.detector.detect(picture)
-            span.set_attribute("liveness.faces_found", len(faces))
-        refusal = refusal_of_count(len(faces), options.faces, self._max_faces)
-        shown = faces[: 1 if options.faces is FacePolicy.LARGEST else self._max_faces]
-        with stage("align"):
-            candidates = tuple(self._candidate(picture, face, scored=refusal is None) for face in shown)
-        height, width = picture.shape[:2]
-        return PreparedPhoto(width, height, refusal, candidates)
-
-    def _candidate(self, picture: Picture, face: DetectedFace, *, scored: bool) -> _Candidate:
-        quality = measure(picture, face)
-        reasons = refusals(quality, self.manifest.quality_gates)
-        crop = None
-        if scored and not reasons:
-            spec = self.manifest.preprocess
-            crop = align(picture, face, margin=spec.margin, size=spec.size).pixels
-        return _Candidate(face, quality, reasons, crop)
+    def _groups(self, prepared: Prepared[PhotoFacts]) -> list[list[Picture]]:
+        # Every crop in a group of its own: the faces of one photo need not share a batch.
+        return [[crop] for crop in prepared.crops]
 
     async def _conclude(
-        self, prepared: PreparedPhoto, scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint
+        self, prepared: Prepared[PhotoFacts], scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint
     ) -> ImageResult:
-        rest = iter(scored)
+        facts, rest = prepared.facts, iter(zip(prepared.crops, scored, strict=True))
         faces = []
-        for candidate in prepared.candidates:
-            if candidate.crop is None:
-                reasons = candidate.reasons or ((prepared.refusal,) if prepared.refusal else ())
+        for candidate in facts.candidates:
+            if not candidate.cropped:
+                reasons = candidate.reasons or ((facts.refusal,) if facts.refusal else ())
                 faces.append(FaceResult(candidate.face, candidate.quality, Verdict.UNDETERMINED, reasons))
                 continue
-            own = next(rest)
+            crop, own = next(rest)
             score = float(own.results[0].score)
             faces.append(
                 FaceResult(
@@ -100,10 +57,10 @@ class PhotoPipeline(Pipeline[PreparedPhoto, ImageResult]):
                     quality=candidate.quality,
                     verdict=verdict_of_score(score, point.threshold),
                     score=score,
-                    heatmap_png=await self._heatmap(candidate.crop, own, 0, options),
+                    heatmap_png=await self._heatmap(crop, own, 0, options),
                 )
             )
-        verdict, reasons, score_of_all = combine(prepared.refusal, faces)
+        verdict, reasons, score_of_all = combine(facts.refusal, faces)
         return ImageResult(
             verdict=verdict,
             reasons=reasons,
@@ -111,6 +68,6 @@ class PhotoPipeline(Pipeline[PreparedPhoto, ImageResult]):
             threshold=point.threshold,
             operating_point=point.name,
             faces=tuple(faces),
-            width=prepared.width,
-            height=prepared.height,
+            width=facts.width,
+            height=facts.height,
         )

@@ -1,5 +1,5 @@
-"""The steps for every upload: prepare it in a thread, score its crops in batches, conclude. Photos and clips have their
-own way to prepare and to conclude.
+"""The steps for every upload: prepare it, in a worker or a thread, score its crops in batches, conclude. Photos and
+clips have their own way to prepare and to conclude.
 """
 
 import asyncio
@@ -13,23 +13,17 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from liveness_core.bundle import Manifest, OperatingPoint
+from liveness_core.runtime import NetworkError
 from liveness_core.types import Picture
-from liveness_service.errors import InvalidParameterError
+from liveness_service.errors import InvalidParameterError, ScoringFailedError
 from liveness_service.observability.stages import StageTimes, stage, timed
 from liveness_service.results import ClipResult, ImageResult, Timings
 from liveness_service.scoring.batcher import MicroBatcher, Scored
 from liveness_service.scoring.heatmap import heatmap_png
 from liveness_service.scoring.model import Model
-from liveness_service.submission import ScoreOptions
-
-
-class Prepared(Protocol):
-    """An upload that is ready to be scored."""
-
-    @property
-    def groups(self) -> Sequence[Sequence[Picture]]:
-        """The crops in groups; the crops of a group are scored in one batch. Empty if nothing can be scored."""
-        ...
+from liveness_service.scoring.preparation import Preparation
+from liveness_service.scoring.prepared import Facts, Facts_co, Prepared
+from liveness_service.submission import FacePolicy, ScoreOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +36,59 @@ class ChosenPoint:
 
 
 _T = TypeVar("_T")
-_P = TypeVar("_P", bound=Prepared)
 _R = TypeVar("_R", ImageResult, ClipResult)
 
 
-class Pipeline(ABC, Generic[_P, _R]):
+class Elsewhere(Protocol[Facts_co]):
+    """Prepares uploads of one kind outside of this process."""
+
+    async def __call__(self, content: bytes, faces: FacePolicy) -> Prepared[Facts_co]:
+        """Make crops of an uploaded file, and note the times of the stages.
+
+        Raises:
+            ServiceError: the content, or the process that read it, is at fault.
+        """
+        ...
+
+
+class Pipeline(ABC, Generic[Facts, _R]):
     """Scores uploads of one kind with one model. Its threads and its batcher limit how much runs at the same time."""
 
-    def __init__(self, model: Model, batcher: MicroBatcher, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        model: Model,
+        batcher: MicroBatcher,
+        threads: ThreadPoolExecutor,
+        preparation: Preparation[Facts] | None,
+        elsewhere: Elsewhere[Facts] | None,
+    ) -> None:
+        """Make the pipeline.
+
+        Args:
+            model: scores.
+            batcher: brings crops to the model.
+            threads: run what takes long in this process.
+            preparation: prepares uploads in these threads; None if the model scores none of this kind.
+            elsewhere: prepares uploads in place of the threads; None if they do it.
+        """
         self._model = model
         self._batcher = batcher
         self._threads = threads
+        self._preparation = preparation
+        self._elsewhere = elsewhere
 
     @abstractmethod
     def _operating_points(self) -> Mapping[str, OperatingPoint]:
         """The thresholds for uploads of this kind, by name."""
 
     @abstractmethod
-    def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> _P:
-        """Make crops of an uploaded file. Runs in a thread, and may stop early once `unwanted` returns True."""
+    def _groups(self, prepared: Prepared[Facts]) -> Sequence[Sequence[Picture]]:
+        """The crops in groups; the crops of a group are scored in one batch. Empty if nothing can be scored."""
 
     @abstractmethod
-    async def _conclude(self, prepared: _P, scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint) -> _R:
+    async def _conclude(
+        self, prepared: Prepared[Facts], scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint
+    ) -> _R:
         """Make the result of the scores; `scored` has one entry for each of the prepared groups, in their order."""
 
     @property
@@ -96,17 +121,25 @@ class Pipeline(ABC, Generic[_P, _R]):
         started = time.perf_counter()
         point = self.operating_point(options.operating_point)
         with timed() as times:
-            prepared = await self._prepared(content, options)
+            prepared = await self._prepared(content, options.faces)
             scored = await asyncio.gather(
-                *(self._batcher.submit(group, explain=options.explain) for group in prepared.groups)
+                *(self._batcher.submit(group, explain=options.explain) for group in self._groups(prepared))
             )
             result = await self._conclude(prepared, scored, options, point)
         return replace(result, timings_ms=_timings(times, time.perf_counter() - started))
 
-    async def _prepared(self, content: bytes, options: ScoreOptions) -> _P:
-        unwanted = threading.Event()
+    async def _prepared(self, content: bytes, faces: FacePolicy) -> Prepared[Facts]:
+        if self._elsewhere is not None:
+            return await self._elsewhere(content, faces)
+        assert self._preparation is not None  # there are operating points only where there is one
+        prepare, unwanted = self._preparation.prepare, threading.Event()
         try:
-            return await self._in_thread(lambda: self._prepare(content, options, unwanted.is_set))
+            return await self._in_thread(lambda: prepare(content, faces, unwanted.is_set))
+        except NetworkError as error:
+            self._batcher.report(error)
+            raise ScoringFailedError(
+                "the face detector failed on this upload, so there is no verdict: try again, and see the service's log"
+            ) from error
         finally:
             unwanted.set()  # a thread cannot be cancelled, so it is told to stop by itself
 

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from liveness_core.bundle import Manifest
 from liveness_service.audit import log as audit_log
 from liveness_service.audit.file import LineFile
+from liveness_service.audit.verify import verify
 from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
 from support.clips import person_clip
@@ -51,6 +52,10 @@ def test_each_verdict_is_one_line_with_what_an_auditor_asks_for(serve, live_bund
     seen = first.pop("time")
     assert seen.endswith("Z")
     assert abs(time.time() - time.mktime(time.strptime(seen[:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 60
+    assert (first.pop("seq"), first.pop("prev")) == (1, "0" * 64)
+    assert form["prev"] == first.pop("hash")
+    assert form["chain"] == nobody["chain"] == first.pop("chain")
+    assert (form["seq"], nobody["seq"], nobody["prev"]) == (2, 3, form["hash"])
     assert first == {
         "event": "verdict",
         "request_id": answer["request_id"],
@@ -120,6 +125,7 @@ def test_a_disk_with_room_again_is_found_by_the_probe_and_the_log_tells_of_the_g
             assert client.get("/health/ready").status_code == 200
             answer_of(client.post(URL, content=PHOTO))
         lines = lines_of(path)
+        assert verify([path]).faults == ()
     *before, gap, after = lines
     assert (gap["event"], after["event"]) == ("resumed", "verdict")
     assert before[-1]["time"] <= gap["failing_since"] <= gap["time"] <= after["time"]
@@ -197,6 +203,7 @@ async def test_requests_that_overlap_are_each_recorded_once_while_the_log_is_rot
     lines = [line for each in [*rotated, path] if each.exists() for line in lines_of(each)]
     assert len(lines) == len(idents) == 32
     assert {line["request_id"] for line in lines} == idents
+    assert verify([each for each in [*rotated, path] if each.exists()]).faults == ()
 
 
 @pytest.mark.alone

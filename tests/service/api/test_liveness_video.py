@@ -7,7 +7,7 @@ import pytest
 
 from liveness_core.scoring import ClipScorer
 from liveness_service.api.schemas import ClipResponse
-from liveness_service.scoring.clip import ClipPipeline
+from liveness_service.scoring.preparation import ClipPreparation
 from liveness_service.submission import Endpoint
 from support.clips import (
     clip,
@@ -277,7 +277,7 @@ def test_the_wrong_field_of_a_form(clips, problem_of):
 
 def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monkeypatch):
     ended = threading.Event()
-    original = ClipPipeline._prepare
+    original = ClipPreparation.prepare
 
     def watched(*arguments):
         try:
@@ -285,7 +285,7 @@ def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monke
         finally:
             ended.set()
 
-    monkeypatch.setattr(ClipPipeline, "_prepare", watched)
+    monkeypatch.setattr(ClipPreparation, "prepare", watched)
     with serve(bundle_path=clips_bundle, clip_deadline_ms=10) as client:
         problem_of(client.post(URL, content=clip(seconds=20)), 504, "deadline_exceeded")
         assert ended.wait(2)

@@ -12,6 +12,7 @@ from liveness_service.errors import (
     TooManyPixelsError,
     TooManySecondsError,
     TooManyStreamsError,
+    TooMuchToDecodeError,
     UnreadableMediaError,
     UnsupportedMediaError,
 )
@@ -39,6 +40,12 @@ def test_a_clip_is_read():
         (VideoLimits(max_seconds=1.5), TooManySecondsError, "more than 1.5 seconds.*LIVENESS_MAX_CLIP_SECONDS"),
         (VideoLimits(max_frames=59), TooManyFramesError, "more than 59 frames.*LIVENESS_MAX_CLIP_FRAMES"),
         (VideoLimits(max_pixels=76_799), TooManyPixelsError, "more than 76,799 pixels.*LIVENESS_MAX_CLIP_PIXELS"),
+        (VideoLimits(max_decoded_pixels=31 * 76_800 - 1), TooMuchToDecodeError, "more than 2,380,799 pixels to decode"),
+        (
+            VideoLimits(max_cpu_s=0),
+            TooMuchToDecodeError,
+            "more than 0 seconds of processor time.*LIVENESS_MAX_CLIP_CPU_MS",
+        ),
         (VideoLimits(max_streams=1), TooManyStreamsError, "more than 1 streams.*LIVENESS_MAX_CLIP_STREAMS"),
     ],
 )

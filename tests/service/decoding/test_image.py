@@ -15,6 +15,7 @@ from liveness_service.errors import (
     EmptyBodyError,
     ServiceError,
     TooManyPixelsError,
+    TransparentImageError,
     UnreadableMediaError,
     UnsupportedMediaError,
 )
@@ -107,32 +108,61 @@ def test_palettes_are_looked_up(kind):
     np.testing.assert_array_equal(decode(saved(image, kind)), np.asarray(image.convert("RGB")))
 
 
-def test_transparency_lies_over_white():
+def with_alpha(alpha, rows=slice(0, 1), columns=slice(0, 1)):
     rgba = np.dstack([PIECE, np.full(PIECE.shape[:2], 255, np.uint8)])
-    rgba[:10, :, 3] = 0
-    rgba[10:20, :, 3] = 51  # a fifth
-    picture = decode(encoded(rgba, "PNG"))
-    assert (picture[:10] == 255).all()
-    np.testing.assert_allclose(picture[10:20], 255 * 0.8 + PIECE[10:20] * 0.2, atol=1.5)
-    np.testing.assert_array_equal(picture[20:], PIECE[20:])
+    rgba[rows, columns, 3] = alpha
+    return rgba
 
 
-def test_transparent_greyscale_lies_over_white():
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})])
+def test_one_pixel_that_is_not_quite_opaque_is_too_many(kind, options):
+    with pytest.raises(TransparentImageError, match="without transparency"):
+        decode(encoded(with_alpha(254), kind, **options))
+    np.testing.assert_array_equal(decode(encoded(with_alpha(255), kind, **options)), PIECE)
+
+
+def test_a_bmp_with_transparency_is_refused():
+    bgra = with_alpha(51, slice(10, 20))[..., [2, 1, 0, 3]]
+    size, offset = PIECE.shape[1::-1], 14 + 108
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, size[0], -size[1], 1, 32, 3, bgra.nbytes, 0, 0, 0, 0) + masks
+    start = b"BM" + struct.pack("<IHHI", offset + bgra.nbytes, 0, 0, offset) + header.ljust(108, b"\0")
+    with pytest.raises(TransparentImageError):
+        decode(start + bgra.tobytes())
+    bgra[..., 3] = 255
+    np.testing.assert_array_equal(decode(start + bgra.tobytes()), PIECE)
+
+
+def test_transparent_greyscale_is_refused_and_opaque_is_not():
     grey_alpha = np.dstack([PIECE[..., 0], np.full(PIECE.shape[:2], 255, np.uint8)])
-    grey_alpha[:10, :, 1] = 0
     picture = decode(saved(Image.fromarray(grey_alpha, "LA"), "PNG"))
-    assert (picture[:10] == 255).all()
-    np.testing.assert_array_equal(picture[10:, :, 2], PIECE[10:, :, 0])
+    np.testing.assert_array_equal(picture[..., 2], PIECE[..., 0])
+    grey_alpha[-1, -1, 1] = 0
+    with pytest.raises(TransparentImageError):
+        decode(saved(Image.fromarray(grey_alpha, "LA"), "PNG"))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
-def test_a_colour_declared_transparent_lies_over_white(mode):
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "I;16"])
+def test_a_colour_declared_transparent_is_refused(mode):
     two = np.concatenate([RED, BLUE])
-    image = Image.fromarray(two).convert(mode) if mode != "P" else Image.fromarray(two).quantize(2)
-    transparent = image.getpixel((0, 0))
-    picture = decode(saved(image, "PNG", transparency=transparent))
-    assert (picture[:20] == 255).all()
-    np.testing.assert_array_equal(picture[20:], np.asarray(image.convert("RGB"))[20:])
+    image = Image.fromarray(two).quantize(2) if mode == "P" else Image.fromarray(two).convert("L").convert(mode)
+    if mode == "RGB":
+        image = Image.fromarray(two)
+    with pytest.raises(TransparentImageError):
+        decode(saved(image, "PNG", transparency=image.getpixel((0, 0))))
+
+
+def test_a_palette_whose_transparent_entry_no_pixel_has_is_opaque():
+    image = Image.fromarray(PIECE).quantize(16)
+    content = saved(image, "PNG", transparency=bytes([255] * 16 + [0]))
+    np.testing.assert_array_equal(decode(content), np.asarray(image.convert("RGB")))
+
+
+def test_a_face_that_is_only_in_the_transparency_is_no_picture():
+    grey = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY)
+    hidden = np.dstack([np.zeros_like(astronaut()), 255 - grey])
+    with pytest.raises(TransparentImageError):
+        decode(encoded(hidden, "PNG"))
 
 
 def test_sixteen_bit_grey_keeps_its_range():

@@ -26,6 +26,7 @@ NAMES = {
 }
 # What only a model with a role, a key or a GPU gives samples of.
 DECLARED = {
+    "liveness_provider_failures": ("counter", ("provider", "goes_on_with")),
     "liveness_undetermined": ("counter", ("endpoint", "reason")),
     "liveness_model_verdicts": ("counter", ("name", "version", "role", "endpoint", "verdict")),
     "liveness_model_score": ("histogram", ("name", "version", "role", "endpoint")),
@@ -36,6 +37,8 @@ DECLARED = {
     "liveness_key_requests": ("counter", ("key", "endpoint", "status")),
     "liveness_key_verdicts": ("counter", ("key", "endpoint", "verdict")),
     "liveness_gpu_memory_bytes": ("gauge", ("kind",)),
+    "liveness_workers": ("gauge", ("pool",)),
+    "liveness_worker_ends": ("counter", ("pool", "reason")),
 }
 
 

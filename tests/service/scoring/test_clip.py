@@ -106,6 +106,24 @@ async def test_a_refused_clip_is_not_scored_and_costs_no_batch(pipeline):
     assert (result.timings_ms.queue, result.timings_ms.infer) == (0, 0)
 
 
+async def test_a_hopeless_clip_is_given_up_after_its_middle_frames(pipeline):
+    made = pipeline(lambda _picture: [])
+    result = await made.score(person_clip(), ScoreOptions())
+    assert [frame.index for frame in result.frames] == [3, 11, 18, 26, 33, 41, 48, 56]
+    assert made._model.detector.shown == 8
+
+
+async def test_the_number_of_looks_is_bounded(pipeline):
+    def in_the_first_frame(picture):
+        return [] if made._model.detector.shown > 2 else [face_at(picture.shape[1] / 2, picture.shape[0] / 2)]
+
+    made = pipeline(in_the_first_frame)
+    result = await made.score(person_clip(), ScoreOptions())
+    assert (result.reasons, result.frames_used) == (("too_few_frames", "no_face"), 1)
+    # Two for the first frame. Every other look searches a window first, then the whole frame: 7 middle frames, 14 more.
+    assert made._model.detector.shown <= 2 + 2 * (7 + 14)
+
+
 async def test_a_clip_that_is_too_short_is_not_even_searched(pipeline):
     made = pipeline()
     result = await made.score(clip(seconds=0.3), ScoreOptions())

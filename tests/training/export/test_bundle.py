@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from liveness_core.bundle import load_bundle
+from liveness_core.bundle.load import read_manifest
 from liveness_core.bundle.manifest import SCORE_EDGES
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
@@ -22,6 +23,7 @@ from liveness_training.export.networks import ExportError
 from liveness_training.runs.folder import RunError, RunFolder
 from liveness_training.runs.plan import RunPlan
 from liveness_training.runs.train import train
+from support.once import once
 from support.tiny_bundle import score_clips
 
 SPEC = PreprocessSpec(size=32)
@@ -60,30 +62,36 @@ def trained(crops, folder, **fields):
         **fields,
     }
     train(crops, RunPlan(folder, TrainConfig(**settings), SPEC, DetectorSpec()))
-    return RunFolder.read(folder)
 
 
 @pytest.fixture(scope="module")
 def runs(crops, tmp_path_factory):
-    root = tmp_path_factory.mktemp("runs")
-    return trained(crops, root / "all"), trained(crops, root / "without-hall", hold_out=("hall",))
+    def make(root):
+        trained(crops, root / "all")
+        trained(crops, root / "without-hall", hold_out=("hall",))
+
+    root = once(tmp_path_factory, "exported-runs", make)
+    return RunFolder.read(root / "all"), RunFolder.read(root / "without-hall")
 
 
 @pytest.fixture(scope="module")
 def exported(crops, runs, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundles") / "mine"
     run, held_out = runs
-    manifest = export_bundle(
-        run,
-        crops,
-        folder,
-        name="mine",
-        version="7",
-        precisions=["int8", "fp16", "fp32"],
-        held_out=[held_out],
-        licences={"hall": "our own, with consent"},
-    )
-    return folder, manifest
+
+    def make(root):
+        export_bundle(
+            run,
+            crops,
+            root / "mine",
+            name="mine",
+            version="7",
+            precisions=["int8", "fp16", "fp32"],
+            held_out=[held_out],
+            licences={"hall": "our own, with consent"},
+        )
+
+    folder = once(tmp_path_factory, "exported-bundle", make) / "mine"
+    return folder, read_manifest(folder)
 
 
 def clips_of(crops, run, count=3):

@@ -1,0 +1,84 @@
+"""Measure what worker processes cost, or gain: throughput, latency and memory as ratios of workers to threads.
+
+    python benchmarks/workers_overhead.py [--connections 16] [--seconds 5] [--rounds 5] [--requests 100]
+
+Two real `liveness serve` processes: one reads uploads in worker processes, as by default, the other in threads
+(`LIVENESS_WORKERS=0`). Rounds go to the two in turn, because the speed of shared machines drifts; the ratios are
+medians over pairs of neighbouring rounds.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from service_overhead import service_request, throughput
+
+from liveness_service.cores import available_cores
+from support.server import Server, running_server
+
+
+def processes(pid: int) -> list[int]:
+    """A process and all below it."""
+    below = [
+        int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "children").read_text().split()
+    ]
+    return [pid, *(found for each in below for found in processes(each))]
+
+
+def memory_mb(server: Server) -> float:
+    """Memory of a service and its workers, shared pages counted once."""
+    total = 0
+    for pid in processes(server.process.pid):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=100)
+    options = parser.parse_args()
+    print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f}, {options.connections} connections")
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:  # noqa: SIM117 (they need these)
+        with running_server(Path(one), workers="0") as threads, running_server(Path(other)) as workers:
+            servers = {"threads": threads, "workers": workers}
+            clients = {
+                name: [service_request(server) for _ in range(options.connections)] for name, server in servers.items()
+            }
+            for name in servers:
+                throughput(clients[name], 2)  # warm-up
+            rates = []
+            for number in range(options.rounds):
+                order = ("threads", "workers") if number % 2 else ("workers", "threads")
+                rates.append({name: throughput(clients[name], options.seconds) for name in order})
+                print("  ", {name: round(rate, 1) for name, rate in rates[-1].items()})
+            taken: dict[str, list[float]] = {"threads": [], "workers": []}
+            for number in range(options.requests):
+                for name in ("threads", "workers") if number % 2 else ("workers", "threads"):
+                    started = time.perf_counter()
+                    clients[name][0]()
+                    taken[name].append(1000 * (time.perf_counter() - started))
+            memory = {name: memory_mb(server) for name, server in servers.items()}
+            threads.stop()
+            workers.stop()
+    rate = {name: statistics.median(each[name] for each in rates) for name in servers}
+    latency = {name: statistics.median(times) for name, times in taken.items()}
+    print(f"photos a second: {rate['threads']:.1f} in threads, {rate['workers']:.1f} in workers")
+    print(f"latency alone: {latency['threads']:.1f} ms in threads, {latency['workers']:.1f} ms in workers")
+    print(f"memory: {memory['threads']:.0f} MB in threads, {memory['workers']:.0f} MB in workers")
+    print(
+        f"throughput, workers / threads: {statistics.median(each['workers'] / each['threads'] for each in rates):.3f}"
+    )
+    print(f"latency alone, workers / threads: {latency['workers'] / latency['threads']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

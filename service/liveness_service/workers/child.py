@@ -1,0 +1,131 @@
+"""What a worker does: it prepares one upload after the other until the service closes the connection.
+
+It is forked from a process that has all of this imported and no detector yet: a network's threads would not survive.
+"""
+
+import mmap
+import os
+import socket
+import traceback
+from collections import OrderedDict
+
+import numpy as np
+
+from liveness_core.detection import DetectorSpec, FaceDetector, create_detector
+from liveness_core.runtime import RuntimeOptions
+from liveness_core.types import Picture
+from liveness_service.errors import DecoderFailedError, OverloadedError, ServiceError
+from liveness_service.observability.remote import noting
+from liveness_service.scoring.finder import Finder
+from liveness_service.scoring.preparation import ClipPreparation, PhotoPreparation
+from liveness_service.scoring.prepared import ClipFacts, PhotoFacts, Prepared
+from liveness_service.submission import Endpoint
+from liveness_service.workers.limits import bound_processor_time
+from liveness_service.workers.messages import MAX_DOCUMENT_BYTES, MAX_MESSAGE_BYTES, Document, Done, Failure, Task
+
+_MOST_DETECTORS = 3
+"""Detectors that are kept: that of the active bundle, and of a canary and a previous one."""
+
+
+def work(connection: socket.socket) -> None:
+    """Do tasks until the service closes the connection."""
+    detectors = _Detectors()
+    while True:
+        message, descriptors, _flags, _address = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 2)
+        if not message:
+            return
+        room_fd, *upload_fd = descriptors
+        try:
+            task = Task.model_validate_json(message)
+            bound_processor_time(task.cpu_s)
+            content = b"".join(_content(fd) for fd in upload_fd)
+            document_bytes = _answer(task, content, room_fd, detectors)
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        connection.send(Done(document_bytes=document_bytes).model_dump_json().encode())
+
+
+class _Detectors:
+    """Makes detectors and keeps those that were used last."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[tuple[DetectorSpec, str | None], FaceDetector] = OrderedDict()
+
+    def get(self, spec: DetectorSpec, model: str | None) -> FaceDetector:
+        key = (spec, model)
+        if key not in self._made:
+            # The processor in any case: a worker has no right to a GPU's device files. One thread for each worker.
+            self._made[key] = create_detector(spec, model=model, runtime=RuntimeOptions("cpu", 1))
+            self._made[key].detect(np.zeros((480, 640, 3), np.uint8))  # the first run takes longer
+            if len(self._made) > _MOST_DETECTORS:
+                self._made.popitem(last=False)
+        self._made.move_to_end(key)
+        return self._made[key]
+
+
+def _content(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def _answer(task: Task, content: bytes, room_fd: int, detectors: _Detectors) -> int:
+    """Do a task and write the answer; the number of bytes of its document."""
+    document, crops = _document(task, content, detectors)
+    text = document.model_dump_json(exclude_defaults=True).encode()
+    if len(text) > MAX_DOCUMENT_BYTES:
+        text = Document(fault=f"the answer has {len(text)} bytes").model_dump_json().encode()
+    with mmap.mmap(room_fd, task.room) as room:
+        for number, crop in enumerate(crops):
+            start = number * task.spec.crop_bytes
+            room[start : start + task.spec.crop_bytes] = np.ascontiguousarray(crop).tobytes()
+        room[task.crops_room : task.crops_room + len(text)] = text
+    return len(text)
+
+
+def _document(task: Task, content: bytes, detectors: _Detectors) -> tuple[Document, tuple[Picture, ...]]:
+    with noting(traced=task.traced) as noted:
+        try:
+            finder = Finder(
+                detectors.get(task.spec.detector, task.spec.detector_model), task.spec.gates, task.spec.crop
+            )
+            if task.endpoint is None:
+                return Document(), ()
+            prepared = _prepared(task, content, finder)
+        except ServiceError as error:
+            return Document(failure=_failure(error), times=noted.stages()), ()
+        except MemoryError:
+            return Document(failure=_failure(_lack_of_memory()), times=noted.stages()), ()
+        except Exception:  # noqa: BLE001 (the service logs it and answers 500; the worker goes on)
+            return Document(fault=traceback.format_exc()[-8_000:], times=noted.stages()), ()
+    facts = prepared.facts
+    if isinstance(facts, PhotoFacts):
+        return Document(photo=facts, times=noted.stages()), prepared.crops
+    return Document(clip=facts, times=noted.stages()), prepared.crops
+
+
+def _prepared(task: Task, content: bytes, finder: Finder) -> Prepared[PhotoFacts] | Prepared[ClipFacts]:
+    spec = task.spec
+    if task.endpoint is Endpoint.PHOTO:
+        return PhotoPreparation(finder, spec.image_limits, spec.max_faces).prepare(content, task.faces, _wanted)
+    assert spec.clip is not None  # the service asks for clips only where the model scores them
+    return ClipPreparation(finder, spec.clip, spec.video_limits, spec.min_clip_seconds).prepare(
+        content, task.faces, _wanted
+    )
+
+
+def _wanted() -> bool:
+    """Nothing ends work early here: whoever wants it no longer ends the worker."""
+    return False
+
+
+def _failure(error: ServiceError) -> Failure:
+    if isinstance(error, OverloadedError) and isinstance(error.__cause__, MemoryError):
+        # The limit is this worker's own, not a lack in the machine: trying again would not help.
+        error = _lack_of_memory()
+    return Failure(code=error.code, detail=error.detail, members=error.members)
+
+
+def _lack_of_memory() -> DecoderFailedError:
+    return DecoderFailedError(
+        "decoding this file takes more memory than it may take: send a smaller one, or the camera's own file"
+    )

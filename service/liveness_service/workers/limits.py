@@ -1,0 +1,57 @@
+"""The kernel's limits on a worker: memory, processor time, files; and that it ends with its parent."""
+
+import ctypes
+import os
+import resource
+import signal
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_MOST_FILES = 64
+"""Most open files: three standard ones, the connection, two pieces of memory, and what a detector reads at first."""
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the kernel end this process when its parent ends; end at once if that has happened already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def set_limits(memory_bytes: int) -> None:
+    """Bound what this process can take, for good.
+
+    Args:
+        memory_bytes: most memory that it can allocate. What it maps in other ways, the service's watch sees.
+    """
+    for kind, value in (
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_NOFILE, _MOST_FILES),
+        (resource.RLIMIT_FSIZE, 0),  # no byte into any file
+        (resource.RLIMIT_CORE, 0),  # a core dump would hold the picture
+    ):
+        resource.setrlimit(kind, (value, value))
+    _prctl(_PR_SET_DUMPABLE, 0)
+    forgo_privileges()
+
+
+def forgo_privileges() -> None:
+    """Let neither this process nor any that it starts gain rights, for good; the kernel's sandboxes ask for it."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def bound_processor_time(seconds: int) -> None:
+    """Let the kernel end this process with SIGXCPU once it has used this much more processor time.
+
+    Raises:
+        OSError: the limit cannot be set.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _prctl(option: int, value: int) -> None:
+    """Linux only, as workers are."""
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl {option}: {os.strerror(number)}")

@@ -1,0 +1,22 @@
+"""Two minutes under load: the service neither grows nor slows down. The long form is `tests/support/soak.py`."""
+
+import asyncio
+
+import pytest
+
+from support.server import running_server
+from support.soak import soak
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_memory_and_latency_stay_flat_under_load(tmp_path):
+    with running_server(tmp_path) as server:
+        done = asyncio.run(soak(server, minutes=2, parts=12))
+        assert server.stop() == 0
+    assert sum(part.not_answered for part in done.parts) == 0, done
+    # Looser than the recorded run's 1 MB a minute and 1.5, since ten seconds hold few requests.
+    assert done.slope_mb_per_min < 5, done.summary()
+    assert done.p99_ratio < 3, done.summary()
+    assert done.after.descriptors <= done.before.descriptors + 10
+    assert done.after.processes <= done.before.processes

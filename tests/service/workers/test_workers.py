@@ -1,0 +1,322 @@
+"""Workers of a service in the tests' own process: they answer as threads do. See also tests/e2e/test_workers.py."""
+
+import ast
+import asyncio
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+
+from liveness_core.detection import DetectorSpec
+from liveness_core.preprocess import PreprocessSpec
+from liveness_core.quality import QualityGates
+from liveness_core.video import VideoLimits
+from liveness_service.app import create_app
+from liveness_service.decoding.image import ImageLimits
+from liveness_service.errors import DeadlineExceededError, DecoderFailedError, UnsupportedMediaError
+from liveness_service.observability.metrics import Metrics
+from liveness_service.observability.tracing import Tracing
+from liveness_service.settings import Settings
+from liveness_service.submission import Endpoint, FacePolicy
+from liveness_service.workers import forkserver
+from liveness_service.workers.memory import SharedMemory
+from liveness_service.workers.messages import PreparationSpec
+from liveness_service.workers.pool import PoolLimits, WorkerPool
+from liveness_service.workers.preparer import InWorkers, Workers
+from liveness_service.workers.processes import ForkServer
+from support import hostile_worker
+from support.clips import clip, one_after_the_other, person, person_clip, somebody_else
+from support.pictures import astronaut, encoded, two_faces
+from support.tiny_bundle import make_tiny_bundle
+
+PHOTO = encoded(astronaut(), "JPEG")
+SPEC = PreparationSpec(
+    detector=DetectorSpec(),
+    gates=QualityGates(),
+    crop=PreprocessSpec(size=160),
+    clip=None,
+    image_limits=ImageLimits(1_000_000),
+    video_limits=VideoLimits(),
+    max_faces=2,
+    min_clip_seconds=0.5,
+)
+
+
+class Service:
+    """A client of a traced service, and the spans of its last request."""
+
+    def __init__(self, client, exporter):
+        self.client = client
+        self._exporter = exporter
+
+    def ask(self, path, content, **query):
+        self._exporter.clear()
+        answer = self.client.post(f"/v1/liveness{path}", content=content, params=query)
+        ends_at = time.monotonic() + 10
+        while not self._servers() and time.monotonic() < ends_at:
+            time.sleep(0.01)
+        return answer
+
+    def _servers(self):
+        return [span for span in self._exporter.get_finished_spans() if span.kind is SpanKind.SERVER]
+
+    def tree(self):
+        """Name, name of the parent, attributes and status of each span of a stage."""
+        spans = self._exporter.get_finished_spans()
+        named = {span.context.span_id: span.name for span in spans}
+        return sorted(
+            (span.name, named.get(span.parent.span_id), sorted(span.attributes.items()), span.status.status_code.name)
+            for span in spans
+            if span.kind is not SpanKind.SERVER and span.name != "upload"
+        )
+
+    def spans(self):
+        return {span.name: span for span in self._exporter.get_finished_spans()}
+
+
+@pytest.fixture(scope="module")
+def services(client, tmp_path_factory):
+    """The same service with workers and without."""
+    path = tmp_path_factory.mktemp("bundles") / "clips"
+    make_tiny_bundle(path, bias=3, gain=0.5, temporal=True)
+    started, entered = {}, []
+    for name, workers in (("threads", 0), ("workers", 1)):
+        exporter = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        app = create_app(
+            Settings(bundle_path=path, workers=workers), Tracing(provider.get_tracer("tests"), provider.shutdown)
+        )
+        entered.append(type(client)(app))
+        started[name] = Service(entered[-1].__enter__(), exporter)
+    yield started
+    for each in entered:
+        each.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "query"),
+    [
+        pytest.param("", PHOTO, {}, id="photo"),
+        pytest.param("", encoded(two_faces(), "PNG"), {}, id="refused photo"),
+        pytest.param("", encoded(two_faces(), "PNG"), {"faces": "all", "explain": "true"}, id="heat maps"),
+        pytest.param("", encoded(two_faces(), "PNG"), {"faces": "largest"}, id="largest"),
+        pytest.param("", encoded(np.zeros((64, 64, 3), np.uint8), "PNG"), {}, id="no face"),
+        pytest.param("", PHOTO[:3000], {}, id="damaged"),
+        pytest.param("", b"hello", {}, id="no picture"),
+        pytest.param("", encoded(np.zeros((8000, 8000), np.uint8), "PNG"), {}, id="too many pixels"),
+        pytest.param("/video", person_clip(), {"explain": "true"}, id="clip"),
+        pytest.param("/video", clip(one_after_the_other(person, somebody_else, each=30)), {}, id="refused clip"),
+        pytest.param("/video", person_clip()[:2000], {}, id="damaged clip"),
+    ],
+)
+def test_workers_answer_as_threads_do_and_tell_the_same_stages(services, path, content, query):
+    answers, trees = {}, {}
+    for name, service in services.items():
+        answer = service.ask(path, content, **query)
+        own = ("request_id", "timings_ms")
+        answers[name] = answer.status_code, {key: value for key, value in answer.json().items() if key not in own}
+        trees[name] = service.tree()
+    assert answers["workers"] == answers["threads"]
+    assert trees["workers"] == trees["threads"]
+
+
+def test_stages_of_workers_have_their_times(services):
+    answer = services["workers"].ask("", PHOTO)
+    timings = answer.json()["timings_ms"]
+    spans = services["workers"].spans()
+    server = spans["POST /v1/liveness"]
+    for name in ("decode", "detect", "align"):
+        assert timings[name] > 0
+        took_ms = (spans[name].end_time - spans[name].start_time) / 1e6
+        assert took_ms == pytest.approx(timings[name], rel=0.5, abs=3)
+        assert server.start_time <= spans[name].start_time <= spans[name].end_time <= server.end_time
+    assert sum(timings[name] for name in ("decode", "detect", "align", "queue", "infer")) <= timings["total"]
+
+
+def test_without_workers_there_are_none_and_other_systems_are_told(monkeypatch, capsys):
+    assert Workers.of(Settings(workers=0), Metrics()) is None
+    assert Workers.of(Settings(workers=1), Metrics()) is not None
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Workers.of(Settings(workers=1), Metrics()) is None
+    assert "workers_unsupported" in capsys.readouterr().out
+
+
+def test_as_many_workers_as_preparation_threads_unless_it_is_said(monkeypatch):
+    monkeypatch.delenv("LIVENESS_WORKERS")
+    assert Settings(preparation_threads=3).worker_count == 3
+    assert Settings(preparation_threads=3, workers=0).worker_count == 0
+    assert Settings(preparation_threads=3, workers=5).worker_count == 5
+
+
+class Pool:
+    """A pool whose decoders obey the upload, and the reasons for which its workers ended."""
+
+    def __init__(self, server, **limits):
+        self.ends = []
+        given = {"size": 1, "memory_bytes": 1 << 30, "deadline_s": 2.0} | limits
+        self.pool = WorkerPool("photos", PoolLimits(**given), server, lambda _, reason: self.ends.append(reason))
+
+    def prepare(self, content, spec=SPEC):
+        return InWorkers(self.pool, spec, Endpoint.PHOTO, lambda document: document.photo)(content, FacePolicy.SINGLE)
+
+
+@pytest.fixture
+async def started(monkeypatch):
+    """Make pools of hostile workers."""
+    monkeypatch.setattr(forkserver, "ENTRY", hostile_worker.__name__)
+    monkeypatch.setenv("PYTHONPATH", hostile_worker.environment()["PYTHONPATH"])
+    servers, pools = [], []
+
+    async def make(**limits):
+        servers.append(ForkServer(limits.get("memory_bytes", 1 << 30)))
+        pools.append(Pool(servers[-1], **limits))
+        servers[-1].start()
+        pools[-1].pool.expect(SPEC)
+        await pools[-1].pool.until_ready()
+        assert pools[-1].pool.alive == pools[-1].pool.limits.size
+        return pools[-1]
+
+    yield make
+    for each in pools:
+        await each.pool.close()
+    for server in servers:
+        await server.close()
+
+
+@pytest.mark.anyio
+async def test_uploads_whose_callers_left_are_not_begun_and_the_next_one_is(started):
+    made = await started()
+    hanging = asyncio.create_task(made.prepare(b"hang"))
+    await asyncio.sleep(0.1)
+    left = [asyncio.create_task(made.prepare(b"abort")) for _ in range(3)]
+    waiting = asyncio.create_task(made.prepare(PHOTO))
+    await asyncio.sleep(0.1)
+    for task in left:
+        task.cancel()
+    with pytest.raises(DeadlineExceededError):
+        await hanging
+    assert (await waiting).facts.width == 512
+    assert made.ends == ["deadline"]  # none has crashed
+
+
+@pytest.mark.anyio
+async def test_a_worker_prepares_for_several_models(started):
+    made = await started()
+    other = SPEC.model_copy(update={"crop": PreprocessSpec(size=224), "detector": DetectorSpec(min_confidence=0.5)})
+    for spec, size in ((SPEC, 160), (other, 224), (SPEC, 160)):
+        prepared = await made.prepare(PHOTO, spec)
+        assert [crop.shape for crop in prepared.crops] == [(size, size, 3)]
+    assert made.ends == []
+
+
+@pytest.mark.anyio
+async def test_processor_time_is_bounded(started):
+    made = await started(deadline_s=60.0)
+    made.pool.limits = PoolLimits(1, 1 << 30, 1.0)
+    spinning = asyncio.create_task(made.prepare(b"spin"))
+    await asyncio.sleep(0.1)
+    made.pool.limits = PoolLimits(1, 1 << 30, 60.0)  # the task has its bound of a second; the watch does not end it
+    with pytest.raises(DecoderFailedError, match="processor time"):
+        await asyncio.wait_for(spinning, 40)
+    assert made.ends == ["processor_time"]
+
+
+@pytest.mark.anyio
+async def test_the_limit_on_memory_lets_pass_what_is_below_it(started):
+    made = await started(memory_bytes=600 << 20)
+    with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
+        await made.prepare(b"allocate 300")
+    with pytest.raises(DecoderFailedError, match="memory"):
+        await made.prepare(b"allocate 600")
+
+
+@pytest.mark.anyio
+async def test_workers_that_cannot_start_are_a_fault_and_tried_again_with_pauses(monkeypatch):
+    monkeypatch.setattr(forkserver, "ENTRY", "liveness_service.keys")  # it has no function `work`
+    server = ForkServer(1 << 30)
+    made = Pool(server)
+    server.start()
+    made.pool.expect(SPEC)
+    try:
+        await asyncio.sleep(0.2)
+        assert made.pool.alive == 0
+        made.pool._health.started_at -= 30  # half a minute later
+        assert "can be started" in made.pool.fault
+    finally:
+        await made.pool.close()
+        await server.close()
+
+
+@pytest.mark.anyio
+async def test_a_detector_that_cannot_be_loaded_is_a_fault_until_it_can_be(started):
+    made = await started()
+    broken = SPEC.model_copy(update={"detector": DetectorSpec(name="yunet"), "detector_model": "/nowhere.onnx"})
+    made.pool.expect(broken)
+    ends_at = time.monotonic() + 20
+    while made.pool.fault is None and time.monotonic() < ends_at:  # noqa: ASYNC110 (nothing tells it)
+        await asyncio.sleep(0.05)
+    assert "can be started" in made.pool.fault
+    assert set(made.ends) == {"not_ready"}
+    made.pool.expect(SPEC)
+    assert (await asyncio.wait_for(made.prepare(PHOTO), 20)).facts.crops == 1
+    assert made.pool.fault is None
+
+
+def test_shared_memory_is_of_a_fixed_size_and_uploads_of_a_fixed_content():
+    with SharedMemory.holding(b"upload") as memory:
+        assert memory.read(0, 6) == b"upload"
+        assert memory.read(2, 4) == b"load"
+        with pytest.raises(ValueError, match="not within"):
+            memory.read(1, 6)
+        with pytest.raises(OSError, match="not permitted"):
+            os.pwrite(memory.fd, b"x", 0)
+        with pytest.raises(OSError, match="not permitted"):
+            os.ftruncate(memory.fd, 0)
+    with SharedMemory.empty(10) as memory:
+        assert os.pwrite(memory.fd, b"x", 9) == 1
+        assert memory.read(9, 1) == b"x"
+        for size in (9, 11):
+            with pytest.raises(OSError, match="not permitted"):
+                os.ftruncate(memory.fd, size)
+
+
+def test_the_kernels_limits_are_set_in_a_worker():
+    names = "RLIMIT_DATA", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_CORE"
+    code = (
+        "from resource import *; from liveness_service.workers.limits import *;"
+        "set_limits(123456789); bound_processor_time(7);"
+        f"print([getrlimit(each) for each in ({', '.join(names)})], getrlimit(RLIMIT_CPU)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "[(123456789, 123456789), (64, 64), (0, 0), (0, 0)]" in done.stdout
+    assert 7 <= int(done.stdout.split()[-1]) <= 10
+
+
+def test_what_this_system_lacks_is_found_by_trying():
+    code = (
+        "import ctypes; from pathlib import Path; from liveness_service.workers import sandbox;"
+        "print(sandbox.missing_protection([]));"
+        "sandbox._filter_calls = lambda: (_ for _ in ()).throw(OSError(1, 'refused'));"
+        "print(sandbox.missing_protection([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    here, without = done.stdout.splitlines()
+    assert "seccomp" in without
+    assert set(ast.literal_eval(here)) <= set(ast.literal_eval(without))
+
+
+@pytest.mark.anyio
+async def test_protection_that_is_missing_is_told_once(capsys):
+    server = ForkServer(1 << 30)
+    server.missing = ["landlock"]
+    server._tell_missing()
+    server._tell_missing()
+    assert capsys.readouterr().out.count("workers_less_protected") == 1

@@ -1,0 +1,116 @@
+"""A worker whose decoders do what the upload says: hang, crash, take memory, try to get out. As a program, a service
+that has such workers: `python hostile_worker.py serve`.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_TESTS = Path(__file__).parents[1]
+
+
+def environment():
+    """What a process needs to import this module."""
+    paths = [str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def work(connection):
+    """The entry of the worker."""
+    from liveness_service.scoring import preparation
+    from liveness_service.workers import child
+
+    decode_image, opened_clip = preparation.decode_image, preparation.opened_clip
+
+    def image(content, limits):
+        _obey(content, connection)
+        return decode_image(content, limits)
+
+    @contextlib.contextmanager
+    def clip(content, limits, unwanted):
+        _obey(content, connection)
+        with opened_clip(content, limits, unwanted) as video:
+            yield video
+
+    preparation.decode_image, preparation.opened_clip = image, clip
+    child.work(connection)
+
+
+def _obey(content, connection):
+    order, _, argument = content[:100].partition(b" ")
+    match order:
+        case b"hang":
+            time.sleep(1000)
+        case b"spin":
+            while True:
+                pass
+        case b"abort":
+            os.abort()
+        case b"exit":
+            os._exit(0)
+        case b"allocate":
+            bytearray(int(argument) << 20)
+        case b"grow":
+            kept = []
+            while True:
+                kept.append(b"x" * (8 << 20))
+        case b"mapped":  # memory that the limit on allocations does not count
+            import mmap
+
+            memory = mmap.mmap(-1, int(argument) << 20)
+            for start in range(0, len(memory), 4096):
+                memory[start] = 1
+            time.sleep(1000)
+        case b"lie":
+            connection.send(argument)
+            time.sleep(1000)
+        case b"raise":
+            raise RuntimeError("nobody expected this")
+        case b"try":
+            from liveness_service.errors import UnreadableMediaError
+
+            raise UnreadableMediaError(_tried(argument.decode()))
+
+
+def _tried(door):
+    """What happens when a worker tries to get out."""
+    name, _, path = door.partition(":")
+    try:
+        match name:
+            case "read":
+                Path(path).read_bytes()
+            case "write":
+                Path(path).write_bytes(b"x")
+            case "remove":
+                Path(path).unlink()
+            case "socket":
+                socket.socket()
+            case "fork":
+                os.fork()
+            case "run":
+                subprocess.run([sys.executable, "-c", ""], check=False)
+            case "signal":
+                os.kill(int(path), 0)
+            case "environment":
+                return " ".join(sorted(os.environ))
+    except OSError as error:
+        return f"refused: {type(error).__name__}"
+    return "done"
+
+
+def main():
+    os.environ.update(environment())
+    sys.path.insert(0, str(_TESTS))
+    from liveness_service.cli import app
+    from liveness_service.workers import forkserver
+
+    forkserver.ENTRY = "support.hostile_worker"
+    app()
+
+
+if __name__ == "__main__":
+    main()
