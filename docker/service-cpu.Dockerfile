@@ -6,14 +6,16 @@ WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY . .
 # Nothing is installed whose hash is not listed, and no package is built from source: that would run its code.
-# The environment has no pip, no tests that packages bring along, and nothing of ONNX Runtime that makes networks. Byte code is compiled here, since the root is read-only
-# later. `unchecked-hash` keeps it independent of the time of the build.
+# The environment has no pip, no tests that packages bring along, nothing for compilers and type checkers, and nothing of ONNX
+# Runtime that makes networks. Byte code is compiled here, since the root is read-only later. `unchecked-hash` keeps it
+# independent of the time of the build.
 RUN python -m venv --without-pip /opt/build && python -m venv --without-pip /opt/venv \
     && python -m pip --python /opt/build/bin/python install --require-hashes --no-deps --only-binary :all: -r requirements/build.txt \
     && /opt/build/bin/python -m hatchling build --target wheel --directory /opt/build/wheel \
     && python -m pip --python /opt/venv/bin/python install --no-compile --require-hashes --no-deps --only-binary :all: -r requirements/service-cpu.txt \
     && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index /opt/build/wheel/*.whl \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
+    && find /opt/venv \( -name '*.a' -o -name '*.h' -o -path '*/numpy/*.pyi' -o -path '*/cv2/*.pyi' \) -delete \
     && rm -r /opt/venv/lib/python3.11/site-packages/onnxruntime/quantization /opt/venv/lib/python3.11/site-packages/onnxruntime/tools \
        /opt/venv/lib/python3.11/site-packages/onnxruntime/transformers \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib

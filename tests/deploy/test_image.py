@@ -175,8 +175,14 @@ def test_it_leaves_no_trace_of_what_it_scored_nor_of_its_libraries(container):
 
 
 def test_its_log_is_json(container):
-    lines = [json.loads(line) for line in container.log().splitlines()]
-    assert {"model_loaded", "service_started", "request"} <= {line["event"] for line in lines}
+    httpx.get(f"{container.url}/v1/models", timeout=60).raise_for_status()
+    deadline = time.monotonic() + 20
+    while True:  # the line of a request is written after its answer was sent
+        lines = [json.loads(line) for line in container.log().splitlines()]
+        if {"model_loaded", "service_started", "request"} <= {line["event"] for line in lines}:
+            return
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.1)
 
 
 def test_it_stops_in_good_order_when_told_to(engine, image):
