@@ -94,6 +94,13 @@ def test_a_worker_that_fails_costs_its_own_request_and_is_replaced(client, order
     assert score(client).json()["verdict"] == "live"
 
 
+def test_a_worker_that_answers_unasked_is_ended_before_it_gets_an_upload(client):
+    before = metric(client, "liveness_worker_ends_total", pool="photos", reason="crashed")
+    assert code(score(client, b'later {"document_bytes": 10}')) == (415, "unsupported_media")
+    wait_until(lambda: metric(client, "liveness_worker_ends_total", pool="photos", reason="crashed") == before + 1)
+    assert score(client).json()["verdict"] == "live"
+
+
 @pytest.mark.parametrize("order", [b"allocate 20480", b"allocate 400", b"grow"])
 def test_more_memory_than_a_worker_may_take_is_refused_and_the_worker_goes_on(client, order):
     ends = client.get("/metrics").text.count("liveness_worker_ends_total")
