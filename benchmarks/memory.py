@@ -2,7 +2,8 @@
 
     python benchmarks/memory.py [--requests 48] [--connections 16]
 
-Prints the memory of the process after the first picture, its peak, and what it holds afterwards. Linux only (/proc).
+Prints the memory of the service and its workers after the first picture, the sum of their peaks, and what they hold
+afterwards. Linux only (/proc).
 """
 
 import argparse
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from service_overhead import Server, astronaut, encoded, running_server
+from service_overhead import astronaut, encoded, running_server
 
 from liveness_service.cores import available_cores
 
@@ -21,13 +22,6 @@ def largest_accepted() -> bytes:
     picture = np.zeros((5_000, 10_000, 3), np.uint8)
     picture[2_000:4_048, 4_000:6_048] = np.kron(astronaut(), np.ones((4, 4, 1), np.uint8))
     return encoded(picture, quality=90)
-
-
-def memory_mb(server: Server, field: str) -> float:
-    """Memory of the server's process in MB; the field is `VmRSS` for now and `VmHWM` for the peak."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
 
 
 def main() -> None:
@@ -44,14 +38,14 @@ def main() -> None:
                 return client.post("/v1/liveness", content=content, timeout=600).status_code
 
         post(0)
-        before = memory_mb(server, "VmRSS")
+        before = server.memory_mb("VmRSS")
         with ThreadPoolExecutor(options.connections) as pool:
             statuses = list(pool.map(post, range(options.requests)))
-        print(f"{available_cores()} preparation threads, {options.requests} pictures of 50 megapixels, ", end="")
+        print(f"{available_cores()} workers, {options.requests} pictures of 50 megapixels, ", end="")
         print(f"{options.connections} at once, statuses {sorted(set(statuses))}")
         print(f"after the first: {before:.0f} MB")
-        print(f"peak: {memory_mb(server, 'VmHWM'):.0f} MB")
-        print(f"afterwards: {memory_mb(server, 'VmRSS'):.0f} MB")
+        print(f"peak: {server.memory_mb('VmHWM'):.0f} MB")
+        print(f"afterwards: {server.memory_mb('VmRSS'):.0f} MB")
 
 
 if __name__ == "__main__":

@@ -19,24 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from service_overhead import service_request, throughput
 
 from liveness_service.cores import available_cores
-from support.server import Server, running_server
-
-
-def processes(pid: int) -> list[int]:
-    """A process and all below it."""
-    below = [
-        int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "children").read_text().split()
-    ]
-    return [pid, *(found for each in below for found in processes(each))]
-
-
-def memory_mb(server: Server) -> float:
-    """Memory of a service and its workers, shared pages counted once."""
-    total = 0
-    for pid in processes(server.process.pid):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
+from support.server import running_server
 
 
 def main() -> None:
@@ -66,7 +49,7 @@ def main() -> None:
                     started = time.perf_counter()
                     clients[name][0]()
                     taken[name].append(1000 * (time.perf_counter() - started))
-            memory = {name: memory_mb(server) for name, server in servers.items()}
+            memory = {name: server.memory_mb("Pss") for name, server in servers.items()}
             threads.stop()
             workers.stop()
     rate = {name: statistics.median(each[name] for each in rates) for name in servers}

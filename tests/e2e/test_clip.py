@@ -158,17 +158,12 @@ def test_what_a_header_claims_alone_changes_nothing(server, make):
 @pytest.mark.alone
 def test_pictures_that_claim_to_be_larger_than_the_header_says_are_not_decoded(server):
     content = hostile.forged_picture_size()
-    before = memory_mb(server, "VmHWM")
+    before = server.memory_mb("VmHWM")
     started = time.monotonic()
     answer = post(server, content)
     assert time.monotonic() - started < 2
     assert (answer.verdict, answer.reasons) == ("undetermined", ["too_few_frames", "frame_unreadable"])
-    assert memory_mb(server, "VmHWM") - before < 100
-
-
-def memory_mb(server: Server, field: str) -> float:
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) / 1024
+    assert server.memory_mb("VmHWM") - before < 100
 
 
 @pytest.mark.alone
@@ -179,10 +174,10 @@ def test_a_clip_at_the_limits_raises_memory_by_less_than_300_mb(tmp_path):
     content = hostile.four_k(seconds=30, size=50 * 1024 * 1024)
     with running_server(tmp_path, clip_deadline_ms="120000") as server:
         post(server, person_clip())
-        before = memory_mb(server, "VmRSS")
+        before = server.memory_mb("VmRSS")
         for _ in range(3):
             answer = post(server, content)
             assert answer.clip.frames_used == 8
         assert (answer.clip.width, answer.clip.height) == (3840, 2160)
-        assert memory_mb(server, "VmHWM") - before < 300
-        assert memory_mb(server, "VmRSS") - before < 150
+        assert server.memory_mb("VmHWM") - before < 300
+        assert server.memory_mb("VmRSS") - before < 150

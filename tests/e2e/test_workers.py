@@ -53,12 +53,9 @@ def code(answer):
     return answer.status_code, answer.json().get("code")
 
 
-def all_children(pid):
-    """The processes below this one: first the one that forks, then the workers."""
-    own = [
-        int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "children").read_text().split()
-    ]
-    return own + [below for each in own for below in all_children(each)]
+def children(server):
+    """The process that workers are forked from, then the workers."""
+    return server.processes()[1:]
 
 
 def wait_until(condition, timeout_s=30.0):
@@ -94,6 +91,13 @@ def test_a_worker_that_fails_costs_its_own_request_and_is_replaced(client, order
     assert code(answer) == (400, "decoder_failed")
     assert metric(client, "liveness_worker_ends_total", pool="photos", reason=reason) == before + 1
     wait_until(lambda: metric(client, "liveness_workers", pool="photos") == 2)
+    assert score(client).json()["verdict"] == "live"
+
+
+def test_a_worker_that_answers_unasked_is_ended_before_it_gets_an_upload(client):
+    before = metric(client, "liveness_worker_ends_total", pool="photos", reason="crashed")
+    assert code(score(client, b'later {"document_bytes": 10}')) == (415, "unsupported_media")
+    wait_until(lambda: metric(client, "liveness_worker_ends_total", pool="photos", reason="crashed") == before + 1)
     assert score(client).json()["verdict"] == "live"
 
 
@@ -165,7 +169,7 @@ def test_a_worker_knows_no_secret(tmp_path):
 @pytest.mark.alone
 def test_fifty_photos_get_their_answers_while_decoders_hang_crash_and_take_memory(client, server):
     expected = score(client).json()
-    before = _memory_bytes(server.process.pid)
+    before = server.memory_mb("Pss")
     hostile = [b"hang", b"abort", b"allocate 20480"]
     took, peak = {}, [before]
 
@@ -177,7 +181,7 @@ def test_fifty_photos_get_their_answers_while_decoders_hang_crash_and_take_memor
 
     def watch():
         while len(took) < len(hostile):
-            peak.append(_memory_bytes(server.process.pid))
+            peak.append(server.memory_mb("Pss"))
             time.sleep(0.1)
 
     with ThreadPoolExecutor(7) as threads:
@@ -193,7 +197,7 @@ def test_fifty_photos_get_their_answers_while_decoders_hang_crash_and_take_memor
     assert {answer.get("verdict") for answer in answers} == {"live"}
     assert {answer["score"] for answer in answers} == {expected["score"]}
     assert max(took.values()) < DEADLINE_S + 3
-    assert max(peak) - before < 300 << 20
+    assert max(peak) - before < 300
 
 
 @pytest.mark.alone
@@ -221,7 +225,7 @@ def test_a_worker_killed_every_second_costs_only_its_own_requests(client, server
         running = [threads.submit(load) for _ in range(4)]
         while time.monotonic() < stop_at - 1:
             time.sleep(1)
-            workers = all_children(server.process.pid)[1:]
+            workers = children(server)[1:]
             os.kill(workers[kills % len(workers)], signal.SIGKILL)
             kills += 1
         for each in running:
@@ -235,9 +239,9 @@ def test_a_worker_killed_every_second_costs_only_its_own_requests(client, server
 
 def test_a_lost_fork_server_is_replaced(client, server):
     wait_until(lambda: metric(client, "liveness_workers", pool="clips") == 2)
-    [fork_server, *_] = all_children(server.process.pid)
+    [fork_server, *_] = children(server)
     os.kill(fork_server, signal.SIGKILL)
-    wait_until(lambda: fork_server not in all_children(server.process.pid))
+    wait_until(lambda: fork_server not in children(server))
     wait_until(lambda: metric(client, "liveness_workers", pool="photos") == 2)
     assert score(client).json()["verdict"] == "live"
     assert score(client, person_clip(), "/v1/liveness/video").status_code == 200
@@ -245,7 +249,7 @@ def test_a_lost_fork_server_is_replaced(client, server):
 
 def test_readiness_fails_while_no_worker_answers_and_recovers_by_itself(client, server):
     wait_until(lambda: client.get("/health/ready").status_code == 200)
-    [fork_server, *workers] = all_children(server.process.pid)
+    [fork_server, *workers] = children(server)
     for pid in [fork_server, *workers]:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -263,7 +267,7 @@ def test_readiness_fails_while_no_worker_answers_and_recovers_by_itself(client, 
 
 def test_a_stuck_decoder_does_not_hold_up_the_end(tmp_path):
     with running_server(tmp_path, command=HOSTILE, workers="1", shutdown_grace_ms="1000") as server:
-        pids = all_children(server.process.pid)
+        pids = children(server)
         with ThreadPoolExecutor(1) as threads, server.client() as client:
             hanging = threads.submit(lambda: _outcome(client, b"spin"))
             time.sleep(0.5)
@@ -276,7 +280,7 @@ def test_a_stuck_decoder_does_not_hold_up_the_end(tmp_path):
 
 def test_a_killed_service_leaves_no_process_behind(tmp_path):
     with running_server(tmp_path, command=HOSTILE, workers="1") as server:
-        pids = all_children(server.process.pid)
+        pids = children(server)
         assert len(pids) >= 2
         with ThreadPoolExecutor(1) as threads, server.client() as client:
             hanging = threads.submit(lambda: _outcome(client, b"spin"))
@@ -299,15 +303,3 @@ def _runs(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
-
-
-def _memory_bytes(pid):
-    """Memory of a service and its workers, shared pages counted once."""
-    total = 0
-    for each in [pid, *all_children(pid)]:
-        try:
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-    return total

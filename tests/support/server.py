@@ -1,5 +1,6 @@
 """A real service: the installed command, in a process of its own, over a real socket."""
 
+import contextlib
 import json
 import os
 import re
@@ -37,10 +38,34 @@ class Server:
         """Its log lines so far."""
         return [json.loads(line) for line in self.log_file.read_text().splitlines() if line.startswith("{")]
 
+    def processes(self) -> list[int]:
+        """Itself, then the process that its workers are forked from, then these."""
+        return _with_children(self.process.pid)
+
+    def memory_mb(self, field: str) -> float:
+        """Memory of all its processes: `VmRSS` now, `VmHWM` the peak of each, with what they share counted for each;
+        `Pss` now, with that counted once.
+        """
+        file = "smaps_rollup" if field == "Pss" else "status"
+        total = 0
+        for pid in self.processes():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, StopIteration):
+                lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+                total += int(next(line for line in lines if line.startswith(f"{field}:")).split()[1])
+        return total / 1024
+
     def stop(self) -> int:
         """Ask it to stop, as an orchestrator does; its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=30)
+
+
+def _with_children(pid: int) -> list[int]:
+    below: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            below += map(int, (task / "children").read_text().split())
+    return [pid, *(found for child in below for found in _with_children(child))]
 
 
 @contextmanager

@@ -35,14 +35,11 @@ def work(connection: socket.socket) -> None:
         if not message:
             return
         room_fd, *upload_fd = descriptors
-        try:
-            task = Task.model_validate_json(message)
-            bound_processor_time(task.cpu_s)
-            content = b"".join(_content(fd) for fd in upload_fd)
-            document_bytes = _answer(task, content, room_fd, detectors)
-        finally:
-            for fd in descriptors:
-                os.close(fd)
+        content = b"".join(_content(fd) for fd in upload_fd)
+        task = Task.model_validate_json(message)
+        bound_processor_time(task.cpu_s)
+        document_bytes = _answer(task, content, room_fd, detectors)
+        os.close(room_fd)
         connection.send(Done(document_bytes=document_bytes).model_dump_json().encode())
 
 
@@ -65,7 +62,11 @@ class _Detectors:
 
 
 def _content(fd: int) -> bytes:
-    return os.pread(fd, os.fstat(fd).st_size, 0)
+    """The upload; its memory is given back at once."""
+    try:
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+    finally:
+        os.close(fd)
 
 
 def _answer(task: Task, content: bytes, room_fd: int, detectors: _Detectors) -> int:

@@ -15,13 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
-from pydantic import ValidationError
 
 from liveness_service.errors import DeadlineExceededError, DecoderFailedError, OverloadedError, ServiceError
 from liveness_service.workers.memory import SharedMemory
 from liveness_service.workers.messages import Document, Done, PreparationSpec, Task
 from liveness_service.workers.processes import ForkServer, Process
-from liveness_service.workers.transport import receive, send_task
 
 _T = TypeVar("_T")
 
@@ -234,7 +232,8 @@ class WorkerPool:
         """Give an upload to a worker; False if the worker has ended, and the upload needs another one."""
         try:
             with await _shared(content) as upload:
-                if worker not in self._workers or not send_task(worker.process, task, job.room, upload):
+                ends = worker not in self._workers or worker.ended_for is not None
+                if ends or not worker.process.send(task, job.room, upload):
                     return False
         except BaseException:
             self._health.silent_since = None  # it was given nothing that it could answer
@@ -292,11 +291,13 @@ class WorkerPool:
         worker.detector = _detector(self._expected)
         task = Task(spec=self._expected, cpu_s=int(_START_S))
         worker.room = SharedMemory.empty(task.room)
-        send_task(worker.process, task, worker.room)  # where this fails, the worker's end is told by the fork server
+        worker.process.send(task, worker.room)  # where this fails, the worker's end is told by the fork server
 
     def _listen(self, worker: _Worker) -> None:
         try:
-            done = receive(worker.process)
+            done = worker.process.receive()
+            if worker.job is None and worker.room is None:
+                raise ValueError("an answer to nothing")
         except BlockingIOError:
             return
         except (OSError, EOFError):
@@ -304,7 +305,7 @@ class WorkerPool:
             asyncio.get_running_loop().remove_reader(worker.process.connection.fileno())
             self._server.kill(worker.process)
             return
-        except ValidationError:  # it says what no worker says: the upload has taken it over
+        except ValueError:  # it says what no worker says: an upload has taken it over
             self._end(worker, "crashed")
             return
         self._answered(worker, done)
@@ -349,8 +350,8 @@ class WorkerPool:
         if worker not in self._workers:
             return
         if worker.job is not None and worker.ended_for is None:
-            with contextlib.suppress(OSError, ValidationError, EOFError):
-                self._answered(worker, receive(worker.process))  # it ended after its answer
+            with contextlib.suppress(OSError, ValueError, EOFError):
+                self._answered(worker, worker.process.receive())  # it ended after its answer
         reason = worker.ended_for or _reason(status)
         if not worker.ready:
             reason = "not_ready"

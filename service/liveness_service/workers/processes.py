@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from liveness_service.workers import forkserver
 from liveness_service.workers.forkserver import MAX_BYTES, News, Order
+from liveness_service.workers.memory import SharedMemory
+from liveness_service.workers.messages import MAX_MESSAGE_BYTES, Done, Task
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +35,29 @@ class Process:
         self.pid: int | None = None
         """None until the fork server has told it."""
         self.on_end = on_end
+
+    def send(self, task: Task, room: SharedMemory, upload: SharedMemory | None = None) -> bool:
+        """Give the worker a task, with the memory for its answer and that of the upload; False if it has ended."""
+        descriptors = [room.fd] if upload is None else [room.fd, upload.fd]
+        try:
+            socket.send_fds(self.connection, [task.model_dump_json(exclude_defaults=True).encode()], descriptors)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> Done:
+        """The worker's message.
+
+        Raises:
+            BlockingIOError: there is none yet.
+            EOFError: the worker has hung up.
+            OSError: the connection is broken.
+            ValueError: the worker says what no worker says.
+        """
+        message = self.connection.recv(MAX_MESSAGE_BYTES)
+        if not message:
+            raise EOFError
+        return Done.model_validate_json(message)
 
 
 class ForkServer:
