@@ -40,7 +40,9 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     service = LivenessService(settings, metrics)
     gate = Gate.of(settings, metrics)
     audit = None if settings.audit_log_path is None else AuditLog(settings.audit_log_path, metrics)
-    metrics.ready.set_function(lambda: service.fault is None and not (audit is not None and audit.failing))
+    metrics.ready.set_function(
+        lambda: not service.stopping and service.fault is None and not (audit is not None and audit.failing)
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

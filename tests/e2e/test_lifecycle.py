@@ -64,9 +64,7 @@ def test_a_wrong_setting_is_named_before_anything_starts():
 
 
 PHOTO = encoded(astronaut(), quality=95)
-# So few a second that none is sent in the moment in which the old server closes its idle connections, up to 0.1 s after
-# the signal: HTTP leaves that race to the client, which may send again.
-RATE = 4
+RATE = 8
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from liveness_service.api.access import Service, requires
 from liveness_service.api.audit import audit_log
 from liveness_service.api.openapi import REFUSED
 from liveness_service.api.problems import MEDIA_TYPE, Problem
+from liveness_service.errors import StoppingError
 from liveness_service.keys import Permission
 
 router = APIRouter(tags=["operations"])
@@ -40,7 +41,7 @@ async def live() -> Live:
     summary="Are requests answered?",
     responses={
         503: {
-            "description": "No; the problem says why: there is no verified model, or the audit log cannot be written.",
+            "description": "No; the problem says why: no verified model, an audit log that is not writable, or a stop.",
             "content": {MEDIA_TYPE: {}},
             "model": Problem,
         }
@@ -48,6 +49,8 @@ async def live() -> Live:
 )
 async def ready(request: Request, service: Service) -> Ready:
     """Answer 200 while requests are scored."""
+    if service.stopping:
+        raise StoppingError("the service was told to stop: ask another replica")
     manifest = service.model().bundle.manifest
     if (log := audit_log(request)) is not None:
         await log.check()
