@@ -5,8 +5,9 @@ keep; tests/e2e/test_connections.py shows whether all of it still works.
 """
 
 import asyncio
+import socket
 from enum import Enum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import httptools
 import structlog
@@ -32,6 +33,8 @@ LINGER_S = 5.0
 """How long a client may go on sending after the answer that closes its connection, in seconds."""
 LINGER_BYTES = 64 << 20
 """Most bytes that are read, and thrown away, from such a client: some clients read only after they have sent all."""
+_KERNEL_BUFFER_BYTES = 64 << 10
+"""How much of unread answers the kernel keeps for a connection. By itself it would keep up to 4 MB."""
 _SHORT_REST_BYTES = 1 << 20
 """If no more than this of a body is to come when its request is answered, the connection stays open for others."""
 _FIELD_OVERHEAD = 4
@@ -151,9 +154,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the connection, or refuse it if there are too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self._line = transport
-        super().connection_made(Line(transport, self._close))
+        self._line = cast(asyncio.Transport, transport)  # uvloop's is one too, but of no common class
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER_BYTES)
+        super().connection_made(Line(self._line, self._close))
         if not self.guard.room_for(self):
             self.connections.discard(self)
             self._deaf = True
