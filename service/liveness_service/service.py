@@ -15,6 +15,9 @@ from liveness_service.scoring.model import Model
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, Submission
 
+_UPLOADS_FOR_A_SLOT = 4
+"""An upload from a phone takes longer than its scoring, so more of them than slots keep the slots in use."""
+
 
 class LivenessService:
     """Scores submissions once it is started. Without a verified model it runs, but refuses to score."""
@@ -29,7 +32,8 @@ class LivenessService:
         self._clip_callers = CallerSlots(
             settings.max_inflight_clips_per_key, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS_PER_KEY"
         )
-        self._uploads = Uploads(settings.max_uploads, settings.max_uploads_per_key, settings.max_held_bytes)
+        most = settings.max_uploads or _UPLOADS_FOR_A_SLOT * settings.max_inflight
+        self._uploads = Uploads(most, settings.max_uploads_per_key, settings.max_held_bytes)
         self.stopping = False
         """Whether the service was told to stop: it is not ready any more, and answers what still comes."""
         metrics.uploads.set_function(lambda: self._uploads.arriving)

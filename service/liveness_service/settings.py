@@ -137,8 +137,8 @@ class Settings(BaseSettings):
     """Most requests that a client may send ahead of the answer to the one in work; more of them are not answered."""
     answer_timeout_ms: int = Field(default=30_000, ge=100, le=600_000)
     """How long a client may take to read its answer."""
-    max_uploads: int = Field(default=128, ge=1, le=100_000)
-    """Most uploads that arrive at once; one more is answered 503 before it is read."""
+    max_uploads: int | None = Field(default=None, ge=1, le=100_000)
+    """Most uploads that arrive at once; one more gets 503 unread. Not set: four times `LIVENESS_MAX_INFLIGHT`."""
     max_uploads_per_key: int | None = Field(default=None, ge=1, le=100_000)
     """Most of them of one key, or of one address where there are no keys; 429 beyond. Not set: half of all uploads."""
     max_held_bytes: int = Field(default=512 * 1024 * 1024, ge=1024, le=1 << 40)
