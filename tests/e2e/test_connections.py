@@ -1,4 +1,4 @@
-"""What strangers may do to a connection, over real sockets: long heads, slow heads, unread answers, dripping uploads."""
+"""What strangers may do to a connection, over real sockets: long or slow heads, unread answers, dripping uploads."""
 
 import json
 import re

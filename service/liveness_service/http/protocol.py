@@ -21,6 +21,7 @@ from liveness_service.errors import (
     HeaderTooLargeError,
     MalformedRequestError,
     ServiceError,
+    StoppingError,
     TooManyConnectionsError,
 )
 from liveness_service.http.guard import Guard
@@ -270,7 +271,14 @@ class GuardedProtocol(HttpToolsProtocol):
                 cycle.keep_alive = False
             await send(message)
 
-        await self._behind(scope, receive, send_with_close)
+        try:
+            await self._behind(scope, receive, send_with_close)
+        except asyncio.CancelledError:  # the grace time of a stop is over
+            if cycle.response_started or cycle.disconnected:
+                raise
+            cycle.disconnected = True  # for uvicorn, which would answer 500
+            self._write_refusal(StoppingError("the service stops, and this request did not end in time: send it again"))
+            self.transport.close()
 
     def _stays_open(self, cycle: RequestResponseCycle) -> bool:
         """Whether the connection is of use after this answer, which may come before the whole body is here."""

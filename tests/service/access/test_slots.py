@@ -7,7 +7,10 @@ from liveness_service.errors import OverloadedError, TooManyAtOnceError
 def test_uploads_are_limited_in_all_and_for_each_caller():
     uploads = Uploads(3, 2, 1000)
     with uploads.take("a"), uploads.take("a") as second:
-        with pytest.raises(TooManyAtOnceError, match=r"2 uploads of a .*LIVENESS_MAX_UPLOADS_PER_KEY"), uploads.take("a"):
+        with (
+            pytest.raises(TooManyAtOnceError, match=r"2 uploads of a .*LIVENESS_MAX_UPLOADS_PER_KEY"),
+            uploads.take("a"),
+        ):
             pass
         with uploads.take("b"):
             with pytest.raises(OverloadedError, match=r"3 uploads .*LIVENESS_MAX_UPLOADS "), uploads.take("c"):
