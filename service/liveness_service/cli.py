@@ -57,7 +57,7 @@ def serve(
     # Uvicorn shuts down in good order and then raises the signal again for the handler that was there before. This
     # handler ends the process with status 0, since a stop is not a failure.
     signal.signal(signal.SIGTERM, _exit_without_error)
-    serve_until_stopped(application, settings)
+    serve_until_stopped(application, application.state.service, settings)
 
 
 @app.command()

@@ -18,7 +18,7 @@ import pytest
 
 from support.load import send_at_rate
 from support.pictures import astronaut, encoded
-from support.server import running_server
+from support.server import port_in_log, running_server
 from support.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +98,38 @@ def test_an_upload_that_never_ends_does_not_keep_the_service(tmp_path):
         line.settimeout(10)
         assert line.recv(1 << 16).startswith(b"HTTP/1.1 503 Service Unavailable")
         assert not [entry for entry in server.log() if "exception" in entry]
+
+
+STUCK = """
+import time
+from liveness_service import cli
+from liveness_service.http import serve
+from liveness_service.service import LivenessService
+
+async def never(_service):
+    time.sleep(600)
+
+serve._SPARE_S = 0.5
+LivenessService.close = never
+cli.app(["serve"])
+"""
+
+
+def test_a_stop_that_hangs_is_ended_and_the_log_says_where(tmp_path):
+    make_tiny_bundle(tmp_path / "bundle")
+    settings = {"BUNDLE_PATH": str(tmp_path / "bundle"), "PORT": "0", "SHUTDOWN_DELAY_MS": "0", "SHUTDOWN_GRACE_MS": "0"}
+    environment = os.environ | {f"LIVENESS_{name}": value for name, value in settings.items()}
+    log_file = tmp_path / "service.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", STUCK], env=environment, stdout=log, stderr=log)
+    try:
+        port_in_log(process, log_file)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert "in never" in log_file.read_text()
 
 
 def test_a_port_that_is_taken_is_an_error_and_not_a_silent_exit(tmp_path):

@@ -5,10 +5,11 @@ import contextlib
 import faulthandler
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from liveness_service.http.guard import ConnectionLimits, Guard
@@ -21,14 +22,17 @@ _SPARE_S = 10.0
 """Time beyond the grace time after which a process that still has not ended is ended by force, in seconds."""
 
 
-def serve_until_stopped(app: FastAPI, settings: Settings) -> None:
+def serve_until_stopped(app: Callable[..., Any], service: LivenessService, settings: Settings) -> None:
     """Serve the app until SIGTERM or SIGINT. It returns, or raises the signal again, when everything is done.
+
+    Args:
+        app: the ASGI application.
+        service: what it serves with; it is told when it is to stop.
+        settings: where to listen, and the limits.
 
     Raises:
         SystemExit: it could not start.
     """
-    service = app.state.service
-    assert isinstance(service, LivenessService)
     config = uvicorn.Config(
         app,
         host=settings.host,
