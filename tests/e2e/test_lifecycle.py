@@ -117,7 +117,12 @@ cli.app(["serve"])
 
 def test_a_stop_that_hangs_is_ended_and_the_log_says_where(tmp_path):
     make_tiny_bundle(tmp_path / "bundle")
-    settings = {"BUNDLE_PATH": str(tmp_path / "bundle"), "PORT": "0", "SHUTDOWN_DELAY_MS": "0", "SHUTDOWN_GRACE_MS": "0"}
+    settings = {
+        "BUNDLE_PATH": str(tmp_path / "bundle"),
+        "PORT": "0",
+        "SHUTDOWN_DELAY_MS": "0",
+        "SHUTDOWN_GRACE_MS": "0",
+    }
     environment = os.environ | {f"LIVENESS_{name}": value for name, value in settings.items()}
     log_file = tmp_path / "service.log"
     with log_file.open("wb") as log:
