@@ -5,15 +5,13 @@ keep; tests/e2e/test_connections.py shows whether all of it still works.
 """
 
 import asyncio
-import socket
 from enum import Enum
-from typing import Any, ClassVar, Self, cast
+from typing import Any
 
 import httptools
-import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from liveness_service.errors import (
@@ -24,18 +22,8 @@ from liveness_service.errors import (
     StoppingError,
     TooManyConnectionsError,
 )
-from liveness_service.http.guard import Guard
-from liveness_service.http.line import Line
-from liveness_service.http.refusal import written
+from liveness_service.http.ending import LINGER_S, OrderlyProtocol
 
-log = structlog.get_logger(__name__)
-
-LINGER_S = 5.0
-"""How long a client may go on sending after the answer that closes its connection, in seconds."""
-LINGER_BYTES = 64 << 20
-"""Most bytes that are read, and thrown away, from such a client: some clients read only after they have sent all."""
-_KERNEL_BUFFER_BYTES = 64 << 10
-"""How much of unread answers the kernel keeps for a connection. By itself it would keep up to 4 MB."""
 _SHORT_REST_BYTES = 1 << 20
 """If no more than this of a body is to come when its request is answered, the connection stays open for others."""
 _FIELD_OVERHEAD = 4
@@ -54,15 +42,8 @@ class _Incoming(Enum):
     BODY = "body"
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(OrderlyProtocol):
     """A connection with limits."""
-
-    guard: ClassVar[Guard]
-
-    @classmethod
-    def with_guard(cls, guard: Guard) -> type[Self]:
-        """The protocol for connections that this guard watches."""
-        return type(cls.__name__, (cls,), {"guard": guard})
 
     def __init__(
         self,
@@ -74,7 +55,6 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._behind = self.app
         self.app = self._answer
-        self._line: asyncio.Transport
         self._incoming = _Incoming.HEAD
         self._since = self.loop.time()  # when `_incoming` became what it is, or when the last answer ended
         self._begun = False  # whether anything of the head has come
@@ -84,26 +64,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_left: int | None = 0  # None: the body comes in chunks
         self._refusal: ServiceError | None = None
         self._running: RequestResponseCycle | None = None
-        self._deaf = False  # what comes is thrown away
-        self._discarded = 0
-        self._closed_at: float | None = None
         self._unread: RequestResponseCycle | None = None  # the answer in the buffer, and since when
         self._unread_since = self._since
 
     # What the guard asks.
 
-    @property
-    def address(self) -> str:
-        """The other end's address; empty for a Unix socket."""
-        return self.client[0] if self.client else ""
-
     def waits_since(self) -> float | None:
         """Since when there is no request in work; None while there is one."""
         return None if self._in_work or self._closed_at is not None else self._since
-
-    def drop(self) -> None:
-        """Close the connection at once."""
-        self._line.abort()
 
     def expire(self, now: float) -> None:
         """End what has taken too long at this time of the loop's clock."""
@@ -131,13 +99,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     @property
+    def _at_rest(self) -> bool:
+        return self._incoming is _Incoming.NOTHING
+
+    @property
     def _in_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
-
-    def _cut(self, reason: str) -> None:
-        self.guard.metrics.connections_closed.labels(reason).inc()
-        log.info("connection_cut", reason=reason, client=self.address)
-        self._line.abort()
 
     def _head_is_late(self) -> None:
         if not self._begun:
@@ -155,11 +122,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the connection, or refuse it if there are too many."""
-        self._line = cast(asyncio.Transport, transport)  # uvloop's is one too, but of no common class
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER_BYTES)
-        super().connection_made(Line(self._line, self._close))
+        super().connection_made(transport)
         if not self.guard.room_for(self):
             self.connections.discard(self)
             self._deaf = True
@@ -184,9 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, within the limits."""
         if self._deaf:
-            self._discarded += len(data)
-            if self._discarded > LINGER_BYTES:
-                self._cut("sent_on")
+            self._throw_away(len(data))
             return
         self._unset_keepalive_if_required()
         if self._incoming is _Incoming.NOTHING:
@@ -202,7 +163,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(self._refusal or MalformedRequestError("this is not HTTP/1.1: check what the client sends"))
         else:
             if self._incoming is _Incoming.BODY and not self._in_work:
-                self._count_rest(len(data))
+                self._throw_away(len(data))
             self._silent_bytes = 0 if self._moved else self._silent_bytes + len(data)
             if self._silent_bytes > self.guard.limits.header_bytes + _LINE_OVERHEAD:
                 self._refuse(self._too_large())
@@ -233,6 +194,7 @@ class GuardedProtocol(HttpToolsProtocol):
             raise self._refusal
         super().on_headers_complete()
         self._moved = True
+        self._discarded = 0
         self._expect(_Incoming.BODY)
         if self.guard.draining:
             self.cycle.keep_alive = False
@@ -299,11 +261,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refusal = self._too_large()
             raise self._refusal
 
-    def _count_rest(self, size: int) -> None:
-        self._discarded += size
-        if self._discarded > LINGER_BYTES:
-            self._cut("sent_on")
-
     def _too_large(self) -> HeaderTooLargeError:
         limit = self.guard.limits.header_bytes
         return HeaderTooLargeError(
@@ -339,22 +296,3 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._write_refusal(error)
         self.transport.close()
-
-    def _write_refusal(self, error: ServiceError) -> None:
-        self.guard.metrics.rejected.labels(error.code).inc()
-        request_id, answer = written(error)
-        log.info("request_refused", request_id=request_id, code=error.code, client=self.address)
-        self._line.write(answer)
-
-    def _close(self) -> None:
-        """Close in good order: whoever still sends is given a while to read the answer first."""
-        if self._closed_at is not None:
-            return
-        self._closed_at = self.loop.time()
-        if self._incoming is _Incoming.NOTHING and not self._deaf:
-            self._line.close()
-            return
-        self._deaf = True
-        self.connections.discard(self)  # a stop need not wait for it
-        self.flow.resume_reading()
-        self._line.write_eof()
