@@ -47,7 +47,8 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     workers = service.workers
     metrics.ready.set_function(
         lambda: (
-            service.fault is None
+            not service.stopping
+            and service.fault is None
             and not (audit is not None and audit.failing)
             and (workers is None or workers.fault is None)
         )

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import structlog
 import typer
-import uvicorn
 from pydantic import ValidationError
 
 from liveness_service.access.policy import AccessError
@@ -23,6 +22,7 @@ from liveness_service.cli_keys import keys
 from liveness_service.cli_models import models
 from liveness_service.decoding.kinds import clip_kind
 from liveness_service.errors import InvalidParameterError, ServiceError
+from liveness_service.http.serve import serve_until_stopped
 from liveness_service.observability.logs import configure_logging
 from liveness_service.observability.metrics import Metrics
 from liveness_service.service import LivenessService
@@ -59,16 +59,7 @@ def serve(
     # Uvicorn shuts down in good order and then raises the signal again for the handler that was there before. This
     # handler ends the process with status 0, since a stop is not a failure.
     signal.signal(signal.SIGTERM, _exit_without_error)
-    uvicorn.run(
-        application,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # `configure_logging` has set up all loggers
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_ms // 1000,
-        timeout_graceful_shutdown=max(1, settings.shutdown_grace_ms // 1000),
-    )
+    serve_until_stopped(application, application.state.service, settings)
 
 
 @app.command()

@@ -56,6 +56,12 @@ class MalformedBodyError(ServiceError):
     status, code, title = 400, "malformed_body", "The body cannot be read"
 
 
+class MalformedRequestError(ServiceError):
+    """What the client sent is not HTTP, or more of it than may come before an answer."""
+
+    status, code, title = 400, "malformed_request", "Not a readable request"
+
+
 class UnauthorizedError(ServiceError):
     """The request has no access key, or one that the service does not know."""
 
@@ -71,6 +77,12 @@ class ForbiddenError(ServiceError):
     """The access key lacks the permission that this request needs."""
 
     status, code, title = 403, "forbidden", "The access key lacks the permission"
+
+
+class HeaderTimeoutError(ServiceError):
+    """The client took too long to send the head of its request."""
+
+    status, code, title = 408, "header_timeout", "The head of the request took too long"
 
 
 class UploadTimeoutError(ServiceError):
@@ -164,6 +176,12 @@ class TooManyAtOnceError(ServiceError):
     retry_after_s = 1
 
 
+class HeaderTooLargeError(ServiceError):
+    """The request's target and header fields have more bytes than the service accepts."""
+
+    status, code, title = 431, "header_too_large", "The head of the request is too large"
+
+
 class ClipsUnsupportedError(ServiceError):
     """The loaded bundle scores photos only."""
 
@@ -186,6 +204,20 @@ class OverloadedError(ServiceError):
     """The service already works on as many requests as it accepts."""
 
     status, code, title = 503, "overloaded", "Too many requests in work"
+    retry_after_s = 1
+
+
+class TooManyConnectionsError(ServiceError):
+    """As many connections as the service accepts are in use."""
+
+    status, code, title = 503, "too_many_connections", "Too many connections"
+    retry_after_s = 1
+
+
+class StoppingError(ServiceError):
+    """The service is about to stop; another one should be asked."""
+
+    status, code, title = 503, "stopping", "The service is about to stop"
     retry_after_s = 1
 
 

@@ -4,13 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from liveness_service.access.slots import CallerSlots
-from liveness_service.errors import (
-    DeadlineExceededError,
-    ModelUnavailableError,
-    OverloadedError,
-    WorkersUnavailableError,
-)
+from liveness_service.access.slots import CallerSlots, Slots, Upload, Uploads
+from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, WorkersUnavailableError
 from liveness_service.observability.metrics import Metrics
 from liveness_service.process import prepare_process
 from liveness_service.registry.engine import Engine
@@ -21,6 +16,9 @@ from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, Submission
 from liveness_service.workers.preparer import Workers
 
+_UPLOADS_FOR_A_SLOT = 4
+"""An upload from a phone takes longer than its scoring, so more of them than slots keep the slots in use."""
+
 
 class LivenessService:
     """Scores submissions once it is started. Without a verified model it runs, but refuses to score."""
@@ -30,12 +28,18 @@ class LivenessService:
         self.metrics = metrics
         self.workers = Workers.of(settings, metrics)
         self.registry = ModelRegistry.of(settings, metrics, self.workers)
-        self._slots = _Slots(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
-        self._clip_slots = _Slots(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
+        self._slots = Slots(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
+        self._clip_slots = Slots(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
         self._callers = CallerSlots(settings.max_inflight_per_key, "requests", "LIVENESS_MAX_INFLIGHT_PER_KEY")
         self._clip_callers = CallerSlots(
             settings.max_inflight_clips_per_key, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS_PER_KEY"
         )
+        most = settings.max_uploads or _UPLOADS_FOR_A_SLOT * settings.max_inflight
+        self._uploads = Uploads(most, settings.max_uploads_per_key, settings.max_held_bytes)
+        self.stopping = False
+        """Whether the service was told to stop: it is not ready any more, and answers what still comes."""
+        metrics.uploads.set_function(lambda: self._uploads.arriving)
+        metrics.held_bytes.set_function(lambda: self._uploads.held_bytes)
         metrics.inflight_limit.set(settings.max_inflight)
         metrics.inflight.set_function(lambda: self._slots.taken)
 
@@ -77,8 +81,38 @@ class LivenessService:
         return self.registry.active().model
 
     @contextmanager
-    def admit(self, endpoint: Endpoint, draw: str = "", caller: str = "") -> Iterator[Engine]:
-        """Accept one request before its upload is read, and give the engine that decides on it.
+    def receive(self, endpoint: Endpoint, draw: str = "", caller: str = "") -> Iterator[tuple[Engine, Upload]]:
+        """Accept one upload before it is read, and give the engine that is to decide on it.
+
+        It holds a place among the uploads until `Upload.arrived`; `admit` gives it a slot then. While no slot is free,
+        uploads are refused here, so that they need not be read in vain.
+
+        Args:
+            endpoint: where the upload goes.
+            draw: random text that decides whether the request belongs to the canary's share.
+            caller: the name of the key or, where there are no keys, the address by which callers are told apart.
+
+        Raises:
+            ModelUnavailableError: no model is loaded.
+            TooManyAtOnceError: the caller holds as many slots, or places of uploads, as one caller may hold.
+            OverloadedError: no slot, or no place for an upload, is free.
+        """
+        self.registry.active()
+        self._callers.check(caller)
+        self._slots.check()
+        if endpoint is Endpoint.CLIP:
+            self._clip_callers.check(caller)
+            self._clip_slots.check()
+        with self._uploads.take(caller) as upload:
+            engine = self.registry.choose(draw)
+            with engine.in_use():
+                yield engine, upload
+
+    @contextmanager
+    def admit(
+        self, endpoint: Endpoint, draw: str = "", caller: str = "", engine: Engine | None = None
+    ) -> Iterator[Engine]:
+        """Accept one request whose upload is here, and give the engine that decides on it.
 
         The request holds a slot until it is answered; a clip holds one of the clips' slots as well.
 
@@ -86,6 +120,7 @@ class LivenessService:
             endpoint: where the upload goes.
             draw: random text that decides whether the request belongs to the canary's share.
             caller: the name of the key or, where there are no keys, the address by which callers are told apart.
+            engine: the engine that `receive` gave; None chooses one.
 
         Raises:
             ModelUnavailableError: no model is loaded.
@@ -98,7 +133,7 @@ class LivenessService:
             if endpoint is Endpoint.CLIP:
                 held.enter_context(self._clip_callers.take(caller))
             held.enter_context(self._slots.take())
-            engine = self.registry.choose(draw)
+            engine = engine or self.registry.choose(draw)
             held.enter_context(engine.in_use())
             if endpoint is Endpoint.CLIP:
                 held.enter_context(self._clip_slots.take())
@@ -117,7 +152,7 @@ class LivenessService:
         """
         engine = engine or self.registry.active()
         is_clip = submission.endpoint is Endpoint.CLIP
-        deadline_s = (self.settings.clip_deadline_ms if is_clip else self.settings.deadline_ms) / 1000
+        deadline_s = self.deadline_ms(submission.endpoint) / 1000
         with engine.in_use():
             try:
                 async with asyncio.timeout(deadline_s):
@@ -128,36 +163,12 @@ class LivenessService:
                     f"no answer within {deadline_s:g} s: the service is busy or {otherwise}; try again later"
                 ) from error
 
+    def deadline_ms(self, endpoint: Endpoint) -> int:
+        """How long the answer may take after the upload, in milliseconds."""
+        return self.settings.clip_deadline_ms if endpoint is Endpoint.CLIP else self.settings.deadline_ms
+
     def concluded(self, engine: Engine, submission: Submission, result: Result) -> None:
         """Count a verdict in the metrics, and let the shadow, if there is one, score the upload too."""
         self.metrics.concluded(submission.endpoint, result, submission.caller)
         self.metrics.scored(self.registry.role_of(engine), engine.manifest, submission.endpoint, result)
         self.registry.show_shadow(submission, result)
-
-
-class _Slots:
-    """A fixed number of slots; every request or clip in work holds one."""
-
-    def __init__(self, limit: int, noun: str, setting: str) -> None:
-        self.taken = 0
-        self._limit = limit
-        self._noun = noun
-        self._setting = setting
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Hold a slot while the context is open.
-
-        Raises:
-            OverloadedError: no slot is free.
-        """
-        if self.taken >= self._limit:
-            raise OverloadedError(
-                f"{self.taken} {self._noun} are in work, and no more are accepted: try again, or add replicas "
-                f"({self._setting} is the limit)"
-            )
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1

@@ -139,6 +139,26 @@ class Settings(BaseSettings):
     """Most streams in a clip's file: pictures, sound and subtitles together."""
     max_faces: int = Field(default=10, ge=1, le=100)
     """Most faces in an image with `faces=all`; an image with more is undetermined."""
+    max_connections: int = Field(default=512, ge=1, le=100_000)
+    """Most connections at once. One more takes the place of one that has no request in work, or is answered 503."""
+    max_connections_per_address: int | None = Field(default=None, ge=1, le=100_000)
+    """Most of them from one address, proxies in `FORWARDED_ALLOW_IPS` excepted. Not set: half of all connections."""
+    max_header_bytes: int = Field(default=32 * 1024, ge=1024, le=1 << 20)
+    """Most bytes of a request's target and header fields together; 431 beyond."""
+    header_timeout_ms: int = Field(default=10_000, ge=100, le=600_000)
+    """How long a request's head may take, and how long a new connection may stay without one."""
+    max_pipelined: int = Field(default=8, ge=0, le=1_000)
+    """Most requests that a client may send ahead of the answer to the one in work; more of them are not answered."""
+    answer_timeout_ms: int = Field(default=30_000, ge=100, le=600_000)
+    """How long a client may take to read its answer."""
+    max_uploads: int | None = Field(default=None, ge=1, le=100_000)
+    """Most uploads that arrive at once; one more gets 503 unread. Not set: four times `LIVENESS_MAX_INFLIGHT`."""
+    max_uploads_per_key: int | None = Field(default=None, ge=1, le=100_000)
+    """Most of them of one key, or of one address where there are no keys; 429 beyond. Not set: half of all uploads."""
+    max_held_bytes: int = Field(default=512 * 1024 * 1024, ge=1024, le=1 << 40)
+    """Most bytes of uploads in memory, from their arrival to their answer; half of it for one key or address."""
+    min_upload_rate: int = Field(default=1_024, ge=0, le=1 << 30)
+    """Fewest bytes a second of an upload on average, after its first five seconds; 408 below."""
     upload_timeout_ms: int = Field(default=15_000, ge=100, le=600_000)
     """How long a client may take to send its image."""
     clip_upload_timeout_ms: int = Field(default=60_000, ge=100, le=3_600_000)
@@ -148,7 +168,7 @@ class Settings(BaseSettings):
     clip_deadline_ms: int = Field(default=30_000, ge=10, le=3_600_000)
     """How long the answer for a clip may take after the upload, time in the queue included."""
     max_inflight: int = Field(default=32, ge=1, le=10_000)
-    """Most requests in work or waiting; one more is answered 503 before its upload is read."""
+    """Most requests in work or waiting, after their upload. While there are as many, uploads get 503 unread."""
     max_inflight_clips: int = Field(default=4, ge=1, le=10_000)
     """Most clips among these requests. A clip's file and decoder take up to 300 MB of memory at the default limits."""
     max_inflight_per_key: int | None = Field(default=None, ge=1, le=10_000)
@@ -168,6 +188,8 @@ class Settings(BaseSettings):
     """How long a batch that is not full waits for more crops. With 0, a batch takes the crops that queued meanwhile."""
     keep_alive_ms: int = Field(default=75_000, ge=1_000, le=3_600_000)
     """How long an idle connection stays open. Keep it above a load balancer's limit, usually 60 s, to avoid resets."""
+    shutdown_delay_ms: int = Field(default=1_000, ge=0, le=600_000)
+    """How long requests are still taken after the signal to stop, when the service is not ready any more."""
     shutdown_grace_ms: int = Field(default=15_000, ge=0, le=600_000)
     """How long accepted requests have to finish when the service is told to stop."""
 

@@ -7,6 +7,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from support.clips import person_clip
 from support.pictures import astronaut, encoded
+from support.requests import bearer, make_keys
 from support.server import running_server
 from support.tiny_bundle import make_tiny_bundle
 
@@ -36,8 +37,10 @@ ALWAYS = [
     "unsupported_method",
     "allow_header_conformance",
 ]
+OF_KEYS = ["ignored_auth"]
+"""More checks for a service with keys: an operation that needs one refuses requests without it and with a wrong one."""
 # Left out: `positive_data_acceptance` (what is made up for a `binary` string is no image, so it is refused, rightly);
-# those about keys, required headers and resources that are made and deleted (there are none).
+# those about resources that are made and deleted (there are none). Those about keys are for the service that has some.
 
 
 @schemathesis.serializer("video/mp4")
@@ -45,13 +48,24 @@ def clip_as_it_is(_context, value):
     return value
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
+@pytest.fixture(scope="module", params=["without keys", "with keys"])
+def api(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("contract")
     make_tiny_bundle(folder / "tiny", bias=5, temporal=True)
+    keys, entries = make_keys(tester="score+operations")
+    settings = {"api_keys": entries} if request.param == "with keys" else {}
     # Over a real socket: Schemathesis would start and stop an app in this process once a test.
-    with running_server(folder, bundle_path=str(folder / "tiny")) as server:
-        yield schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    with running_server(folder, bundle_path=str(folder / "tiny"), **settings) as server:
+        schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+        if settings:
+            schema.config.update(headers=bearer(keys["tester"]) | {"X-API-Key": keys["tester"]})
+        yield schema
+
+
+@pytest.fixture
+def of_keys(request):
+    """The checks that only a service with keys can pass."""
+    return OF_KEYS if request.node.callspec.params["api"] == "with keys" else []
 
 
 def answers_conform(strategy, *more, examples=60):
@@ -69,7 +83,8 @@ def answers_conform(strategy, *more, examples=60):
     )
     @hypothesis.given(case=strategy)
     def send(case):
-        statuses.add(case.call_and_validate(checks=checks).status_code)
+        headers = case.operation.schema.config.headers  # the key; the checks know by them that it is meant
+        statuses.add(case.call_and_validate(checks=checks, headers=headers).status_code)
 
     send()
     return statuses
@@ -81,9 +96,11 @@ def test_every_operation_is_tested(api):
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_answers_to_described_requests_are_as_described(api, path, method):
+def test_answers_to_described_requests_are_as_described(api, of_keys, path, method):
     is_upload = path.startswith("/v1/liveness")
-    statuses = answers_conform(api[path][method].as_strategy(), examples=60 if is_upload else 3)
+    statuses = answers_conform(
+        api[path][method].as_strategy(), *of_keys, examples=(15 if of_keys else 60) if is_upload else 3
+    )
     expected = {"GET": {200}, "DELETE": {200}, "POST": {409}, "PUT": {409}}  # 409: names that are made up
     assert statuses & {400, 415, 422} if is_upload else statuses == expected[method]
 

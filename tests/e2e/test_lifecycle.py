@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,10 +18,12 @@ import pytest
 
 from support.load import send_at_rate
 from support.pictures import astronaut, encoded
-from support.server import running_server
+from support.server import port_in_log, running_server
 from support.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
+PHOTO = encoded(astronaut(), quality=95)
+RATE = 8
 
 
 @pytest.mark.alone
@@ -44,6 +49,94 @@ def test_what_was_accepted_is_answered_before_the_service_stops(tmp_path):
         assert server.log()[-1]["level"] == "info"
 
 
+def test_a_stop_is_announced_before_it_happens(tmp_path):
+    make_tiny_bundle(tmp_path / "bundle")
+    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "4000", "min_upload_rate": "0"}
+    go_on = threading.Event()
+
+    def slowly():
+        yield PHOTO[:100]
+        go_on.wait(60)
+        yield PHOTO[100:]
+
+    with running_server(tmp_path, **settings) as server, server.client() as used, ThreadPoolExecutor(1) as pool:
+        assert used.get("/health/ready").status_code == 200
+        with server.client() as sender, server.client() as late:
+            upload = pool.submit(sender.post, "/v1/liveness", content=slowly())
+            while "liveness_uploads 1.0" not in (metrics := used.get("/metrics")).text:
+                time.sleep(0.01)
+            assert "connection" not in metrics.headers
+            server.process.send_signal(signal.SIGTERM)
+            told = time.monotonic()
+            # Balancers are told, and who asks nevertheless has an answer and must come back elsewhere.
+            while (refused := late.get("/health/ready")).status_code == 200:
+                pass
+            assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
+            answer = used.post("/v1/liveness", content=PHOTO)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            assert late.get("/health/live").headers["connection"] == "close"
+            go_on.set()
+            assert (upload.result().status_code, upload.result().headers["connection"]) == (200, "close")
+        assert server.process.wait(60) == 0
+        assert time.monotonic() - told > 3.9
+
+
+def test_an_upload_that_never_ends_does_not_keep_the_service(tmp_path):
+    make_tiny_bundle(tmp_path / "bundle")
+    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "0", "shutdown_grace_ms": "1000"}
+    with running_server(tmp_path, **settings) as server, socket.socket() as line, socket.socket() as half:
+        for each in (line, half):
+            each.connect(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+        half.sendall(b"GET /health")
+        line.sendall(b"POST /v1/liveness HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        with server.client() as client:
+            while "liveness_uploads 1.0" not in client.get("/metrics").text:
+                time.sleep(0.01)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 10
+        line.settimeout(10)
+        assert line.recv(1 << 16).startswith(b"HTTP/1.1 503 Service Unavailable")
+        assert not [entry for entry in server.log() if "exception" in entry]
+
+
+STUCK = """
+import time
+from liveness_service import cli
+from liveness_service.http import serve
+from liveness_service.service import LivenessService
+
+async def never(_service):
+    time.sleep(600)
+
+serve._SPARE_S = 0.5
+LivenessService.close = never
+cli.app(["serve"])
+"""
+
+
+def test_a_stop_that_hangs_is_ended_and_the_log_says_where(tmp_path):
+    make_tiny_bundle(tmp_path / "bundle")
+    settings = {
+        "BUNDLE_PATH": str(tmp_path / "bundle"),
+        "PORT": "0",
+        "SHUTDOWN_DELAY_MS": "0",
+        "SHUTDOWN_GRACE_MS": "0",
+    }
+    environment = os.environ | {f"LIVENESS_{name}": value for name, value in settings.items()}
+    log_file = tmp_path / "service.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", STUCK], env=environment, stdout=log, stderr=log)
+    try:
+        port_in_log(process, log_file)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert "in never" in log_file.read_text()
+
+
 def test_a_port_that_is_taken_is_an_error_and_not_a_silent_exit(tmp_path):
     with running_server(tmp_path) as server:
         port = server.url.rsplit(":", 1)[1]
@@ -61,12 +154,6 @@ def test_a_wrong_setting_is_named_before_anything_starts():
     assert done.returncode == 2
     assert "max_inflight" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-PHOTO = encoded(astronaut(), quality=95)
-# So few a second that none is sent in the moment in which the old server closes its idle connections, up to 0.1 s after
-# the signal: HTTP leaves that race to the client, which may send again.
-RATE = 4
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from liveness_service.api.access import Service, requires
 from liveness_service.api.audit import audit_log
 from liveness_service.api.openapi import REFUSED
 from liveness_service.api.problems import MEDIA_TYPE, Problem
+from liveness_service.errors import StoppingError
 from liveness_service.keys import Permission
 
 router = APIRouter(tags=["operations"])
@@ -41,7 +42,7 @@ async def live() -> Live:
     responses={
         503: {
             "description": "No; the problem says why: there is no verified model, no worker that reads uploads, or the "
-            "audit log cannot be written.",
+            "audit log cannot be written, or the service is about to stop.",
             "content": {MEDIA_TYPE: {}},
             "model": Problem,
         }
@@ -49,6 +50,8 @@ async def live() -> Live:
 )
 async def ready(request: Request, service: Service) -> Ready:
     """Answer 200 while requests are scored."""
+    if service.stopping:
+        raise StoppingError("the service was told to stop: ask another replica")
     manifest = service.model().bundle.manifest
     service.check_workers()
     if (log := audit_log(request)) is not None:

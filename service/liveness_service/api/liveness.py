@@ -22,6 +22,7 @@ from liveness_service.api.openapi import (
 from liveness_service.api.schemas import ClipQuery, ClipResponse, LivenessQuery, LivenessResponse, answer_of
 from liveness_service.api.state import request_state
 from liveness_service.api.upload import Expected, read_upload
+from liveness_service.errors import DeadlineExceededError
 from liveness_service.keys import Permission
 from liveness_service.service import LivenessService
 from liveness_service.submission import Endpoint, ScoreOptions, Submission
@@ -50,6 +51,7 @@ async def score_image(request: Request, query: Annotated[LivenessQuery, Query()]
         max_bytes=settings.max_upload_bytes,
         limit_setting="LIVENESS_MAX_UPLOAD_BYTES",
         timeout_ms=settings.upload_timeout_ms,
+        min_rate=settings.min_upload_rate,
     )
     return await _score(request, service, Endpoint.PHOTO, expected, query.options())
 
@@ -73,6 +75,7 @@ async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], ser
         max_bytes=settings.max_clip_bytes,
         limit_setting="LIVENESS_MAX_CLIP_BYTES",
         timeout_ms=settings.clip_upload_timeout_ms,
+        min_rate=settings.min_upload_rate,
     )
     return await _score(request, service, Endpoint.CLIP, expected, query.options())
 
@@ -80,20 +83,16 @@ async def score_clip(request: Request, query: Annotated[ClipQuery, Query()], ser
 async def _score(
     request: Request, service: LivenessService, endpoint: Endpoint, expected: Expected, options: ScoreOptions
 ) -> Response:
-    """Handle an upload: take a slot, read the file, score it, record the verdict, answer."""
+    """Handle an upload: read the file, take a slot, score it, record the verdict, answer."""
     state = request_state(request)
-    with service.admit(endpoint, state.draw, state.limited_as) as engine:
-        # This refuses an unknown operating point before the file is read.
-        engine.pipeline(endpoint).operating_point(options.operating_point)
-        try:
-            content = await read_upload(request, expected)
-            submission = Submission(endpoint, content, options, state.request_id, state.caller_name, state.draw)
-            result = await _unless_disconnected(request, service.score(submission, engine))
-            await record_verdict(request, submission, result, engine.manifest)
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_CLOSED)
-        service.concluded(engine, submission, result)
-        answer = answer_of(state.request_id, result, engine.model)
+    whole_s = (expected.timeout_ms + service.deadline_ms(endpoint)) / 1000
+    try:
+        async with asyncio.timeout(whole_s):
+            answer = await _answered(request, service, endpoint, expected, options)
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_CLOSED)
+    except TimeoutError as error:
+        raise DeadlineExceededError(f"no answer within {whole_s:g} s of the request's first byte") from error
     state.outcome = {
         "verdict": answer.verdict.value,
         "reasons": answer.reasons,
@@ -104,6 +103,23 @@ async def _score(
         "faces": len(answer.faces),
     }
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _answered(
+    request: Request, service: LivenessService, endpoint: Endpoint, expected: Expected, options: ScoreOptions
+) -> LivenessResponse | ClipResponse:
+    state = request_state(request)
+    with service.receive(endpoint, state.draw, state.limited_as) as (engine, upload):
+        # This refuses an unknown operating point before the file is read.
+        engine.pipeline(endpoint).operating_point(options.operating_point)
+        content = await read_upload(request, expected, upload)
+        with service.admit(endpoint, caller=state.limited_as, engine=engine):
+            upload.arrived()
+            submission = Submission(endpoint, content, options, state.request_id, state.caller_name, state.draw)
+            result = await _unless_disconnected(request, service.score(submission, engine))
+            await record_verdict(request, submission, result, engine.manifest)
+            service.concluded(engine, submission, result)
+            return answer_of(state.request_id, result, engine.model)
 
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, _T]) -> _T:

@@ -51,6 +51,12 @@ REFUSED: Responses = {
         "more than 100 per 1 minute for backend: wait 17 s (LIVENESS_RATE_LIMIT is the limit)",
         "Over the rate limit, or too many requests of one caller at once; see `Retry-After`.",
     ),
+    431: _problem(
+        errors.HeaderTooLargeError,
+        "the request's target and header fields have more than 32,768 bytes: send fewer or shorter ones "
+        "(LIVENESS_MAX_HEADER_BYTES is the limit)",
+        "The header fields are too long.",
+    ),
 }
 
 ROLE_REFUSED: Responses = {

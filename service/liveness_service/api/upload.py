@@ -10,10 +10,12 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from liveness_service.access.slots import Upload
 from liveness_service.errors import (
     EmptyBodyError,
     InvalidParameterError,
     MalformedBodyError,
+    ServiceError,
     TooManyBytesError,
     UploadTimeoutError,
 )
@@ -21,6 +23,8 @@ from liveness_service.observability.stages import stage
 
 _FORM_OVERHEAD = 64 * 1024  # part headers and boundaries around the file
 _MAX_FIELDS = 16
+_FREE_S = 5.0
+"""Seconds of an upload in which its rate does not matter: a phone's connection may stall that long."""
 
 
 class _InMemoryParser(MultiPartParser):
@@ -64,28 +68,36 @@ class Expected:
     """Name of the setting for `max_bytes`, for messages."""
     timeout_ms: int
     """How long the upload may take, in milliseconds."""
+    min_rate: int = 0
+    """Fewest bytes a second, on average after the first `_FREE_S` seconds."""
 
 
-async def read_upload(request: Request, expected: Expected) -> bytes:
+async def read_upload(request: Request, expected: Expected, upload: Upload) -> bytes:
     """Read the uploaded file: from the form's field if the body is a form, else the whole body, of any declared type.
+
+    Args:
+        request: the request; its body must not have been read.
+        expected: what is to come, and its limits.
+        upload: counts the bytes as they arrive.
 
     Raises:
         EmptyBodyError: the file has no content.
         MalformedBodyError: the form cannot be read.
         InvalidParameterError: the form does not have exactly one such field, with a file.
         TooManyBytesError: the file is too large; the rest of it is not read.
-        UploadTimeoutError: the file did not arrive in time.
+        UploadTimeoutError: the file did not arrive in time, or too slowly.
+        OverloadedError, TooManyAtOnceError: there is no room in memory for the file; the rest of it is not read.
         ClientDisconnect: the client went away.
     """
     declared = Message()
     declared["content-type"] = request.headers.get("content-type", "")
     is_form = declared.get_content_type() == "multipart/form-data"
     limit = expected.max_bytes + (_FORM_OVERHEAD if is_form else 0)
-    _refuse_early(request, limit, expected)
+    _refuse_early(request, limit, expected, upload)
     try:
         with stage("upload") as span:
-            async with asyncio.timeout(expected.timeout_ms / 1000):
-                chunks = _counted(request, limit, expected)
+            async with asyncio.timeout(expected.timeout_ms / 1000) as patience:
+                chunks = _counted(request, limit, expected, upload, patience)
                 content = (
                     await _from_form(request, chunks, expected)
                     if is_form
@@ -94,8 +106,8 @@ async def read_upload(request: Request, expected: Expected) -> bytes:
             span.set_attribute("liveness.upload_bytes", len(content))
     except TimeoutError as error:
         raise UploadTimeoutError(
-            f"the {expected.noun} did not arrive within {expected.timeout_ms / 1000:g} s: check the connection, or "
-            "send a smaller one"
+            f"the {expected.noun} did not arrive within {expected.timeout_ms / 1000:g} s, or with fewer than "
+            f"{expected.min_rate:,} bytes a second: check the connection, or send a smaller one"
         ) from error
     if not content:
         raise EmptyBodyError(f"the {expected.noun} has 0 bytes: check that the file was read before it was sent")
@@ -112,18 +124,27 @@ def _too_many(expected: Expected) -> TooManyBytesError:
     )
 
 
-def _refuse_early(request: Request, limit: int, expected: Expected) -> None:
+def _refuse_early(request: Request, limit: int, expected: Expected, upload: Upload) -> None:
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_many(expected)
-
-
-async def _counted(request: Request, limit: int, expected: Expected) -> AsyncGenerator[bytes, None]:
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
+    if declared.isdecimal():
+        if int(declared) > limit:
             raise _too_many(expected)
+        upload.announce(int(declared))
+
+
+async def _counted(
+    request: Request, limit: int, expected: Expected, upload: Upload, patience: asyncio.Timeout
+) -> AsyncGenerator[bytes, None]:
+    began = asyncio.get_running_loop().time()
+    last = patience.when()
+    if expected.min_rate and last is not None:
+        patience.reschedule(min(last, began + _FREE_S))
+    async for chunk in request.stream():
+        if upload.size + len(chunk) > limit:
+            raise _too_many(expected)
+        upload.grow(len(chunk))
+        if expected.min_rate and last is not None:
+            patience.reschedule(min(last, began + _FREE_S + upload.size / expected.min_rate))
         if chunk:
             yield chunk
 
@@ -152,7 +173,7 @@ async def _parse(request: Request, chunks: AsyncGenerator[bytes, None]) -> FormD
         return await parser.parse()
     except MultiPartException as error:
         raise MalformedBodyError(f"the multipart body is malformed: {error.message}") from error
-    except (TimeoutError, TooManyBytesError, ClientDisconnect):
+    except (TimeoutError, ServiceError, ClientDisconnect):
         raise
     except Exception as error:
         raise MalformedBodyError(f"the multipart body is malformed: {error}") from error

@@ -81,6 +81,17 @@ class Metrics:
         self.inflight_limit = Gauge(
             "liveness_inflight_limit", "LIVENESS_MAX_INFLIGHT: as many are accepted at once.", registry=registry
         )
+        self.uploads = Gauge("liveness_uploads", "Uploads that are arriving.", registry=registry)
+        self.held_bytes = Gauge(
+            "liveness_held_bytes", "Bytes of uploads in memory, from their arrival to their answer.", registry=registry
+        )
+        self.connections = Gauge("liveness_connections", "Open connections.", registry=registry)
+        self.connections_closed = Counter(
+            "liveness_connections_closed_total",
+            "Connections that a limit closed without an answer, by the limit.",
+            ["reason"],  # no_request, no_room, slow_body, unread_answer, sent_on, header_too_large, malformed_request
+            registry=registry,
+        )
         self.model_info = Gauge(
             "liveness_model_info",
             "1 for each loaded model; absent without one. Roles: active, canary, shadow, previous.",

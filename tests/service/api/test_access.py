@@ -75,7 +75,7 @@ def test_everything_that_is_served_asks_for_a_key_but_for_what_is_known_to_be_op
 async def test_nothing_of_the_body_is_read_and_no_place_is_taken_before_the_key_is_checked(
     running, problem_of, live_bundle
 ):
-    async with running(bundle_path=live_bundle, api_keys=ENTRIES, max_inflight=1) as client:
+    async with running(bundle_path=live_bundle, api_keys=ENTRIES, max_uploads=1, max_uploads_per_key=2) as client:
         for headers, status, code in (
             ({}, 401, "unauthorized"),
             (bearer("lv_wrong"), 401, "unauthorized"),
@@ -88,7 +88,7 @@ async def test_nothing_of_the_body_is_read_and_no_place_is_taken_before_the_key_
         # The only place is taken by whoever may: a stranger hears of the key, not of the load.
         busy = asyncio.create_task(client.post(URL, content=Chunks(0.01), headers=bearer(KEYS["backend"])))
         metrics = ""
-        while "liveness_inflight_requests 1.0" not in metrics:
+        while "liveness_uploads 1.0" not in metrics:
             metrics = (await client.get("/metrics", headers=bearer(KEYS["prometheus"]))).text
         problem_of(await client.post(URL, content=PHOTO), 401, "unauthorized")
         problem_of(await client.post(URL, content=PHOTO, headers=bearer(KEYS["backend"])), 503, "overloaded")

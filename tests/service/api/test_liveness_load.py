@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from liveness_service.api import liveness
+from liveness_service.submission import Endpoint
 from support.pictures import astronaut, encoded
 from support.requests import DARKER, PHOTO, URL, Chunks, answer_of
 
@@ -27,7 +29,7 @@ class Held:
 async def test_overload_is_refused_before_the_body_is_read_and_the_probes_still_answer(
     running, problem_of, live_bundle
 ):
-    async with running(bundle_path=live_bundle, max_inflight=2) as client:
+    async with running(bundle_path=live_bundle, max_uploads=2, max_uploads_per_key=3) as client:
         uploads = [Held(PHOTO), Held(PHOTO)]
         accepted = [asyncio.create_task(client.post(URL, content=upload)) for upload in uploads]
         for upload in uploads:
@@ -41,13 +43,47 @@ async def test_overload_is_refused_before_the_body_is_read_and_the_probes_still_
         assert (await client.get("/health/live")).json() == {"status": "live"}
         assert (await client.get("/health/ready")).status_code == 200
         metrics = (await client.get("/metrics")).text
-        assert "\nliveness_inflight_requests 2.0\n" in metrics
+        assert "\nliveness_uploads 2.0\n" in metrics
+        assert "\nliveness_inflight_requests 0.0\n" in metrics
         assert '\nliveness_rejected_total{reason="overloaded"} 1.0\n' in metrics
 
         for upload in uploads:
             upload.go_on.set()
         assert [answer_of(await task)["verdict"] for task in accepted] == ["live", "live"]
         assert answer_of(await client.post(URL, content=PHOTO))["verdict"] == "live"
+
+
+@pytest.mark.anyio
+async def test_while_no_slot_is_free_uploads_are_refused_before_they_are_read(running, problem_of, live_bundle):
+    async with running(bundle_path=live_bundle, max_inflight=2, max_inflight_per_key=2) as client:
+        service = client._transport.app.state.service
+        arriving = Held(PHOTO)
+        late = asyncio.create_task(client.post(URL, content=arriving))
+        await arriving.begun.wait()
+        with service.admit(Endpoint.PHOTO, caller="other"), service.admit(Endpoint.PHOTO, caller="other"):
+            body = Chunks()
+            problem_of(await client.post(URL, content=body), 503, "overloaded")
+            assert body.taken == 0
+            # One that was let in before has no slot either when it is here.
+            arriving.go_on.set()
+            problem_of(await late, 503, "overloaded")
+        with service.admit(Endpoint.PHOTO, caller="127.0.0.1"), service.admit(Endpoint.CLIP, caller="127.0.0.1"):
+            body = Chunks()
+            problem_of(await client.post(URL, content=body), 429, "too_many_at_once")
+            assert body.taken == 0
+        assert answer_of(await client.post(URL, content=PHOTO))["verdict"] == "live"
+
+
+@pytest.mark.anyio
+async def test_nothing_outlives_the_time_of_an_upload_and_its_answer(running, problem_of, live_bundle, monkeypatch):
+    async def never(*_):
+        await asyncio.sleep(1000)
+
+    monkeypatch.setattr(liveness, "record_verdict", never)
+    async with running(bundle_path=live_bundle, upload_timeout_ms=500, deadline_ms=500) as client:
+        problem = problem_of(await client.post(URL, content=PHOTO), 504, "deadline_exceeded")
+        assert "within 1 s" in problem["detail"]
+        assert "\nliveness_inflight_requests 0.0\n" in (await client.get("/metrics")).text
 
 
 @pytest.mark.alone

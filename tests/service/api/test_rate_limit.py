@@ -163,7 +163,7 @@ async def test_once_redis_answers_again_it_counts_for_all_again(tmp_path, monkey
 @pytest.mark.anyio
 async def test_a_caller_who_sends_slowly_takes_no_place_of_another(running, problem_of, live_bundle):
     keys, entries = make_keys(slow="score", other="score")
-    settings = {"max_inflight": 2, "max_inflight_per_key": 1, "api_keys": entries}
+    settings = {"max_uploads": 2, "max_uploads_per_key": 1, "api_keys": entries}
     async with running(bundle_path=live_bundle, **settings) as client:
         body = Held(PHOTO)
         slow = asyncio.create_task(client.post(URL, content=body, headers=bearer(keys["slow"])))

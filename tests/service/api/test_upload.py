@@ -1,8 +1,10 @@
+import asyncio
 import tempfile
 
 import numpy as np
 import pytest
 
+from liveness_service.api import upload
 from support import bombs
 from support.pictures import astronaut, encoded
 from support.requests import PHOTO, URL, Chunks, answer_of, as_form, both_forms
@@ -160,10 +162,49 @@ async def test_a_wrong_operating_point_is_refused_before_anything_is_read(runnin
 
 @pytest.mark.anyio
 async def test_a_slow_upload_times_out_and_gives_its_place_back(running, problem_of, live_bundle):
-    async with running(bundle_path=live_bundle, upload_timeout_ms=200, max_inflight=1) as client:
+    async with running(bundle_path=live_bundle, upload_timeout_ms=200, max_uploads=1) as client:
         problem = problem_of(await client.post(URL, content=Chunks(pause=0.05)), 408, "upload_timeout")
         assert "0.2 s" in problem["detail"]
         assert answer_of(await client.post(URL, content=PHOTO))["verdict"] == "live"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", [False, True], ids=["body", "form"])
+async def test_an_upload_that_drips_is_not_waited_for(running, problem_of, live_bundle, monkeypatch, form):
+    monkeypatch.setattr(upload, "_FREE_S", 0.1)
+    headers = {"Content-Type": FORM} if form else {}
+    pieces = [PART, PHOTO[:1000], PHOTO[1000:], b"\r\n--abc--\r\n"] if form else [PHOTO[:1000], PHOTO[1000:]]
+
+    async def slow(pause):
+        for piece in pieces:
+            await asyncio.sleep(pause)
+            yield piece
+
+    # A kilobyte may take a tenth of a second and what it buys: a second at 1,000 bytes a second.
+    async with running(bundle_path=live_bundle, min_upload_rate=1_000) as client:
+        problem = problem_of(await client.post(URL, content=slow(5), headers=headers), 408, "upload_timeout")
+        assert "1,000 bytes a second" in problem["detail"]
+        assert answer_of(await client.post(URL, content=slow(0.02), headers=headers))["verdict"] == "live"
+    async with running(bundle_path=live_bundle, min_upload_rate=0) as client:
+        assert answer_of(await client.post(URL, content=slow(0.5), headers=headers))["verdict"] == "live"
+
+
+@pytest.mark.anyio
+async def test_uploads_hold_only_so_many_bytes(running, problem_of, live_bundle):
+    half = len(PHOTO)  # one client may hold half of the limit
+    async with running(bundle_path=live_bundle, max_held_bytes=2 * half) as client:
+        assert answer_of(await client.post(URL, content=PHOTO))["verdict"] == "live"
+    async with running(bundle_path=live_bundle, max_held_bytes=2 * half - 2) as client:
+        body = Chunks()
+        response = await client.post(URL, content=body, headers={"Content-Length": str(half)})
+        assert "LIVENESS_MAX_HELD_BYTES" in problem_of(response, 429, "too_many_at_once")["detail"]
+        assert body.taken == 0
+        endless = Chunks()
+        problem_of(await client.post(URL, content=endless), 429, "too_many_at_once")
+        assert endless.taken == half // 1024 + 1
+        metrics = (await client.get("/metrics")).text
+        assert "\nliveness_held_bytes 0.0\n" in metrics
+        assert "\nliveness_uploads 0.0\n" in metrics
 
 
 @pytest.mark.anyio

@@ -20,6 +20,9 @@ NAMES = {
     "liveness_rejected": ("counter", {"reason"}),
     "liveness_model_info": ("gauge", {"name", "version", "precision", "provider", "role"}),
     "liveness_inflight_requests": ("gauge", set()),
+    "liveness_uploads": ("gauge", set()),
+    "liveness_held_bytes": ("gauge", set()),
+    "liveness_connections": ("gauge", set()),
     "liveness_ready": ("gauge", set()),
     "liveness_audit_records": ("counter", set()),
     "liveness_audit_failures": ("counter", set()),
@@ -27,6 +30,7 @@ NAMES = {
 # What only a model with a role, a key or a GPU gives samples of.
 DECLARED = {
     "liveness_provider_failures": ("counter", ("provider", "goes_on_with")),
+    "liveness_connections_closed": ("counter", ("reason",)),
     "liveness_undetermined": ("counter", ("endpoint", "reason")),
     "liveness_model_verdicts": ("counter", ("name", "version", "role", "endpoint", "verdict")),
     "liveness_model_score": ("histogram", ("name", "version", "role", "endpoint")),
