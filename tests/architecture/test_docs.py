@@ -87,5 +87,9 @@ def test_the_threat_model_leaves_out_none_of_the_ten_and_is_found():
     assert {f"API{number}" for number in range(1, 11)} <= set(re.findall(r"API\d+", page))
     assert {"APCER", "BPCER", "PAI species"} <= set(re.findall(r"APCER|BPCER|PAI species", page))
     assert re.search(r"AML\.T\d{4}", page)
+    for path in re.findall(r"`(tests/[\w/.]+)`", page):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"`(LIVENESS_\w+)`", page):
+        assert f"| `{name}` |" in settings_table(), name
     for name in ("README.md", "SECURITY.md", "docs/architecture.md"):
         assert "threat-model.md" in (ROOT / name).read_text(), name
