@@ -80,11 +80,6 @@ class WorkerPool:
         return sum(worker.ready for worker in self._workers)
 
     @property
-    def pids(self) -> list[int]:
-        """The processes of its workers."""
-        return [worker.process.pid for worker in self._workers if worker.process.pid is not None]
-
-    @property
     def fault(self) -> str | None:
         """Why uploads are not prepared; None if they are."""
         if self._expected is None:
@@ -147,12 +142,13 @@ class WorkerPool:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
+        stopping = OverloadedError("the service is stopping: try again")
         for worker in self._workers[:]:
             self._server.kill(worker.process)
-            self._forget(worker, OverloadedError("the service is stopping: try again"))
+            self._forget(worker, stopping)
         for waiter in self._waiting:
             if not waiter.done():
-                waiter.set_exception(OverloadedError("the service is stopping: try again"))
+                waiter.set_exception(stopping)
 
     async def _free_worker(self) -> Worker:
         while self._free:
@@ -324,16 +320,8 @@ class WorkerPool:
             await asyncio.sleep(_WATCH_S)
             now = time.monotonic()
             for worker in self._workers[:]:
-                if reason := self._fault_of(worker, now):
-                    self._end(worker, reason)
+                if excess := worker.excess(now, self.limits):
+                    self._end(worker, excess)
+                    if excess == "not_ready" and worker.process.pid is None:
+                        self._server.restart()  # it did not even fork
             self._fill()
-
-    def _fault_of(self, worker: Worker, now: float) -> str | None:
-        """Why a worker is to be ended; None if it may go on."""
-        if excess := worker.excess(now, self.limits):
-            return excess
-        if worker.room is not None and now - worker.since > START_S:
-            if worker.process.pid is None:
-                self._server.restart()  # it did not even fork
-            return "not_ready"
-        return None

@@ -60,7 +60,9 @@ class Worker:
             return "memory"
         if self.left_at is not None and now - self.left_at > _LEFT_S:
             return "abandoned"
-        return "deadline" if self.job is not None and now - self.since > limits.deadline_s else None
+        if self.job is not None:
+            return "deadline" if now - self.since > limits.deadline_s else None
+        return "not_ready" if self.room is not None and now - self.since > START_S else None
 
 
 @dataclass(frozen=True, slots=True)
