@@ -19,8 +19,9 @@ from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, FacePolicy
 from liveness_service.workers.memory import SharedMemory
 from liveness_service.workers.messages import Document, PreparationSpec, Task
-from liveness_service.workers.pool import PoolLimits, WorkerPool
+from liveness_service.workers.pool import WorkerPool
 from liveness_service.workers.processes import ForkServer
+from liveness_service.workers.worker import PoolLimits
 
 log = structlog.get_logger(__name__)
 

@@ -89,11 +89,6 @@ class ForkServer:
         """Whether workers can be started."""
         return self._ready
 
-    @property
-    def pid(self) -> int | None:
-        """The process's number; None while there is none."""
-        return None if self._child is None else self._child.pid
-
     def start(self) -> None:
         """Start the process; `on_ready` tells when it can start workers."""
         service, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -28,9 +28,10 @@ from liveness_service.submission import Endpoint, FacePolicy
 from liveness_service.workers import forkserver
 from liveness_service.workers.memory import SharedMemory
 from liveness_service.workers.messages import PreparationSpec
-from liveness_service.workers.pool import PoolLimits, WorkerPool
+from liveness_service.workers.pool import WorkerPool
 from liveness_service.workers.preparer import InWorkers, Workers
 from liveness_service.workers.processes import ForkServer
+from liveness_service.workers.worker import PoolLimits
 from support import hostile_worker
 from support.clips import clip, one_after_the_other, person, person_clip, somebody_else
 from support.pictures import astronaut, encoded, two_faces

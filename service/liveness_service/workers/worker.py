@@ -1,0 +1,148 @@
+"""A worker as its pool sees it: what it has in hand, how long, how much memory it has, and why it ended."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from liveness_service.errors import DeadlineExceededError, DecoderFailedError, ServiceError
+from liveness_service.workers.memory import SharedMemory
+from liveness_service.workers.messages import Done, PreparationSpec
+from liveness_service.workers.processes import Process
+
+START_S = 20.0
+"""Longest time until a new worker is ready."""
+_LEFT_S = 0.5
+"""A worker whose upload nobody waits for may still take this long; to end it costs more than what it does meanwhile."""
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+"""Before the next worker is started after one has ended before it was ready."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An upload that a worker has."""
+
+    room: SharedMemory
+    """Where its answer will be."""
+    read: Callable[[Done, SharedMemory], Any]
+    """Reads and checks the answer; a ValueError if it is malformed."""
+    answer: asyncio.Future[Any]
+    """What was read."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker of a pool."""
+
+    process: Process
+    since: float
+    """When its present work began."""
+    ready: bool = False
+    """Whether its detector is loaded."""
+    detector: object = None
+    """Which detector it has made ready last."""
+    job: Job | None = None
+    """The upload in work; None if there is none, as while a detector is made ready."""
+    left_at: float | None = None
+    """When the caller stopped to wait."""
+    ended_for: str | None = None
+    """Why the service ends it; None if it does not."""
+    room: SharedMemory | None = None
+    """The answer's memory while a detector is made ready."""
+
+    def excess(self, now: float, limits: "PoolLimits") -> str | None:
+        """Which limit it is beyond; None if none."""
+        if resident_bytes(self.process.pid) > limits.memory_bytes:
+            return "memory"
+        if self.left_at is not None and now - self.left_at > _LEFT_S:
+            return "abandoned"
+        if self.job is not None:
+            return "deadline" if now - self.since > limits.deadline_s else None
+        return "not_ready" if self.room is not None and now - self.since > START_S else None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """What the workers of a pool may take."""
+
+    size: int
+    """Number of workers."""
+    memory_bytes: int
+    """Most memory of a worker."""
+    deadline_s: float
+    """Longest time for one upload."""
+
+
+@dataclass(slots=True)
+class Health:
+    """When the pool was last seen to do its work."""
+
+    failed_starts: int = 0
+    """Workers that ended before they were ready, since the last one that became ready."""
+    silent_since: float | None = None
+    """Since when work waits and no worker has answered; None if none waits."""
+    started_at: float = field(default_factory=time.monotonic)
+    """When the first worker, or the first one after all had ended, was started."""
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait before the next start."""
+        return min(_SHORTEST_PAUSE_S * 2.0 ** min(self.failed_starts, 10), _LONGEST_PAUSE_S)
+
+    def fault(self, name: str, alive: int, deadline_s: float) -> str | None:
+        """Why the pool of this name, with so many workers, does not do its work; None if it does."""
+        now = time.monotonic()
+        if not alive and (self.failed_starts > 2 or now - self.started_at > START_S):
+            return f"no worker for {name} can be started: see the log"
+        if self.silent_since is not None and now - self.silent_since > deadline_s:
+            return f"no worker for {name} has answered for {now - self.silent_since:.0f} s while uploads wait"
+        return None
+
+
+def error_of(reason: str, deadline_s: float) -> ServiceError:
+    """What the upload is answered whose worker ended for this reason."""
+    if reason == "deadline":
+        return DeadlineExceededError(
+            f"reading the file took more than {deadline_s:g} s: send a smaller one, or the camera's own"
+        )
+    what = {
+        "memory": "takes more memory than it may take",
+        "processor_time": "takes more processor time than it may take",
+    }.get(reason, "makes its decoder crash")
+    return DecoderFailedError(f"this file {what}: send a smaller one, or the camera's own file")
+
+
+def detector_of(spec: PreparationSpec) -> object:
+    """What tells the detectors of two models apart."""
+    return spec.detector, spec.detector_model
+
+
+async def shared(content: bytes) -> SharedMemory:
+    """Shared memory with this content. What takes long is copied in a thread."""
+    if len(content) < 1 << 20:
+        return SharedMemory.holding(content)
+    return await asyncio.to_thread(SharedMemory.holding, content)
+
+
+def reason_of(status: int | None) -> str:
+    """Why a worker ended that the service did not end, by its exit status; None if the fork server has ended."""
+    if status is None:
+        return "fork_server_ended"
+    if status == -signal.SIGXCPU:
+        return "processor_time"
+    return "killed" if status == -signal.SIGKILL else "crashed"
+
+
+def resident_bytes(pid: int | None) -> int:
+    """Memory of a process; 0 if it has none any more."""
+    if pid is None:
+        return 0
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123 (this runs ten times a second for each worker)
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError):
+        return 0
