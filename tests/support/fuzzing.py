@@ -154,10 +154,10 @@ def fuzz(
 
 def settled(server: Server) -> Usage:
     """What the service holds once the last answers are out and their memory is given back."""
-    least = usage(server.process.pid)
+    least = usage(server)
     for _ in range(5):
         time.sleep(0.2)
-        now = usage(server.process.pid)
+        now = usage(server)
         least = now if now.memory_mb < least.memory_mb else least
     return least
 

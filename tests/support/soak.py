@@ -130,13 +130,13 @@ async def soak(server: Server, *, minutes: float, parts: int, load: float = 0.7)
     seconds = 60 * minutes / parts
     found: list[Part] = []
     began = time.perf_counter()
-    before = usage(server.process.pid)
+    before = usage(server)
     for number in range(parts):
         one, other = await asyncio.gather(
             send_at_rate(server.url, contents, rate, seconds),
             send_at_rate(server.url, clips, max(CLIP_SHARE * rate, 0.2), seconds, path="/v1/liveness/video"),
         )
-        now = usage(server.process.pid)
+        now = usage(server)
         found.append(
             Part(
                 minutes=round((time.perf_counter() - began) / 60, 3),
@@ -149,7 +149,7 @@ async def soak(server: Server, *, minutes: float, parts: int, load: float = 0.7)
         )
         if number + 1 == parts // 4:
             before = now
-    return Soak(round(rate, 1), tuple(found), before, usage(server.process.pid))
+    return Soak(round(rate, 1), tuple(found), before, usage(server))
 
 
 def _not_answered(outcome: Outcome) -> int:

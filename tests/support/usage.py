@@ -3,55 +3,31 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.server import Server
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of a process and all that it started."""
+    """Of a service and all processes that it started."""
 
     memory_mb: float
-    """What they do not share counts whole, what they share in parts (proportional set size), MB."""
+    """What they share counts once (proportional set size), MB."""
     descriptors: int
-    """Open file descriptors of the process itself."""
+    """Open file descriptors of the service itself."""
     threads: int
     """Of all of them together."""
     processes: int
 
 
-def usage(pid: int) -> Usage:
-    """Look at a process and its descendants now; one that ends meanwhile does not count."""
-    family = _family(pid)
+def usage(server: Server) -> Usage:
+    """Look at a service and its processes now; one that ends meanwhile does not count."""
+    family = server.processes()
     return Usage(
-        memory_mb=sum(_memory_kb(member) for member in family) / 1024,
-        descriptors=sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
+        memory_mb=server.memory_mb("Pss"),
+        descriptors=sum(1 for _ in Path(f"/proc/{server.process.pid}/fd").iterdir()),
         threads=sum(_threads(member) for member in family),
         processes=len(family),
     )
-
-
-def children(pid: int) -> list[int]:
-    """The processes that this one started and that live."""
-    started: list[int] = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            started += [int(child) for child in tasks.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return started
-
-
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    for member in found:
-        found += children(member)
-    return found
-
-
-def _memory_kb(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _threads(pid: int) -> int:

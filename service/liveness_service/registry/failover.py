@@ -22,8 +22,11 @@ from liveness_service.scoring.model import Model
 log = structlog.get_logger(__name__)
 
 OnFailure = Literal["fallback", "unready"]
+FIRST_RECHECK_S = 1.0
+"""Seconds after which a failed session is tried again, if there is no provider to go on with. Each pause is twice as
+long as the last one: what failed for a moment is soon back."""
 RECHECK_S = 30.0
-"""Seconds after which a failed session is tried again, if there is no provider to go on with."""
+"""The longest of these pauses."""
 
 
 class Failover:
@@ -86,8 +89,10 @@ class Failover:
                 del self.faults[engine]
                 return
         self._note(failed, fault, "none")
+        pause_s = min(FIRST_RECHECK_S, RECHECK_S)
         while fault is not None:
-            await asyncio.sleep(RECHECK_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RECHECK_S)
             fault = await asyncio.to_thread(_fault_of, engine.model)
         log.warning("provider_recovered", provider=failed)
         del self.faults[engine]
