@@ -23,6 +23,7 @@ __all__ = [
 
 DetectorName = Literal["mtcnn", "scrfd", "yunet", "yunet_onet"]
 
+_DEFAULT: DetectorName = "yunet_onet"
 # Confidences are not comparable between detectors.
 _MIN_CONFIDENCE = {
     "mtcnn": mtcnn.MIN_CONFIDENCE,
@@ -37,8 +38,8 @@ class DetectorSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: DetectorName = "mtcnn"
-    min_confidence: float = Field(default=mtcnn.MIN_CONFIDENCE, ge=0.1, le=0.999)
+    name: DetectorName = _DEFAULT
+    min_confidence: float = Field(default=_MIN_CONFIDENCE[_DEFAULT], ge=0.1, le=0.999)
     """Least confidence of a face, on this detector's own scale; by default the detector's own limit."""
 
     @model_validator(mode="before")
@@ -46,7 +47,8 @@ class DetectorSpec(BaseModel):
     def _own_limit(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("min_confidence") is None:
             # An unknown name is left to the field's own check.
-            return {**given, "min_confidence": _MIN_CONFIDENCE.get(given.get("name", "mtcnn"), mtcnn.MIN_CONFIDENCE)}
+            name = given.get("name", _DEFAULT)
+            return {**given, "min_confidence": _MIN_CONFIDENCE.get(name, _MIN_CONFIDENCE[_DEFAULT])}
         return given
 
 

@@ -1,4 +1,4 @@
-"""The default detector: MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016).
+"""MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016).
 
 Three networks run in a row: P-Net proposes windows over an image pyramid, R-Net and O-Net refine them, O-Net adds five
 landmarks. The weights are those of the package `mtcnn-runtime` 1.0.0 (Apache-2.0). They are kept beside this file since
