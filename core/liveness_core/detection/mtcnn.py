@@ -145,13 +145,13 @@ class MtcnnDetector:
             return []
         located = locate(self._onet, picture, boxes_N5)
         kept = located.boxes_N5[:, 4] > self._thresholds[2]
-        boxes_N5, points_N25 = located.boxes_N5[kept], located.points_N25[kept]
+        boxes_N5, points_N52 = located.boxes_N5[kept], located.points_N52[kept]
         faces = []
         for row in non_maximum(boxes_N5, 0.7, of_smaller=True):
             x1, y1, x2, y2, confidence = (float(value) for value in boxes_N5[row])
             if x2 <= x1 or y2 <= y1:
                 continue
-            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points_N25[row].T)
+            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points_N52[row])
             faces.append(
                 DetectedFace(Box(x1, y1, x2, y2), (left, right, nose, mouth_left, mouth_right), min(confidence, 1.0))
             )

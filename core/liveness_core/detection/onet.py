@@ -28,8 +28,8 @@ class Located:
 
     boxes_N5: NDArray[np.float32]
     """The boxes of the faces, with O-Net's confidence."""
-    points_N25: NDArray[np.float32]
-    """The landmarks: x and y of left eye, right eye, nose tip, left and right mouth corner."""
+    points_N52: NDArray[np.float32]
+    """The landmarks, x and y: left eye, right eye, nose tip, left and right mouth corner."""
 
 
 def locate(session: OrtSession, picture: Picture, windows_N5: NDArray[np.float32], *, quick: bool = False) -> Located:
@@ -48,7 +48,7 @@ def locate(session: OrtSession, picture: Picture, windows_N5: NDArray[np.float32
     points_N25 = landmarks_N10.reshape(-1, 2, 5) * sides_N2[:, :, None] + windows_N5[:, 0:2, None]
     boxes_N5 = refine(windows_N5, offsets_N4)
     boxes_N5[:, 4] = probabilities_N2[:, 1]
-    return Located(boxes_N5, points_N25)
+    return Located(boxes_N5, points_N25.transpose(0, 2, 1))
 
 
 def run(session: OrtSession, batch: NDArray[np.float32]) -> list[NDArray[Any]]:

@@ -5,12 +5,13 @@ O-Net says from the pixels of the picture itself. O-Net is MTCNN's last network,
 MTCNN's, and crops are cut as from MTCNN's faces. `benchmarks/detectors.py` has measured it; see ADR 15.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from liveness_core.alignment import face_size
 from liveness_core.detection import onet
 from liveness_core.detection.base import largest_first
 from liveness_core.detection.boxes import non_maximum, squares
@@ -27,6 +28,7 @@ MIN_CONFIDENCE = 0.9
 
 _PROPOSED = 0.3  # least confidence of YuNet at which O-Net is asked
 _SURE = 1.5  # this times YuNet's confidence counts as much as O-Net's where O-Net confirms no face of the picture
+_MOST_ALONE = 0.999  # the most that YuNet's confidence counts: without O-Net no face is one for sure
 _ONET_SEES = 0.3  # least confidence of O-Net at which its landmarks are better than YuNet's
 _BATCH = 8  # the most windows that O-Net sees at once: ONNX Runtime keeps memory for each size of a batch
 _MAX_FACES = 32  # the most faces of one picture
@@ -55,23 +57,31 @@ _LAST = (_Look(share=0.5), _Look(widened=1.7))
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The faces of one look, in pixels of the picture."""
+    """What one look shows, in pixels of the picture."""
 
-    yunet_N15: NDArray[np.float32]
-    """As YuNet sees them, the largest first."""
-    boxes_N5: NDArray[np.float32]
-    """As O-Net places them, with its confidence."""
-    points_N25: NDArray[np.float32]
-    """Landmarks, x and y, as O-Net places them."""
+    boxes_N4: NDArray[np.float32]
+    points_N52: NDArray[np.float32]
+    yunet_N: NDArray[np.float32]
+    """YuNet's confidences."""
+    onet_N: NDArray[np.float32]
+    """O-Net's confidences."""
 
-    def only(self, kept_N: NDArray[np.bool_]) -> Self:
-        """Some of the faces."""
-        return type(self)(self.yunet_N15[kept_N], self.boxes_N5[kept_N], self.points_N25[kept_N])
+    def confirmed(self, least: float) -> list[DetectedFace]:
+        """The faces that O-Net is so sure of, the largest first."""
+        return self._faces(self.onet_N, least)
 
-    def faces(self) -> list[DetectedFace]:
-        """The faces as every detector reports them."""
-        found = zip(self.yunet_N15, self.boxes_N5, self.points_N25, strict=True)
-        return largest_first([_face(*parts) for parts in found])
+    def sure(self, least: float) -> list[DetectedFace]:
+        """The faces that YuNet alone is sure enough of, the largest first."""
+        return self._faces(np.minimum(self.yunet_N * _SURE, _MOST_ALONE), least)
+
+    def _faces(self, confidence_N: NDArray[np.float32], least: float) -> list[DetectedFace]:
+        faces = []
+        for row in np.nonzero(confidence_N >= least)[0]:
+            x1, y1, x2, y2 = (float(value) for value in self.boxes_N4[row])
+            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in self.points_N52[row])
+            landmarks = (left, right, nose, mouth_left, mouth_right)
+            faces.append(DetectedFace(Box(x1, y1, x2, y2), landmarks, min(float(confidence_N[row]), 1.0)))
+        return largest_first(faces)
 
 
 class YunetOnetDetector:
@@ -98,30 +108,18 @@ class YunetOnetDetector:
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
         """See `FaceDetector.detect`."""
         near = least_share >= _LARGE_SHARE
+        least = self._min_confidence
         looks = [self._look(picture, _NEAR if near else _FIRST)]
-        if not near and max(picture.shape[:2]) > _FIRST.side and not self._sees_well(looks[0], picture):
+        if not near and max(picture.shape[:2]) > _FIRST.side and not _seen_well(looks[0].confirmed(least), picture):
             looks.insert(0, self._look(picture, _FINE))
         for found in looks:
-            if confirmed := self._confirmed(found).faces():
+            if confirmed := found.confirmed(least):
                 return confirmed
         for look in _LAST:
             looks.append(self._look(picture, look))
-            if confirmed := self._confirmed(looks[-1]).faces():
+            if confirmed := looks[-1].confirmed(least):
                 return confirmed
-        for found in looks:
-            if sure := found.only(found.yunet_N15[:, 4] * _SURE >= self._min_confidence).faces():
-                return sure
-        return []
-
-    def _confirmed(self, found: _Found) -> _Found:
-        return found.only(found.boxes_N5[:, 4] >= self._min_confidence)
-
-    def _sees_well(self, found: _Found, picture: Picture) -> bool:
-        """Whether O-Net confirms a face that the first canvas shows large enough for smaller ones not to matter."""
-        boxes_N5 = self._confirmed(found).yunet_N15
-        sides_N2 = boxes_N5[:, 2:4] - boxes_N5[:, 0:2]
-        largest_px = float(np.sqrt(sides_N2.prod(axis=1).max(initial=0)))
-        return bool(largest_px * _FIRST.side >= _SEEN_WELL_PX * max(picture.shape[:2]))
+        return next((sure for found in looks if (sure := found.sure(least))), [])
 
     def _look(self, picture: Picture, look: _Look) -> _Found:
         """Search one canvas, and ask O-Net about what YuNet proposes."""
@@ -142,10 +140,13 @@ class YunetOnetDetector:
             for start in range(0, len(rows_N15), _BATCH)
         ]
         boxes_N5 = np.concatenate([np.empty((0, 5), np.float32), *(part.boxes_N5 for part in parts)])
-        points_N25 = np.concatenate([np.empty((0, 2, 5), np.float32), *(part.points_N25 for part in parts)])
+        points_N52 = np.concatenate([np.empty((0, 5, 2), np.float32), *(part.points_N52 for part in parts)])
+        unseen_N = (boxes_N5[:, 4] < _ONET_SEES) | (boxes_N5[:, 2:4] <= boxes_N5[:, 0:2]).any(axis=1)
+        boxes_N5[unseen_N, :4] = rows_N15[unseen_N, :4]
+        points_N52[unseen_N] = rows_N15[unseen_N, 5:].reshape(-1, 5, 2)
         # O-Net may place two proposals on one face.
-        kept = np.sort(non_maximum(boxes_N5, 0.7, of_smaller=True))
-        return _Found(rows_N15[kept], boxes_N5[kept], points_N25[kept])
+        kept = non_maximum(boxes_N5, 0.7, of_smaller=True)
+        return _Found(boxes_N5[kept, :4], points_N52[kept], rows_N15[kept, 4], boxes_N5[kept, 4])
 
 
 def _windows(rows_N15: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -160,12 +161,7 @@ def _windows(rows_N15: NDArray[np.float32]) -> NDArray[np.float32]:
     return windows_N5
 
 
-def _face(row_15: NDArray[np.float32], box_5: NDArray[np.float32], points_25: NDArray[np.float32]) -> DetectedFace:
-    """A face as O-Net places it, or as YuNet does where O-Net sees none."""
-    confidence = max(float(box_5[4]), float(row_15[4]) * _SURE)
-    if box_5[4] < _ONET_SEES or (box_5[2:4] <= box_5[0:2]).any():
-        box_5, points_25 = row_15[:5], row_15[5:].reshape(5, 2).T
-    x1, y1, x2, y2 = (float(value) for value in box_5[:4])
-    left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points_25.T)
-    landmarks = (left, right, nose, mouth_left, mouth_right)
-    return DetectedFace(Box(x1, y1, x2, y2), landmarks, min(confidence, 1.0))
+def _seen_well(faces: Sequence[DetectedFace], picture: Picture) -> bool:
+    """Whether the first canvas shows a face that is large enough for smaller ones not to matter."""
+    largest_px = face_size(faces[0].box) if faces else 0.0
+    return largest_px * _FIRST.side >= _SEEN_WELL_PX * int(max(picture.shape[:2]))

@@ -88,6 +88,18 @@ def test_a_face_larger_than_the_picture_is_found(watched):
     assert 0.25 < eye_y / 920 < 0.5
 
 
+@pytest.mark.parametrize("least", [0.3, 0.6, 0.9, 0.999])
+def test_least_confidence_is_held(least):
+    """In the sharp picture O-Net confirms the face, in the blurred one only YuNet sees it."""
+    found = []
+    for blur in (1, 18):
+        faces = YunetOnetDetector(min_confidence=least).detect(cv2.GaussianBlur(astronaut(), (0, 0), blur))
+        assert all(face.confidence >= least for face in faces)
+        found.append(len(faces))
+    assert found[0] == 1
+    assert (found[1] == 0) == (least >= 0.9)
+
+
 def test_a_crowd_is_more_than_one_batch_and_has_a_limit():
     small = cv2.resize(astronaut(), (128, 128), interpolation=AREA)
     detector = YunetOnetDetector()
