@@ -13,6 +13,7 @@ import pytest
 import liveness_core
 from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.detection.mtcnn import MtcnnDetector
+from liveness_core.detection.yunet_onet import YunetOnetDetector
 from support.pictures import astronaut, no_face, two_faces
 
 # Where the astronaut's features are, by eye: eye at the left, eye at the right, nose tip, corners of the mouth.
@@ -131,12 +132,13 @@ def test_grey_picture_of_a_face_is_a_face(detector):
     assert np.abs(landmarks(face) - SEEN).max() < 6
 
 
-def test_least_confidence_is_held():
+@pytest.mark.parametrize("own", [MtcnnDetector, YunetOnetDetector])
+def test_least_confidence_is_held(own):
     blurred = cv2.GaussianBlur(astronaut(), (0, 0), 7)
-    confidences = [face.confidence for face in MtcnnDetector(min_confidence=0.3).detect(blurred)]
+    confidences = [face.confidence for face in own(min_confidence=0.3).detect(blurred)]
     assert confidences
     limit = max(confidences) + (1 - max(confidences)) / 2
-    assert MtcnnDetector(min_confidence=limit).detect(blurred) == []
+    assert own(min_confidence=limit).detect(blurred) == []
 
 
 def test_threads_get_what_one_thread_gets(detector):

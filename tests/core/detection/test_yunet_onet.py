@@ -6,7 +6,7 @@ import pytest
 
 from liveness_core.detection.scaling import thin_out
 from liveness_core.detection.yunet_network import SIDES, YunetNetwork
-from liveness_core.detection.yunet_onet import YunetOnetDetector
+from liveness_core.detection.yunet_onet import _FIRST, YunetOnetDetector
 from liveness_core.runtime import RuntimeOptions
 from support.pictures import astronaut, no_face, two_faces
 
@@ -88,16 +88,26 @@ def test_a_face_larger_than_the_picture_is_found(watched):
     assert 0.25 < eye_y / 920 < 0.5
 
 
-@pytest.mark.parametrize("least", [0.3, 0.6, 0.9, 0.999])
-def test_least_confidence_is_held(least):
-    """In the sharp picture O-Net confirms the face, in the blurred one only YuNet sees it."""
-    found = []
-    for blur in (1, 18):
-        faces = YunetOnetDetector(min_confidence=least).detect(cv2.GaussianBlur(astronaut(), (0, 0), blur))
-        assert all(face.confidence >= least for face in faces)
-        found.append(len(faces))
-    assert found[0] == 1
-    assert (found[1] == 0) == (least >= 0.9)
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_face_is_not_confirmed(turns):
+    """YuNet finds it, with landmarks of an upright face. Its crop would be scored upside down."""
+    turned = np.ascontiguousarray(np.rot90(astronaut(), turns))
+    detector = YunetOnetDetector()
+    proposed = detector._proposed(turned, _FIRST)
+    assert len(proposed) or turns != 2
+    assert detector._confirmed(turned, proposed) == []
+
+
+def test_what_is_proposed_in_vain_is_left_to_mtcnn(monkeypatch, mtcnn):
+    detector = YunetOnetDetector()
+    asked = []
+    monkeypatch.setattr(detector, "_confirmed", lambda picture, rows: [])
+    monkeypatch.setattr(detector._mtcnn, "detect", lambda picture: asked.append(picture) or mtcnn.detect(picture))
+    assert detector.detect(astronaut()) == mtcnn.detect(astronaut())
+    assert len(asked) == 1
+    assert detector.detect(np.zeros((240, 320, 3), np.uint8)) == []
+    assert detector.detect(np.ascontiguousarray(astronaut()[:240, 100:340]), least_share=0.2) == []
+    assert len(asked) == 1
 
 
 def test_a_crowd_is_more_than_one_batch_and_has_a_limit():
