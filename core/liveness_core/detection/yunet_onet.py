@@ -30,8 +30,8 @@ MIN_CONFIDENCE = 0.9
 _PROPOSED = 0.3  # least confidence of YuNet at which O-Net is asked
 _SCALES = (0.9, 1.0, 1.1)
 """O-Net looks at three windows of these sizes around each face, and must see it in all of them. YuNet finds faces that
-stand on their heads as well as others. Of those, one window shows O-Net an upright face in 9 %, all three in 1 %. The mean
-of what it says also jitters less from frame to frame."""
+stand on their heads as well as others. Of those, one window shows O-Net an upright face in 9 %, all three in 1 %. The
+mean of what it says also jitters less from frame to frame."""
 _BATCH = 8  # the most faces that O-Net sees at once: ONNX Runtime keeps memory for each size of a batch
 _MAX_FACES = 32  # the most faces of one picture
 _SEEN_WELL_PX = 20  # a face that is smaller on the canvas calls for a larger one

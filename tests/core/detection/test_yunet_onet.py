@@ -88,7 +88,7 @@ def test_a_face_larger_than_the_picture_is_found(watched):
     assert 0.25 < eye_y / 920 < 0.5
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("turns", [1, 2])
 def test_a_turned_face_is_not_confirmed(turns):
     """YuNet finds it, with landmarks of an upright face. Its crop would be scored upside down."""
     turned = np.ascontiguousarray(np.rot90(astronaut(), turns))
