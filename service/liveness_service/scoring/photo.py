@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from liveness_core.alignment import align
 from liveness_core.bundle import OperatingPoint
+from liveness_core.detection.scaling import enlarge_face
 from liveness_core.quality import measure, refusals
 from liveness_core.types import DetectedFace, Picture, Quality
-from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.decoding.image import ImageLimits
+from liveness_service.decoding.scaled import ScaledImage
 from liveness_service.observability.stages import stage
 from liveness_service.results import FaceResult, ImageResult, Verdict
 from liveness_service.scoring.batcher import MicroBatcher, Scored
 from liveness_service.scoring.model import Model
 from liveness_service.scoring.pipeline import ChosenPoint, Pipeline
+from liveness_service.scoring.search import search
 from liveness_service.scoring.verdict import combine, refusal_of_count, verdict_of_score
 from liveness_service.submission import FacePolicy, ScoreOptions
 
@@ -61,26 +64,24 @@ class PhotoPipeline(Pipeline[PreparedPhoto, ImageResult]):
         return self.manifest.operating_points
 
     def _prepare(self, content: bytes, options: ScoreOptions, unwanted: Callable[[], bool]) -> PreparedPhoto:  # noqa: ARG002 (none of its steps can be interrupted)
-        with stage("decode"):
-            picture = decode_image(content, self._limits)
-        with stage("detect") as span:
-            faces = self._model.detector.detect(picture)
-            span.set_attribute("liveness.faces_found", len(faces))
-        refusal = refusal_of_count(len(faces), options.faces, self._max_faces)
-        shown = faces[: 1 if options.faces is FacePolicy.LARGEST else self._max_faces]
+        most_shown = 1 if options.faces is FacePolicy.LARGEST else self._max_faces
+        seen = search(content, self._limits, self._model.detector, self.manifest.preprocess, most_shown)
+        refusal = refusal_of_count(len(seen.faces), options.faces, self._max_faces)
         with stage("align"):
-            candidates = tuple(self._candidate(picture, face, scored=refusal is None) for face in shown)
-        height, width = picture.shape[:2]
-        return PreparedPhoto(width, height, refusal, candidates)
+            candidates = tuple(
+                self._candidate(seen.image, face, scored=refusal is None) for face in seen.faces[:most_shown]
+            )
+        return PreparedPhoto(seen.image.width, seen.image.height, refusal, candidates)
 
-    def _candidate(self, picture: Picture, face: DetectedFace, *, scored: bool) -> _Candidate:
-        quality = measure(picture, face)
+    def _candidate(self, image: ScaledImage, face: DetectedFace, *, scored: bool) -> _Candidate:
+        quality = measure(image.picture, face)
+        quality = replace(quality, face_px=quality.face_px * image.factor)
         reasons = refusals(quality, self.manifest.quality_gates)
         crop = None
         if scored and not reasons:
             spec = self.manifest.preprocess
-            crop = align(picture, face, margin=spec.margin, size=spec.size).pixels
-        return _Candidate(face, quality, reasons, crop)
+            crop = align(image.picture, face, margin=spec.margin, size=spec.size).pixels
+        return _Candidate(enlarge_face(face, image.factor), quality, reasons, crop)
 
     async def _conclude(
         self, prepared: PreparedPhoto, scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint
