@@ -59,7 +59,7 @@ def pad_data() -> Path:
 
 @pytest.fixture(scope="session")
 def mtcnn() -> MtcnnDetector:
-    """The default detector."""
+    """The detector that the others are compared with, and on whose crops older bundles were trained."""
     return MtcnnDetector()
 
 

@@ -150,7 +150,7 @@ class Manifest(Part):
     version: Name
     preprocess: PreprocessSpec
     detector: DetectorSpec
-    """The detector whose crops the encoder was trained on."""
+    """The detector whose crops the encoder was trained on, or one that was measured to cut the same."""
     quality_gates: QualityGates
     variants: tuple[Variant, ...] = Field(min_length=1)
     """The first one runs unless another is asked for."""

@@ -4,11 +4,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from liveness_core.detection import mtcnn, scrfd, yunet
+from liveness_core.detection import mtcnn, scrfd, yunet, yunet_onet
 from liveness_core.detection.base import DetectorModelError, DetectorUnavailableError, FaceDetector
 from liveness_core.detection.mtcnn import MtcnnDetector
 from liveness_core.detection.scrfd import ScrfdDetector
 from liveness_core.detection.yunet import YunetDetector
+from liveness_core.detection.yunet_onet import YunetOnetDetector
 from liveness_core.runtime import RuntimeOptions
 
 __all__ = [
@@ -20,13 +21,15 @@ __all__ = [
     "create_detector",
 ]
 
-DetectorName = Literal["mtcnn", "scrfd", "yunet"]
+DetectorName = Literal["mtcnn", "scrfd", "yunet", "yunet_onet"]
 
+_DEFAULT: DetectorName = "yunet_onet"
 # Confidences are not comparable between detectors.
 _MIN_CONFIDENCE = {
     "mtcnn": mtcnn.MIN_CONFIDENCE,
     "scrfd": scrfd.MIN_CONFIDENCE,
     "yunet": yunet.MIN_CONFIDENCE,
+    "yunet_onet": yunet_onet.MIN_CONFIDENCE,
 }
 
 
@@ -35,8 +38,8 @@ class DetectorSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: DetectorName = "mtcnn"
-    min_confidence: float = Field(default=mtcnn.MIN_CONFIDENCE, ge=0.1, le=0.999)
+    name: DetectorName = _DEFAULT
+    min_confidence: float = Field(default=_MIN_CONFIDENCE[_DEFAULT], ge=0.1, le=0.999)
     """Least confidence of a face, on this detector's own scale; by default the detector's own limit."""
 
     @model_validator(mode="before")
@@ -44,7 +47,8 @@ class DetectorSpec(BaseModel):
     def _own_limit(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("min_confidence") is None:
             # An unknown name is left to the field's own check.
-            return {**given, "min_confidence": _MIN_CONFIDENCE.get(given.get("name", "mtcnn"), mtcnn.MIN_CONFIDENCE)}
+            name = given.get("name", _DEFAULT)
+            return {**given, "min_confidence": _MIN_CONFIDENCE.get(name, _MIN_CONFIDENCE[_DEFAULT])}
         return given
 
 
@@ -55,17 +59,29 @@ def create_detector(
 
     Args:
         spec: name and threshold.
-        model: model file (scrfd, yunet) or model pack (scrfd). mtcnn has its own and ignores this.
+        model: model file (scrfd, yunet) or model pack (scrfd). The others have their own and ignore this.
         runtime: provider and threads.
 
     Raises:
         DetectorModelError: it needs a model file, and none was given or there is none.
         DetectorUnavailableError: its package or weights are missing or unusable.
     """
-    if spec.name == "mtcnn":
-        return MtcnnDetector(runtime, min_confidence=spec.min_confidence)
+    match spec.name:
+        case "mtcnn":
+            return MtcnnDetector(runtime, min_confidence=spec.min_confidence)
+        case "yunet_onet":
+            return YunetOnetDetector(runtime, min_confidence=spec.min_confidence)
+        case "scrfd":
+            return ScrfdDetector(_needed(model, spec), runtime, min_confidence=spec.min_confidence)
+        case "yunet":
+            return YunetDetector(_needed(model, spec), min_confidence=spec.min_confidence)
+    # `model_copy` and `model_construct` check no names.
+    raise DetectorUnavailableError(
+        f"there is no face detector {spec.name!r}: choose one of {', '.join(_MIN_CONFIDENCE)}"
+    )
+
+
+def _needed(model: str | None, spec: DetectorSpec) -> str:
     if model is None:
         raise DetectorModelError(f"{spec.name} needs a model file")
-    if spec.name == "scrfd":
-        return ScrfdDetector(model, runtime, min_confidence=spec.min_confidence)
-    return YunetDetector(model, min_confidence=spec.min_confidence)
+    return model

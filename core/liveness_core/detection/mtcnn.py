@@ -1,31 +1,32 @@
-"""The default detector: MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016).
+"""MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016).
 
 Three networks run in a row: P-Net proposes windows over an image pyramid, R-Net and O-Net refine them, O-Net adds five
 landmarks. The weights are those of the package `mtcnn-runtime` 1.0.0 (Apache-2.0). They are kept beside this file since
 that package depends on `opencv-python` and `onnxruntime`, which overwrite what we install; see mtcnn_weights/README.md.
 """
 
-import hashlib
-from importlib import resources
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from liveness_core.detection.base import DetectorUnavailableError, largest_first
+from liveness_core.detection import onet
+from liveness_core.detection.base import largest_first
 from liveness_core.detection.boxes import non_maximum, refine, squares
+from liveness_core.detection.onet import cut_windows, locate, normalised, run
 from liveness_core.detection.scaling import enlarge_face, narrow_face, shrink_to
+from liveness_core.detection.weights import released
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.types import Box, DetectedFace, Picture
 
 # N candidate windows; boxes_N5 rows are x1, y1, x2, y2, confidence
 
-_WEIGHTS = {
-    "pnet.onnx": "4b2f1dc55be37d8f73d08cd4038c723d12b9fa90fceb7fa5a4461c4353fb87c5",
-    "rnet.onnx": "3d8bed44df8fde6bf359806e8ff06f30dda2a9d63cf57aaff8a835d49edcbaee",
-    "onet.onnx": "a42f0cbde62f8032ccc3299fd989a9909c8b185a72a360e247c6f953af366efd",
-}
+_WEIGHTS = (
+    ("mtcnn_weights", "pnet.onnx", "4b2f1dc55be37d8f73d08cd4038c723d12b9fa90fceb7fa5a4461c4353fb87c5"),
+    ("mtcnn_weights", "rnet.onnx", "3d8bed44df8fde6bf359806e8ff06f30dda2a9d63cf57aaff8a835d49edcbaee"),
+    onet.WEIGHTS,
+)
 MIN_CONFIDENCE = 0.9
 """Least confidence of O-Net at which a window counts as a face."""
 
@@ -70,7 +71,7 @@ class MtcnnDetector:
         runtime = runtime or RuntimeOptions()
         # The size of P-Net's input changes from picture to picture, as does the batch size of the others.
         self._pnet, self._rnet, self._onet = (
-            OrtSession(_weights(name), runtime, fixed_shapes=False) for name in _WEIGHTS
+            OrtSession(released(self.name, *file), runtime, fixed_shapes=False) for file in _WEIGHTS
         )
         self._thresholds = (0.6, 0.7, min_confidence)
         self._min_face_px = max(min_face_px, _WINDOW)
@@ -111,7 +112,7 @@ class MtcnnDetector:
         return squares(refine(rows_N9[:, :5], rows_N9[:, 5:]))
 
     def _propose_level(self, level: NDArray[Any], back: tuple[float, float]) -> NDArray[np.float32]:
-        offsets_14hw, probabilities_12hw = self._run(self._pnet, _normalised(level)[None])
+        offsets_14hw, probabilities_12hw = run(self._pnet, normalised(level)[None])
         confidence_hw = probabilities_12hw[0, 1]
         ys, xs = np.nonzero(confidence_hw > self._thresholds[0])
         left, top = xs * float(_STRIDE), ys * float(_STRIDE)
@@ -132,7 +133,7 @@ class MtcnnDetector:
         """Run R-Net, which leaves fewer and better windows."""
         if not len(boxes_N5):
             return boxes_N5
-        offsets_N4, probabilities_N2 = self._run(self._rnet, _windows(picture, boxes_N5, 24))
+        offsets_N4, probabilities_N2 = run(self._rnet, cut_windows(picture, boxes_N5, 24))
         boxes_N5, kept = _confident(boxes_N5, probabilities_N2, self._thresholds[1])
         offsets_N4 = offsets_N4[kept]
         kept = non_maximum(boxes_N5, 0.7)[:_MAX_REFINED]
@@ -142,38 +143,19 @@ class MtcnnDetector:
         """Run O-Net; returns the faces with their landmarks."""
         if not len(boxes_N5):
             return []
-        landmarks_N10, offsets_N4, probabilities_N2 = self._run(self._onet, _windows(picture, boxes_N5, 48))
-        boxes_N5, kept = _confident(boxes_N5, probabilities_N2, self._thresholds[2])
-        landmarks_N10, offsets_N4 = landmarks_N10[kept], offsets_N4[kept]
-        # Landmarks are given as shares of the window that O-Net saw, all five x before all five y.
-        sides_N2 = boxes_N5[:, 2:4] - boxes_N5[:, 0:2]
-        points_N25 = landmarks_N10.reshape(-1, 2, 5) * sides_N2[:, :, None] + boxes_N5[:, 0:2, None]
-        boxes_N5 = refine(boxes_N5, offsets_N4)
+        located = locate(self._onet, picture, boxes_N5)
+        kept = located.boxes_N5[:, 4] > self._thresholds[2]
+        boxes_N5, points_N52 = located.boxes_N5[kept], located.points_N52[kept]
         faces = []
         for row in non_maximum(boxes_N5, 0.7, of_smaller=True):
             x1, y1, x2, y2, confidence = (float(value) for value in boxes_N5[row])
             if x2 <= x1 or y2 <= y1:
                 continue
-            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points_N25[row].T)
+            left, right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points_N52[row])
             faces.append(
                 DetectedFace(Box(x1, y1, x2, y2), (left, right, nose, mouth_left, mouth_right), min(confidence, 1.0))
             )
         return faces
-
-    @staticmethod
-    def _run(session: OrtSession, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
-        return session.run({session.inputs[0].name: batch}, [output.name for output in session.outputs])
-
-
-def _weights(name: str) -> bytes:
-    file = resources.files("liveness_core.detection") / "mtcnn_weights" / name
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError as error:
-        raise DetectorUnavailableError(f"mtcnn: {name} is missing: reinstall face-liveness") from error
-    if hashlib.sha256(content).hexdigest() != _WEIGHTS[name]:
-        raise DetectorUnavailableError(f"mtcnn: {name} is not the file that was released: reinstall face-liveness")
-    return content
 
 
 def _confident(
@@ -184,32 +166,3 @@ def _confident(
     boxes_N5 = boxes_N5[kept]
     boxes_N5[:, 4] = probabilities_N2[kept, 1]
     return boxes_N5, kept
-
-
-def _windows(picture: Picture, boxes_N5: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Cut out windows and resize them to `size`. Outside the picture they are black, as in the networks' training."""
-    height, width = picture.shape[:2]
-    batch = np.zeros((len(boxes_N5), size, size, 3), np.uint8)
-    corners_N4 = np.rint(boxes_N5[:, :4]).astype(int)
-    corners_N4[:, 2:] = np.maximum(corners_N4[:, 2:], corners_N4[:, :2] + 1)
-    for row, (x1, y1, x2, y2) in enumerate(corners_N4.tolist()):
-        inside = picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
-        if inside.size == 0:
-            continue
-        if inside.shape[:2] != (y2 - y1, x2 - x1):
-            inside = cv2.copyMakeBorder(
-                inside,
-                max(-y1, 0),
-                max(y2 - height, 0),
-                max(-x1, 0),
-                max(x2 - width, 0),
-                cv2.BORDER_CONSTANT,
-                value=(0, 0, 0),
-            ).astype(np.uint8, copy=False)
-        cv2.resize(inside, (size, size), dst=batch[row], interpolation=cv2.INTER_AREA)
-    return _normalised(batch)
-
-
-def _normalised(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Turn pixels x of shape (…, H, W, 3) into (x - 127.5) / 128 of shape (…, 3, H, W)."""
-    return np.ascontiguousarray(np.moveaxis((pixels.astype(np.float32) - 127.5) * 0.0078125, -1, -3))

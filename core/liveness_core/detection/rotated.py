@@ -15,7 +15,7 @@ from liveness_core.types import DetectedFace, Picture
 _SURE = 0.9995
 """Confidence at which a face is upright for sure, so that nothing has to be searched. MTCNN gave turned faces at most
 0.999. Of upright ones it gave 70 to 96 % more than this in four data sets, 42 % in one of small grey faces."""
-_SHARE_OF_DOUBT = {"mtcnn": 0.2}
+_SHARE_OF_DOUBT = {"mtcnn": 0.2, "yunet_onet": 0.2}
 """A face is rotated if less than this share of the doubt (1 - confidence) is left when the picture is turned. For MTCNN
 any value from 0.1 to 0.5 tells 84 turned faces that were live from 541 upright ones, of five data sets; frames of faces
 that fill a clip came down to 0.27. For other detectors it is 1: YuNet's confidence has another scale."""

@@ -19,6 +19,27 @@ def shrink_to(picture: Picture, max_side_px: int) -> tuple[Picture, float]:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False), factor
 
 
+def thin_out(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Resize a picture for a search, in a time that hardly grows with its pixels.
+
+    A large one is thinned out to two or three times `size` before areas are averaged. Fine patterns may alias; that
+    hides no face, but a crop that is to be scored must be cut with `alignment.cut`.
+
+    Args:
+        picture: shape (H, W, 3).
+        size: width and height of the result.
+    """
+    height, width = picture.shape[:2]
+    step = max(min(width // size[0], height // size[1]) // 2, 1)
+    thinned = picture[::step, ::step]
+    height, width = thinned.shape[:2]
+    if min(width / size[0], height / size[1]) >= 2:
+        # Exactly half: OpenCV averages two by two pixels many times faster than any other area.
+        half = (width // 2, height // 2)
+        thinned = cv2.resize(thinned, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(thinned, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
 def enlarge_face(face: DetectedFace, factor: float) -> DetectedFace:
     """Convert a face that was found in a reduced picture to pixels of the full one."""
     if factor == 1.0:

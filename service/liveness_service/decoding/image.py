@@ -1,6 +1,7 @@
 """Decodes an uploaded image."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +41,16 @@ class ImageLimits:
     """Most scans of a JPEG; `jpeg.check_work` allows fewer where the picture is large."""
 
 
-def decode_image(content: bytes, limits: ImageLimits) -> Picture:
+def decode_image(
+    content: bytes, limits: ImageLimits, *, opened: Callable[[Image.Image], None] = lambda _: None
+) -> Picture:
     """Decode JPEG, PNG, WebP or BMP to an upright RGB picture, shape (H, W, 3).
 
     The kind of file is told from the content. The first frame of an animation is taken, 16 bits become 8, and the EXIF
     orientation is applied. A picture with transparent pixels is refused, since it shows one thing on white and another
     on black: a face can be all in the transparency of a black picture. No camera writes such pictures.
+
+    `opened` is called with the image once its header is read and allowed, before its pixels are decoded.
 
     Raises:
         EmptyBodyError: there is no content.
@@ -66,7 +71,7 @@ def decode_image(content: bytes, limits: ImageLimits) -> Picture:
         )
     # On damaged files Pillow's readers raise exceptions of many types, from SyntaxError to struct.error.
     try:
-        pixels, orientation = _decoded(content, kind, limits)
+        pixels, orientation = _decoded(content, kind, limits, opened)
     except ServiceError:
         raise
     except MemoryError as error:
@@ -80,7 +85,9 @@ def decode_image(content: bytes, limits: ImageLimits) -> Picture:
     return _upright(pixels, orientation)
 
 
-def _decoded(content: bytes, kind: str, limits: ImageLimits) -> tuple[NDArray[np.uint8], int]:
+def _decoded(
+    content: bytes, kind: str, limits: ImageLimits, opened: Callable[[Image.Image], None]
+) -> tuple[NDArray[np.uint8], int]:
     """The stored picture in RGB and its EXIF orientation. Pillow's copy of the picture is freed at the end."""
     scans = 0
     if kind == "JPEG":
@@ -93,6 +100,7 @@ def _decoded(content: bytes, kind: str, limits: ImageLimits) -> tuple[NDArray[np
         if kind == "BMP":
             parts.check_runs(content, image.size)
         orientation = _orientation(image)
+        opened(image)
         if kind != "WEBP":
             return _to_rgb(image), orientation
         if getattr(image, "is_animated", False):
@@ -135,6 +143,8 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _strip_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.asarray(image)  # `convert` would copy it once more
     if image.mode.startswith("I;16"):
         return _grey_to_rgb(np.asarray(image) >> 8)
     if image.mode in ("I", "F"):

@@ -5,18 +5,20 @@ in which thread or process it runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
 from liveness_core.alignment import align
 from liveness_core.clips import ClipSpec, Sampled, sample
 from liveness_core.detection.rotated import is_rotated
+from liveness_core.detection.scaling import enlarge_face
 from liveness_core.quality import measure, refusals
 from liveness_core.types import DetectedFace, Picture
 from liveness_core.video import VideoLimits, VideoReader
 from liveness_service.decoding.clip import opened_clip
-from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.decoding.image import ImageLimits
+from liveness_service.decoding.scaled import ScaledImage
 from liveness_service.observability.stages import stage
 from liveness_service.results import (
     CLIP_TOO_SHORT,
@@ -31,6 +33,7 @@ from liveness_service.scoring.continuity import is_same_face
 from liveness_service.scoring.finder import Finder
 from liveness_service.scoring.frames import FrameLook, RefusedFrame, UsableFrame
 from liveness_service.scoring.prepared import Candidate, ClipFace, ClipFacts, Facts_co, PhotoFacts, Prepared
+from liveness_service.scoring.search import search
 from liveness_service.scoring.verdict import refusal_of_count
 from liveness_service.submission import FacePolicy
 
@@ -58,31 +61,27 @@ class PhotoPreparation:
 
     def prepare(self, content: bytes, faces: FacePolicy, unwanted: Callable[[], bool]) -> Prepared[PhotoFacts]:  # noqa: ARG002 (none of its steps can be interrupted)
         """See `Preparation`."""
-        with stage("decode"):
-            picture = decode_image(content, self.limits)
-        with stage("detect") as span:
-            found = self.finder.detector.detect(picture)
-            span.set_attribute("liveness.faces_found", len(found))
-        refusal = refusal_of_count(len(found), faces, self.max_faces)
-        shown = found[: 1 if faces is FacePolicy.LARGEST else self.max_faces]
+        most_shown = 1 if faces is FacePolicy.LARGEST else self.max_faces
+        seen = search(content, self.limits, self.finder.detector, self.finder.crop, most_shown)
+        refusal = refusal_of_count(len(seen.faces), faces, self.max_faces)
         with stage("align"):
-            judged = [self._judged(picture, face, scored=refusal is None) for face in shown]
-        height, width = picture.shape[:2]
+            judged = [self._judged(seen.image, face, scored=refusal is None) for face in seen.faces[:most_shown]]
         return Prepared(
-            PhotoFacts(width, height, refusal, tuple(candidate for candidate, _ in judged)),
+            PhotoFacts(seen.image.width, seen.image.height, refusal, tuple(candidate for candidate, _ in judged)),
             tuple(crop for _, crop in judged if crop is not None),
         )
 
-    def _judged(self, picture: Picture, face: DetectedFace, *, scored: bool) -> tuple[Candidate, Picture | None]:
-        quality = measure(picture, face)
+    def _judged(self, image: ScaledImage, face: DetectedFace, *, scored: bool) -> tuple[Candidate, Picture | None]:
+        quality = measure(image.picture, face)
+        quality = replace(quality, face_px=quality.face_px * image.factor)
         reasons = refusals(quality, self.finder.gates)
         crop = None
-        if scored and not reasons and is_rotated(self.finder.detector, picture, face):
+        if scored and not reasons and is_rotated(self.finder.detector, image.picture, face):
             reasons = (FACE_ROTATED,)
         if scored and not reasons:
             spec = self.finder.crop
-            crop = align(picture, face, margin=spec.margin, size=spec.size).pixels
-        return Candidate(face, quality, reasons, crop is not None), crop
+            crop = align(image.picture, face, margin=spec.margin, size=spec.size).pixels
+        return Candidate(enlarge_face(face, image.factor), quality, reasons, crop is not None), crop
 
 
 @dataclass(frozen=True, slots=True)

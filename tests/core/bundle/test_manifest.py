@@ -139,7 +139,7 @@ def test_nothing_taken_out_of_a_saved_manifest_goes_unnoticed(manifest, with_hea
         "default": lambda: json.loads((default_bundle_path() / "bundle.json").read_text()),
     }[bundle]()
     # A detector's own limit is filled in where it is missing, so leaving it out changes nothing.
-    assert whole["detector"] == {"name": "mtcnn", "min_confidence": 0.9}
+    assert whole["detector"] == {"name": "yunet_onet", "min_confidence": 0.9}
     paths = [path for path in paths_of(whole) if path != ("detector", "min_confidence")]
     assert len(paths) > 80
     before = json.dumps(whole)

@@ -4,8 +4,10 @@ from importlib import import_module, metadata
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from liveness_core.detection import DetectorModelError, DetectorSpec, DetectorUnavailableError, create_detector
+from liveness_core.detection.mtcnn import MtcnnDetector
 from liveness_core.detection.scrfd import ScrfdDetector
 from liveness_core.detection.yunet import YunetDetector
 from support.pictures import astronaut, no_face, two_faces
@@ -93,8 +95,8 @@ def test_finds_a_face_larger_than_the_picture(detector):
 
 
 def test_each_detector_has_a_limit_of_its_own():
-    limits = {name: DetectorSpec(name=name).min_confidence for name in ("mtcnn", "scrfd", "yunet")}
-    assert limits == {"mtcnn": 0.9, "scrfd": 0.5, "yunet": 0.6}
+    limits = {name: DetectorSpec(name=name).min_confidence for name in ("mtcnn", "scrfd", "yunet", "yunet_onet")}
+    assert limits == {"mtcnn": 0.9, "scrfd": 0.5, "yunet": 0.6, "yunet_onet": 0.9}
     assert DetectorSpec(name="scrfd", min_confidence=0.7).min_confidence == 0.7
 
 
@@ -156,8 +158,17 @@ def test_scrfd_takes_a_model_pack_by_its_name(detectors_dir, tmp_path):
         ScrfdDetector("buffalo_other", packs_root=tmp_path)
 
 
-def test_default_is_mtcnn_and_the_others_come_by_their_names(detector):
-    assert create_detector(DetectorSpec()).name == "mtcnn"
+def test_a_name_that_is_not_known_is_refused():
+    """Pydantic checks names, but not those of copies; what it lets through must not get another detector."""
+    with pytest.raises(ValidationError, match="yolo"):
+        DetectorSpec(name="yolo")
+    with pytest.raises(DetectorUnavailableError, match="no face detector 'yolo': choose one of mtcnn, "):
+        create_detector(DetectorSpec().model_copy(update={"name": "yolo"}), model="a file")
+
+
+def test_default_is_yunet_onet_and_the_others_come_by_their_names(detector):
+    assert create_detector(DetectorSpec()).name == "yunet_onet"
+    assert isinstance(create_detector(DetectorSpec(name="mtcnn")), MtcnnDetector)
     assert isinstance(detector, {"scrfd": ScrfdDetector, "yunet": YunetDetector}[detector.name])
 
 

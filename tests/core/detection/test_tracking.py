@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from liveness_core.alignment import face_size
+from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.detection.tracking import FaceTracker
 from liveness_core.types import Box, DetectedFace
 from support.clips import person, two_people
@@ -65,9 +66,14 @@ def squares():
     return Squares()
 
 
+@pytest.fixture(scope="module", params=["mtcnn", "yunet_onet"])
+def own(request):
+    return create_detector(DetectorSpec(name=request.param))
+
+
 @pytest.fixture
-def watched(mtcnn):
-    return Watched(mtcnn)
+def watched(own):
+    return Watched(own)
 
 
 def test_the_first_frame_is_searched_whole_and_measured_as_the_next_ones(squares):
@@ -128,8 +134,8 @@ def test_a_whole_search_tells_of_all_faces(squares):
     assert set(faces) == {face(300, 200, 80), face(10, 10, 60)}
 
 
-def test_a_whole_search_tells_of_other_faces(mtcnn):
-    tracker = FaceTracker(mtcnn)
+def test_a_whole_search_tells_of_other_faces(own):
+    tracker = FaceTracker(own)
     assert len(tracker.find(two_people(0), 0)) == 2
     assert len(tracker.find(two_people(10), 10)) == 1
     assert len(tracker.find(two_people(20), 20, whole=True)) == 2
@@ -150,19 +156,19 @@ def deviations(found, expected):
     return np.hypot(x - other_x, y - other_y) / size, abs(face_size(found.box) / size - 1)
 
 
-def test_followed_faces_are_where_a_whole_search_finds_them(mtcnn, watched):
+def test_followed_faces_are_where_a_whole_search_finds_them(own, watched):
     tracker = FaceTracker(watched)
     for number in range(0, 60, 6):
         shown = person(number, 640, 480)
         followed = tracker.find(shown, number)[0]
         assert watched.searched_whole() == (number == 0)
-        shift, growth = deviations(followed, mtcnn.detect(shown)[0])
+        shift, growth = deviations(followed, own.detect(shown)[0])
         assert shift < 0.08
         assert growth < 0.12
 
 
 @pytest.mark.timeout(600)
-def test_so_they_are_in_real_recordings(mtcnn, watched, pad_data):
+def test_so_they_are_in_real_recordings(own, watched, pad_data):
     recordings = defaultdict(list)
     with (pad_data / "index.csv").open() as file:
         for row in csv.DictReader(file):
@@ -174,7 +180,7 @@ def test_so_they_are_in_real_recordings(mtcnn, watched, pad_data):
         for number, path in enumerate(paths):
             shown = cv2.cvtColor(cv2.imread(str(pad_data / path)), cv2.COLOR_BGR2RGB)
             faces = tracker.find(shown, number)
-            if not watched.searched_whole() and (whole := mtcnn.detect(shown)):
+            if not watched.searched_whole() and (whole := own.detect(shown)):
                 found.append(deviations(faces[0], whole[0]))
     assert len(found) > 20
     shift, growth = np.percentile(found, 90, axis=0)

@@ -43,11 +43,11 @@ def test_the_model_is_described_as_its_manifest_does(client, live_bundle):
     for field in ("preprocess", "detector", "quality_gates", "provenance"):
         assert model[field] == getattr(manifest, field).model_dump(mode="json")
     assert model["metrics"] == {"test": {"auc": 0.5}}
-    assert model["detector_in_use"] == "mtcnn"
+    assert model["detector_in_use"] == "yunet_onet"
 
 
 def test_another_detector_than_the_bundles_shows(serve, live_bundle, detectors_dir):
     [weights] = detectors_dir.glob("*yunet*.onnx")
     with serve(bundle_path=live_bundle, detector="yunet", detector_model=str(weights)) as client:
         [model] = client.get("/v1/models").json()["models"]
-    assert (model["detector"]["name"], model["detector_in_use"]) == ("mtcnn", "yunet")
+    assert (model["detector"]["name"], model["detector_in_use"]) == ("yunet_onet", "yunet")

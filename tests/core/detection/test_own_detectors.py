@@ -11,18 +11,26 @@ import numpy as np
 import pytest
 
 import liveness_core
+from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.detection.mtcnn import MtcnnDetector
+from liveness_core.detection.yunet_onet import YunetOnetDetector
 from support.pictures import astronaut, no_face, two_faces
 
 # Where the astronaut's features are, by eye: eye at the left, eye at the right, nose tip, corners of the mouth.
 SEEN = np.array([[205, 102], [247, 104], [225, 128], [203, 140], [246, 142]])
 
 
+@pytest.fixture(scope="module", params=["mtcnn", "yunet_onet"])
+def detector(request):
+    return create_detector(DetectorSpec(name=request.param))
+
+
 def landmarks(face):
     return np.array(face.landmarks)
 
 
-def test_astronaut_is_found_where_she_is(astronaut_face):
+def test_astronaut_is_found_where_she_is(detector):
+    [astronaut_face] = detector.detect(astronaut())
     assert np.abs(landmarks(astronaut_face) - SEEN).max() < 6
     box = astronaut_face.box
     assert box.x1 == pytest.approx(178, abs=10)
@@ -33,19 +41,19 @@ def test_astronaut_is_found_where_she_is(astronaut_face):
     assert all(box.x1 < x < box.x2 and box.y1 < y < box.y2 for x, y in astronaut_face.landmarks)
 
 
-def test_face_of_an_obliquely_held_photo_is_found_where_it_is(mtcnn):
+def test_face_of_an_obliquely_held_photo_is_found_where_it_is(detector):
     """Such a photo shows its face narrowed; a first search fits no window to it."""
     narrow = cv2.resize(astronaut(), (180, 512), interpolation=cv2.INTER_AREA)
     wall = np.full((600, 400, 3), 200, np.uint8)
     wall[40:552, 80:260] = narrow
-    [face] = mtcnn.detect(wall)
+    [face] = detector.detect(wall)
     expected = SEEN * [180 / 512, 1] + [80, 40]
     assert np.abs(landmarks(face) - expected).max() < 8
     assert face.box.width / face.box.height < 0.5
 
 
-def test_landmarks_are_ordered_by_the_pictures_sides(mtcnn):
-    [face] = mtcnn.detect(np.ascontiguousarray(astronaut()[:, ::-1]))
+def test_landmarks_are_ordered_by_the_pictures_sides(detector):
+    [face] = detector.detect(np.ascontiguousarray(astronaut()[:, ::-1]))
     (left_eye, right_eye, nose, left_mouth, right_mouth) = face.landmarks
     assert left_eye[0] < nose[0] < right_eye[0]
     assert left_mouth[0] < right_mouth[0]
@@ -53,8 +61,8 @@ def test_landmarks_are_ordered_by_the_pictures_sides(mtcnn):
     assert np.abs(landmarks(face) - mirrored).max() < 8
 
 
-def test_two_faces_are_two_and_the_larger_comes_first(mtcnn):
-    faces = mtcnn.detect(two_faces())
+def test_two_faces_are_two_and_the_larger_comes_first(detector):
+    faces = detector.detect(two_faces())
     assert len(faces) == 2
     assert faces[0].box.area >= faces[1].box.area
     assert sorted(face.box.centre[0] // 512 for face in faces) == [0, 1]
@@ -62,7 +70,7 @@ def test_two_faces_are_two_and_the_larger_comes_first(mtcnn):
     small = cv2.resize(astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
     picture = np.zeros((512, 768, 3), np.uint8)
     picture[:256, :256], picture[:, 256:] = small, astronaut()
-    large, little = mtcnn.detect(picture)
+    large, little = detector.detect(picture)
     assert large.box.centre[0] > 256 > little.box.centre[0]
 
 
@@ -77,95 +85,101 @@ def test_two_faces_are_two_and_the_larger_comes_first(mtcnn):
     ],
     ids=["coffee", "noise", "grey noise", "black", "white"],
 )
-def test_no_face_is_found_where_none_is(mtcnn, picture):
-    assert mtcnn.detect(picture) == []
+def test_no_face_is_found_where_none_is(detector, picture):
+    assert detector.detect(picture) == []
 
 
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 400), (5, 400), (400, 5), (11, 11), (12, 12), (24, 24), (1, 3000), (30, 1500)]
 )
-def test_tiny_pictures_hold_no_face(mtcnn, shape):
-    assert mtcnn.detect(np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)) == []
+def test_tiny_pictures_hold_no_face(detector, shape):
+    assert detector.detect(np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)) == []
 
 
-def test_coordinates_of_a_large_picture_are_its_own(mtcnn):
+def test_coordinates_of_a_large_picture_are_its_own(detector):
     large = cv2.resize(astronaut(), (2304, 2304), interpolation=cv2.INTER_LINEAR)
-    [face] = mtcnn.detect(large)
+    [face] = detector.detect(large)
     assert np.abs(landmarks(face) / 4.5 - SEEN).max() < 6
     assert face.box.width / 4.5 == pytest.approx(90, abs=12)
 
 
 @pytest.mark.parametrize("side", [180, 220, 270, 330, 400, 620, 760, 930])
-def test_face_of_any_size_is_found(mtcnn, side):
+def test_face_of_any_size_is_found(detector, side):
     scale = side / 512  # faces of 32 to 164 pixels
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    [face] = mtcnn.detect(cv2.resize(astronaut(), (side, side), interpolation=how))
+    [face] = detector.detect(cv2.resize(astronaut(), (side, side), interpolation=how))
     assert np.abs(landmarks(face) / scale - SEEN).max() < 8
 
 
-def test_coordinates_are_those_of_the_picture_that_holds_the_face(mtcnn, astronaut_face):
+def test_coordinates_are_those_of_the_picture_that_holds_the_face(detector):
+    [astronaut_face] = detector.detect(astronaut())
     picture = np.zeros((700, 640, 3), np.uint8)
     picture[150:662, 101:613] = astronaut()
-    [face] = mtcnn.detect(picture)
+    [face] = detector.detect(picture)
     moved = landmarks(face) - landmarks(astronaut_face)
     assert np.abs(moved - [101, 150]).max() < 4
 
 
-def test_face_that_the_picture_cuts_off_is_still_found(mtcnn):
-    [face] = mtcnn.detect(np.ascontiguousarray(astronaut()[70:, 190:]))  # without her forehead and ear
+def test_face_that_the_picture_cuts_off_is_still_found(detector):
+    [face] = detector.detect(np.ascontiguousarray(astronaut()[70:, 190:]))  # without her forehead and ear
     assert face.box.y1 < 5
     assert np.abs(landmarks(face) - (SEEN - [190, 70])).max() < 12
 
 
-def test_grey_picture_of_a_face_is_a_face(mtcnn):
+def test_grey_picture_of_a_face_is_a_face(detector):
     grey = cv2.cvtColor(cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    [face] = mtcnn.detect(grey)
+    [face] = detector.detect(grey)
     assert np.abs(landmarks(face) - SEEN).max() < 6
 
 
-def test_least_confidence_is_held():
+@pytest.mark.parametrize("own", [MtcnnDetector, YunetOnetDetector])
+def test_least_confidence_is_held(own):
     blurred = cv2.GaussianBlur(astronaut(), (0, 0), 7)
-    confidences = [face.confidence for face in MtcnnDetector(min_confidence=0.3).detect(blurred)]
+    confidences = [face.confidence for face in own(min_confidence=0.3).detect(blurred)]
     assert confidences
     limit = max(confidences) + (1 - max(confidences)) / 2
-    assert MtcnnDetector(min_confidence=limit).detect(blurred) == []
+    assert own(min_confidence=limit).detect(blurred) == []
 
 
-def test_threads_get_what_one_thread_gets(mtcnn):
+def test_threads_get_what_one_thread_gets(detector):
     whole = [astronaut(), two_faces(), no_face(), astronaut()[:300, :400]]
     pictures = [np.ascontiguousarray(picture[::2, ::2]) for picture in whole] * 2
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(mtcnn.detect, pictures))
-    alone = [mtcnn.detect(picture) for picture in pictures[:4]]
+        together = list(pool.map(detector.detect, pictures))
+    alone = [detector.detect(picture) for picture in pictures[:4]]
     assert [len(faces) for faces in alone] == [1, 2, 0, 1]
     assert together == alone * 2
 
 
-WEIGHTS = ["pnet.onnx", "rnet.onnx", "onet.onnx"]
+WEIGHTS = {
+    "mtcnn": ["mtcnn_weights/pnet.onnx", "mtcnn_weights/rnet.onnx", "mtcnn_weights/onet.onnx"],
+    "yunet_onet": ["yunet_weights/face_detection_yunet_2026may.onnx", "mtcnn_weights/onet.onnx"],
+}
+OWN = [(detector, name) for detector, names in WEIGHTS.items() for name in names]
 REFUSALS = """
 import json, sys
 from pathlib import Path
 import liveness_core
 from liveness_core.detection import DetectorSpec, DetectorUnavailableError, create_detector
 
-def refusal():
+def refusal(detector):
     try:
-        create_detector(DetectorSpec())
+        create_detector(DetectorSpec(name=detector))
     except DetectorUnavailableError as error:
         return str(error)
 
 said = {}
-for name in sys.argv[1:]:
-    file = Path(liveness_core.__file__).parent / "detection" / "mtcnn_weights" / name
+for detector, name in json.loads(sys.argv[1]):
+    file = Path(liveness_core.__file__).parent / "detection" / name
     content = file.read_bytes()
     changed = bytearray(content)
     changed[len(changed) // 2] ^= 1
     file.write_bytes(changed)
-    said[f"changed {name}"] = refusal()
+    said[f"{detector}: changed {name}"] = refusal(detector)
     file.unlink()
-    said[f"missing {name}"] = refusal()
+    said[f"{detector}: missing {name}"] = refusal(detector)
     file.write_bytes(content)
-said["whole"] = refusal()
+    said[f"{detector}: whole"] = refusal(detector)
 print(json.dumps(said))
 """
 
@@ -175,17 +189,17 @@ def refusals(tmp_path_factory):
     """What the detector says when a weight file is damaged. Only a copy of the package is damaged."""
     folder = tmp_path_factory.mktemp("damaged")
     shutil.copytree(Path(liveness_core.__file__).parent, folder / "liveness_core")
-    command = [sys.executable, "-c", REFUSALS, *WEIGHTS]
+    command = [sys.executable, "-c", REFUSALS, json.dumps(OWN)]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     return json.loads(shown.stdout)
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize(("detector", "name"), OWN)
 @pytest.mark.parametrize(("fault", "said"), [("changed", "not the file that was released"), ("missing", "is missing")])
-def test_weights_that_are_not_the_released_ones_are_refused(refusals, name, fault, said):
-    assert refusals["whole"] is None
-    message = refusals[f"{fault} {name}"]
-    assert name in message
+def test_weights_that_are_not_the_released_ones_are_refused(refusals, detector, name, fault, said):
+    assert refusals[f"{detector}: whole"] is None
+    message = refusals[f"{detector}: {fault} {name}"]
+    assert message.startswith(f"{detector}: {Path(name).name}")
     assert said in message
     assert "reinstall" in message

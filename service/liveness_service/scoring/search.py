@@ -1,0 +1,69 @@
+"""Finds the faces of a photo in no more pixels than their crops need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from liveness_core.alignment import crop_square, face_size
+from liveness_core.detection import FaceDetector
+from liveness_core.preprocess import PreprocessSpec
+from liveness_core.types import DetectedFace
+from liveness_service.decoding.image import ImageLimits
+from liveness_service.decoding.scaled import FACTORS, Choice, ScaledDecoder, ScaledImage
+from liveness_service.observability.stages import stage
+
+LEAST_SEARCHED_PX: Final = 960
+"""Least longer side of a reduced picture that is searched. Detectors search at most 640 to 1,024 pixels."""
+LEAST_CROPPED: Final = 2.5
+"""Least side of a crop in the reduced picture, in sides of the encoder's input: areas are averaged once more then, and
+the score hardly differs from that of all pixels."""
+LEAST_FACE_PX: Final = 128
+"""Least size of a face in the reduced picture: sharpness is measured at this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A photo with its faces."""
+
+    image: ScaledImage
+    faces: Sequence[DetectedFace]
+    """In pixels of the reduced picture, the largest first."""
+
+
+def search(
+    content: bytes, limits: ImageLimits, detector: FaceDetector, crop: PreprocessSpec, most_shown: int
+) -> Searched:
+    """Decode a photo and find its faces.
+
+    A large photo is decoded small. If one of the faces that count needs more pixels, the photo is decoded a second
+    time, with as many as it needs, and searched again: a face is placed in the pixels that its crop is cut from.
+
+    Raises:
+        ServiceError: the content is at fault.
+    """
+    decoder = ScaledDecoder(content, limits)
+    found = _look(decoder, detector, lambda size: _factor(max(size) / LEAST_SEARCHED_PX))
+    shown = found.faces[:most_shown]
+    needed = min((_enough(face, found.image, crop) for face in shown), default=found.image.factor)
+    return found if needed >= found.image.factor else _look(decoder, detector, lambda _: needed)
+
+
+def _look(decoder: ScaledDecoder, detector: FaceDetector, choose: Choice) -> Searched:
+    with stage("decode"):
+        image = decoder.decoded(choose)
+    with stage("detect") as span:
+        faces = detector.detect(image.picture)
+        span.set_attribute("liveness.faces_found", len(faces))
+    return Searched(image, faces)
+
+
+def _enough(face: DetectedFace, image: ScaledImage, crop: PreprocessSpec) -> int:
+    """The factor by which the whole picture may be reduced for this face."""
+    height, width = image.picture.shape[:2]
+    side = crop_square(face, width, height, crop.margin).side_px
+    return _factor(image.factor * min(side / (LEAST_CROPPED * crop.size), face_size(face.box) / LEAST_FACE_PX))
+
+
+def _factor(most: float) -> int:
+    """The largest factor that is not above this; 1 if all are."""
+    return next((factor for factor in FACTORS if factor <= most), 1)

@@ -1,0 +1,109 @@
+import cv2
+import numpy as np
+import pytest
+
+from liveness_core.alignment import align
+from liveness_core.bundle import default_bundle_path, load_bundle
+from liveness_core.detection import DetectorSpec, create_detector
+from liveness_core.detection.scaling import enlarge_face
+from liveness_core.preprocess import PreprocessSpec
+from liveness_core.types import Box, DetectedFace
+from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.scoring.search import search
+from support.pictures import astronaut, encoded
+
+LIMITS = ImageLimits(20_000_000)
+CROP = PreprocessSpec(size=160, margin=2.7)
+
+
+class OneFace:
+    """A detector that sees one face of `size` pixels of the whole picture, and notes which pictures it was shown."""
+
+    name = "one face"
+
+    def __init__(self, size, whole):
+        self.size, self.whole, self.shown = size, whole, []
+
+    def detect(self, picture, *, least_share=0.0):
+        self.shown.append(picture.shape[1])
+        side = self.size * picture.shape[1] / self.whole
+        x, y = picture.shape[1] / 2 - side / 2, picture.shape[0] / 2 - side / 2
+        points = [(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]
+        landmarks = tuple((x + side * across, y + side * down) for across, down in points)
+        return [DetectedFace(Box(x, y, x + side, y + side), landmarks, 1.0)] if self.size else []
+
+
+def large(width, height=None):
+    return cv2.resize(astronaut(), (width, height or width), interpolation=cv2.INTER_LINEAR)
+
+
+@pytest.mark.parametrize(
+    ("width", "searched"), [(960, 960), (1919, 1919), (1920, 960), (3839, 1920), (3840, 960), (4000, 1000)]
+)
+def test_a_picture_is_reduced_while_enough_of_it_is_left_to_search(width, searched):
+    detector = OneFace(0, width)
+    found = search(encoded(large(width, 300)), LIMITS, detector, CROP, 1)
+    assert detector.shown == [searched]
+    assert (found.image.width, found.image.height, found.faces) == (width, 300, [])
+
+
+@pytest.mark.parametrize(
+    ("face", "size", "searched"),
+    [
+        (512, 96, [960]),  # 128 pixels of a quarter of the picture: sharpness is measured in as many
+        (508, 96, [960, 1920]),
+        (250, 96, [960, 3840]),
+        (712, 192, [960]),  # a crop of 2.7 x 712 / 4 = 480 pixels is 2.5 times the encoder's 192
+        (708, 192, [960, 1920]),
+    ],
+)
+def test_it_is_decoded_again_where_the_crop_needs_more(face, size, searched):
+    detector = OneFace(face, 3840)
+    found = search(encoded(large(3840)), LIMITS, detector, PreprocessSpec(size=size, margin=2.7), 1)
+    assert detector.shown == searched
+    assert found.image.factor == 3840 // searched[-1]
+    [shown] = found.faces
+    assert enlarge_face(shown, found.image.factor).box.width == pytest.approx(face)
+
+
+def test_of_faces_that_are_not_shown_nothing_is_needed():
+    class Two(OneFace):
+        def detect(self, picture, *, least_share=0.0):
+            [face] = super().detect(picture)
+            return [face, enlarge_face(face, 0.2)]
+
+    for most_shown, looks in ((1, 1), (2, 2)):
+        detector = Two(600, 3840)
+        search(encoded(large(3840)), LIMITS, detector, CROP, most_shown)
+        assert len(detector.shown) == looks
+
+
+@pytest.fixture(scope="module")
+def scored():
+    bundle, detector = load_bundle(default_bundle_path()), create_detector(DetectorSpec())
+    spec = bundle.manifest.preprocess
+
+    def score(content):
+        found = search(content, LIMITS, detector, spec, 1)
+        crop = align(found.image.picture, found.faces[0], margin=spec.margin, size=spec.size).pixels
+        return found.image.factor, float(bundle.scorer.score([crop])[0].score)
+
+    def score_of_all_pixels(content):
+        picture = decode_image(content, LIMITS)
+        crop = align(picture, detector.detect(picture)[0], margin=spec.margin, size=spec.size).pixels
+        return float(bundle.scorer.score([crop])[0].score)
+
+    return score, score_of_all_pixels
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_same_picture_has_the_same_score_in_every_kind_of_file(scored, seed):
+    score, score_of_all_pixels = scored
+    noise = np.random.default_rng(seed).normal(0, 6, (2400, 2400, 1))
+    jpeg = encoded(np.clip(large(2400) + noise, 0, 255).astype(np.uint8), quality=90)
+    pixels = decode_image(jpeg, LIMITS)
+    whole = score_of_all_pixels(jpeg)
+    for content in (jpeg, encoded(pixels, "PNG", compress_level=1), encoded(pixels, "BMP")):
+        factor, reduced = score(content)
+        assert factor == 2
+        assert reduced == pytest.approx(whole, abs=0.02)
