@@ -18,8 +18,9 @@ _SURE = 0.9995
 _SHARE_OF_DOUBT = {"mtcnn": 0.2, "yunet_onet": 0.2}
 """A face is rotated if less than this share of the doubt (1 - confidence) is left when the picture is turned. For MTCNN
 any value from 0.1 to 0.5 tells 84 turned faces that were live from 541 upright ones, of five data sets; frames of faces
-that fill a clip came down to 0.27. `yunet_onet` has the confidence of the same network: with 0.2, none of 297 upright live
-faces of five data sets was said to be rotated, and 2 of 891 turned ones passed. For other detectors it is 1: YuNet's confidence has another scale."""
+that fill a clip came down to 0.27. `yunet_onet` has the confidence of the same network: with 0.2, none of 297 upright
+live faces of five data sets was said to be rotated, and 2 of 891 turned ones passed. For other detectors it is 1:
+YuNet's confidence has another scale."""
 _WINDOW_FACES = 3.0  # side of the window that is searched, in sizes of the face; a turned face is larger than it seems
 _FACE_PX = 40  # the window is reduced until the face has this size
 _LEAST_SHARE = 0.2  # smallest face to look for, as a share of the window; this one has a third
