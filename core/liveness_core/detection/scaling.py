@@ -31,8 +31,12 @@ def thin_out(picture: Picture, size: tuple[int, int]) -> Picture:
     """
     height, width = picture.shape[:2]
     step = max(min(width // size[0], height // size[1]) // 2, 1)
-    thinned = picture[::step, ::step]
-    height, width = thinned.shape[:2]
+    thinned = picture
+    if step > 1:
+        # Every step-th pixel; NumPy would take ten times as long for `picture[::step, ::step]`.
+        width, height = width // step, height // step
+        whole = picture[: height * step, : width * step]
+        thinned = cv2.resize(whole, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
     if min(width / size[0], height / size[1]) >= 2:
         # Exactly half: OpenCV averages two by two pixels many times faster than any other area.
         half = (width // 2, height // 2)
