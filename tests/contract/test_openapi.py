@@ -48,7 +48,7 @@ def clip_as_it_is(_context, value):
     return value
 
 
-@pytest.fixture(scope="module", params=["without keys", "with keys"])
+@pytest.fixture(scope="module", params=["without keys", pytest.param("with keys", marks=pytest.mark.slow)])
 def api(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("contract")
     make_tiny_bundle(folder / "tiny", bias=5, temporal=True)

@@ -32,6 +32,9 @@ RECORDS = {rule["record"] for rule in RULES if "record" in rule}
 TESTS = sorted((DOCKER / "tests").glob("*.yml"))
 
 
+LONG = {"decisions", "budgets", "slow-burn"}
+
+
 def promtool(*arguments: str | Path) -> None:
     done = subprocess.run([command("promtool"), *arguments], capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,8 +50,8 @@ def test_the_rules_are_valid():
 
 @pytest.mark.parametrize(
     "path",
-    # Two weeks of scores take promtool twenty seconds.
-    [pytest.param(path, marks=[pytest.mark.slow] if path.stem == "decisions" else [], id=path.stem) for path in TESTS],
+    # Weeks of samples take promtool many seconds.
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LONG else [], id=path.stem) for path in TESTS],
 )
 def test_alerts_fire_when_they_should_and_only_then(path):
     promtool("test", "rules", path)

@@ -60,6 +60,7 @@ def test_what_was_recorded_is_sent_before_the_service_stops(tmp_path, environmen
         assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
 
 
+@pytest.mark.slow
 def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, environment):
     with collecting() as collector:
         environment(

@@ -265,6 +265,7 @@ def test_readiness_fails_while_no_worker_answers_and_recovers_by_itself(client, 
     assert score(client).json()["verdict"] == "live"
 
 
+@pytest.mark.slow
 def test_a_stuck_decoder_does_not_hold_up_the_end(tmp_path):
     with running_server(tmp_path, command=HOSTILE, workers="1", shutdown_grace_ms="1000") as server:
         pids = children(server)

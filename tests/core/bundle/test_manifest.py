@@ -131,7 +131,7 @@ def test_manifest_written_before_there_were_temporal_heads_still_loads(tmp_path)
     assert (manifest.name, manifest.version, manifest.temporal) == ("default", "1", None)
 
 
-@pytest.mark.parametrize("bundle", ["tiny", "clips", "default"])
+@pytest.mark.parametrize("bundle", ["tiny", "clips", pytest.param("default", marks=pytest.mark.slow)])
 def test_nothing_taken_out_of_a_saved_manifest_goes_unnoticed(manifest, with_head, tmp_path, bundle):
     whole = {
         "tiny": lambda: json.loads(manifest.model_dump_json()),

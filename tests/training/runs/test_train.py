@@ -111,7 +111,9 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=[] if step == 2 else [pytest.mark.slow]) for step in range(6)]
+)
 def test_run_killed_at_any_step_and_resumed_ends_with_the_same_weights(uninterrupted, tmp_path, monkeypatch, step):
     told = Progress.iteration
 
@@ -148,6 +150,7 @@ def test_process_killed_by_the_system_is_resumed_by_another_one(uninterrupted, t
     assert steps_of(tmp_path / "run") == list(range(6))
 
 
+@pytest.mark.slow
 def test_broken_checkpoint_is_skipped_for_the_one_before(uninterrupted, tmp_path, monkeypatch, caplog):
     told = Progress.iteration
 
@@ -195,6 +198,7 @@ def test_fit_to_grey_pictures_changes_the_classifier_and_nothing_else(tmp_path):
     assert changed == {"network.classifier.weight", "network.classifier.bias"}
 
 
+@pytest.mark.slow
 def test_seed_decides_whatever_the_workers(tmp_path):
     cv2.setNumThreads(2)  # whose threads forked workers must not wait for
     cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
