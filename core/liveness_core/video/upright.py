@@ -8,10 +8,14 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from liveness_core.types import Picture
+from liveness_core.video.hdr import HDR_TRANSFERS, tone_mapped
 
 MAX_SIDE_PX = 1920
 """Longer side to which larger frames are reduced while they are converted, so that 8K costs no more than full HD. A
 face that is large enough to be scored stays so."""
+
+SMALL_SIDE_PX = 192
+"""Longer side of the small copies, which show where something moves or changes."""
 
 _MAX_PIXEL_ASPECT = 4  # a file that claims longer pixels is damaged
 
@@ -47,8 +51,12 @@ class Upright:
         self._turn_deg = turn_deg
         self._orientation: _Orientation | None = None
 
-    def picture(self, frame: av.VideoFrame) -> tuple[Picture, int, int]:
+    def picture(self, frame: av.VideoFrame, *, small: bool = False) -> tuple[Picture, int, int]:
         """The upright RGB picture, and the width and height that it would have at full size.
+
+        Args:
+            frame: the decoded frame.
+            small: make a copy of `SMALL_SIDE_PX` only.
 
         Raises:
             av.FFmpegError, ValueError: the frame cannot be converted.
@@ -56,9 +64,14 @@ class Upright:
         # Pixels are made square by enlarging their shorter side, so that no detail is lost.
         width = round(frame.width * max(self._aspect, 1.0))
         height = round(frame.height / min(self._aspect, 1.0))
-        factor = min(1.0, MAX_SIDE_PX / max(width, height))
+        factor = min(1.0, (SMALL_SIDE_PX if small else MAX_SIDE_PX) / max(width, height))
         size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        picture = frame.reformat(*size, format="rgb24", interpolation="AREA").to_ndarray().astype(np.uint8, copy=False)
+        if frame.color_trc in HDR_TRANSFERS:
+            wide = frame.reformat(*size, format="rgb48le", interpolation="AREA").to_ndarray()
+            picture = tone_mapped(wide, HDR_TRANSFERS[frame.color_trc])
+        else:
+            rgb = frame.reformat(*size, format="rgb24", interpolation="AREA")
+            picture = rgb.to_ndarray().astype(np.uint8, copy=False)
         if self._orientation is None:
             self._orientation = _orientation_of(frame, self._turn_deg)
         if self._orientation.is_transposed:
