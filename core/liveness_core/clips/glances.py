@@ -35,7 +35,7 @@ _FACE, _FACE_REACH = 24, 10
 # What may differ from one glance to the next.
 _ALIKE, _STILL_TINT = 0.92, 0.08  # below and above, the blocks are looked for
 _LOST_BLOCK = 0.6
-_MOST_TINT, _MOST_LOST = 0.10, 0.2
+_MOST_TINT, _MOST_LOST = 0.10, 0.12
 _LEAST_BLOCKS, _LEAST_FACE = 0.55, 0.6
 # Cross-fades: glances so many steps before and after.
 _FADE_REACH = (2, 3, 5)
@@ -121,7 +121,7 @@ def follow(glances: Sequence[Glance], boxes: Sequence[Box | None]) -> list[Step]
 
 def _is_exchanged(before: Glance, after: Glance, box: Box | None) -> bool:
     if before.luma.shape != after.luma.shape:
-        return True  # upright turned to wide, or the like: what was where is not known any more
+        return False  # the camera was turned: nothing is where it was, and only the looks of the faces can be compared
     tint = _tint(before, after)
     if tint >= _STILL_TINT or _correlation(before.low, after.low) < _ALIKE:
         found = _found_again(before.luma, after.luma)

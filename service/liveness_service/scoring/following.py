@@ -6,7 +6,8 @@
 | it changes in steps that motion can make | goes on, however different the two frames are |
 | there are too few frames to follow it, or decoding them is too much | `face_changed` where the faces are too unlike |
 | no face was there | `face_changed` where the faces look too unlike, wherever they are |
-| only light or exposure changes, or the picture's size | goes on |
+| the picture's size changes | `face_changed` where the faces look too unlike, wherever they are |
+| only light or exposure changes | goes on |
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ class Following:
     def _unlike(self, usable: Sequence[tuple[int, UsableFrame]], away: Sequence[int]) -> list[FrameResult]:
         """The first two used frames that look like two faces, where nothing shows how one became the other."""
         for (start, before), (end, after) in pairwise(usable):
-            if any(start < position < end for position in away):
+            if before.size != after.size or any(start < position < end for position in away):
                 same = is_same_looks(before.appearance, after.appearance)
             elif self._is_followed(before.time_s, after.time_s):
                 continue

@@ -30,6 +30,8 @@ class UsableFrame:
     """What the face looks like, for the comparison with the next frame."""
     time_s: float
     """Seconds from the first frame to this one."""
+    size: tuple[int, int]
+    """Width and height of the upright frame in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +123,4 @@ class FrameLook:
             return RefusedFrame(shown, (FACE_ROTATED,), frame.time_s)
         spec = self._finder.crop
         crop = align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels
-        return UsableFrame(shown, quality, crop, appearance(frame.pixels, face), frame.time_s)
+        return UsableFrame(shown, quality, crop, appearance(frame.pixels, face), frame.time_s, self.size)
