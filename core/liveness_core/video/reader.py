@@ -21,6 +21,9 @@ from liveness_core.video.upright import Upright
 
 # Decoders that can be told, packet by packet, to leave out frames that no other frame refers to.
 _SKIPPING = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
+_FOR_SMALL = (
+    0.85  # share of what may be decoded that small frames may take; ten seconds of 4K fit into the default limit
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class VideoReader:
             positions: numbers of the frames.
             optional: read as many of them, from the first one on, as may still be decoded.
             small: numbers of further frames, of which small copies are enough (`upright.SMALL_SIDE_PX`). They are left
-                out, all of them, where decoding them would take more than half of what may still be decoded.
+                out, all of them, where decoding them would take nearly all that may still be decoded.
 
         Raises:
             VideoLimitError: more pixels would have to be decoded than are left of `max_decoded_pixels`; a frame is
@@ -134,7 +137,7 @@ class VideoReader:
         wanted = {*positions}
         self._check_left(self._work(wanted))
         reduced = {*small} - wanted
-        if self._work(wanted | reduced) <= self._left / 2:
+        if self._work(wanted | reduced) <= _FOR_SMALL * self._left:
             wanted |= reduced
         found = self._read_timed(wanted) if self._is_timed else self._read_in_turn(wanted)
         for position, frame in self._within_budget(found) if optional else found:
