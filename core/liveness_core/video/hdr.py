@@ -37,7 +37,7 @@ def tone_mapped(picture: NDArray[Any], transfer: Transfer) -> Picture:
         luminance = linear @ np.array([0.2627, 0.6780, 0.0593], np.float32)
         linear = linear * (np.maximum(luminance, 1e-6) ** 0.2)[..., None] * np.float32(_HLG_NITS)
     narrow = np.clip(linear @ _TO_709.T / np.float32(_WHITE_NITS), 0, 1)
-    return np.take(_srgb(), (narrow * 4095).astype(np.uint16))
+    return np.asarray(_srgb()[(narrow * 4095).astype(np.uint16)], np.uint8)
 
 
 @cache

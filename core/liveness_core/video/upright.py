@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import av
+import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
@@ -16,6 +17,9 @@ face that is large enough to be scored stays so."""
 
 SMALL_SIDE_PX = 192
 """Longer side of the small copies, which show where something moves or changes."""
+
+_PLANAR = {"yuv420p": False, "yuvj420p": True}  # what cameras store; whether by name with the full range of values
+_FULL_RANGE = 2  # FFmpeg's number
 
 _MAX_PIXEL_ASPECT = 4  # a file that claims longer pixels is damaged
 
@@ -66,7 +70,9 @@ class Upright:
         height = round(frame.height / min(self._aspect, 1.0))
         factor = min(1.0, (SMALL_SIDE_PX if small else MAX_SIDE_PX) / max(width, height))
         size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        if frame.color_trc in HDR_TRANSFERS:
+        if small and frame.format.name in _PLANAR:
+            picture = _small(frame, size)
+        elif frame.color_trc in HDR_TRANSFERS:
             wide = frame.reformat(*size, format="rgb48le", interpolation="AREA").to_ndarray()
             picture = tone_mapped(wide, HDR_TRANSFERS[frame.color_trc])
         else:
@@ -77,6 +83,19 @@ class Upright:
         if self._orientation.is_transposed:
             picture, width, height = picture.swapaxes(0, 1), height, width
         return np.ascontiguousarray(picture[:: self._orientation.down, :: self._orientation.right]), width, height
+
+
+def _small(frame: av.VideoFrame, size: tuple[int, int]) -> Picture:
+    """A small RGB copy, several times as fast as FFmpeg's own: the planes are reduced before they become RGB."""
+    planes = []
+    for plane in frame.planes:
+        stored = np.frombuffer(cast("bytes", plane), np.uint8).reshape(plane.height, plane.line_size)
+        planes.append(cv2.resize(stored[:, : plane.width], size, interpolation=cv2.INTER_AREA))
+    luma, blue, red = planes
+    if not _PLANAR[frame.format.name] and frame.color_range != _FULL_RANGE:
+        luma = (np.clip(luma.astype(np.float32) - 16, 0, 219) * (255 / 219)).astype(np.uint8)
+    picture = cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2RGB)
+    return picture.astype(np.uint8, copy=False)
 
 
 def _pixel_aspect(stream: VideoStream) -> float:
