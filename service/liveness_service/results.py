@@ -20,6 +20,7 @@ TOO_MANY_FACES = "too_many_faces"
 TOO_FEW_FRAMES = "too_few_frames"
 CLIP_TOO_SHORT = "clip_too_short"
 FACE_CHANGED = "face_changed"
+STATIC_CLIP = "static_clip"
 FACE_ROTATED = "face_rotated"
 FRAME_UNREADABLE = "frame_unreadable"
 
@@ -79,7 +80,7 @@ class ImageResult:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """One of the T frames that represent a clip."""
+    """A frame of a clip that was used, or that speaks against the clip."""
 
     index: int
     """The frame's number in the clip, counted from 0."""
@@ -90,7 +91,7 @@ class FrameResult:
     box: Box | None = None
     """The face's box in pixels of the upright frame; None where no face was found."""
     reasons: tuple[str, ...] = ()
-    """Why neither this frame nor its neighbours can be scored; empty where this frame can be scored."""
+    """Why this frame cannot be scored, or what it shows against the clip; empty where this frame can be scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,10 @@ class ClipResult:
     face: FaceResult | None
     """The face in the middle one of the usable frames, with the clip's score and verdict; None where none is usable."""
     frames: tuple[FrameResult, ...]
-    """The T frames that represent the clip; empty where the clip is too short."""
+    """The frames that were used; where the clip is not scored, the frames that spoke against it as well, one entry for
+    each face where there are several. Empty where the clip is too short."""
     frames_used: int
-    """How many of `frames` can be scored."""
+    """How many of the T frames that are needed can be scored."""
     duration_s: float
     """Length of the clip in seconds, by the times of its frames; 0 where they have none."""
     fps: float

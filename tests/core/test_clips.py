@@ -61,7 +61,7 @@ class TestNeighbours:
         spec = ClipSpec(frames=frames)
         middles = spec.positions(total)
         seen = []
-        for part, (middle, nearby) in enumerate(zip(middles, spec.neighbours(total), strict=True)):
+        for part, (middle, nearby) in enumerate(zip(middles, spec.neighbours(range(total), total), strict=True)):
             assert middle not in nearby
             assert len(nearby) <= 6
             assert all(part * total <= position * frames < (part + 1) * total for position in nearby)
@@ -71,12 +71,12 @@ class TestNeighbours:
         assert len(seen) == len(set(seen))
 
     def test_they_reach_through_the_whole_part(self):
-        first = ClipSpec(frames=8).neighbours(8 * 70)[0]
+        first = ClipSpec(frames=8).neighbours(range(560), 560)[0]
         assert first == (25, 45, 15, 55, 5, 65)
 
     def test_a_part_of_few_frames_offers_them_all(self):
-        assert ClipSpec(frames=2).neighbours(6) == ((0, 2), (3, 5))
-        assert ClipSpec(frames=8).neighbours(8) == ((),) * 8
+        assert ClipSpec(frames=2).neighbours(range(6), 6) == ((0, 2), (3, 5))
+        assert ClipSpec(frames=8).neighbours(range(8), 8) == ((),) * 8
 
 
 class Recorded:
@@ -84,11 +84,15 @@ class Recorded:
 
     def __init__(self, frames, broken=()):
         self.frames = frames
+        self.duration_s = frames / 10
         self.broken = set(broken)
         self.affordable = None
         self.asked = []
 
-    def read(self, positions, *, optional=False):
+    def time_s(self, position):
+        return position / 10
+
+    def read(self, positions, *, optional=False, small=()):
         if optional and self.affordable is not None:
             positions = positions[: self.affordable]
         for position in sorted(set(positions) - self.broken):

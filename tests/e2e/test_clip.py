@@ -84,9 +84,10 @@ def test_a_clip_of_any_kind_gets_its_verdict(server, name):
 
 
 @pytest.mark.parametrize("path", sorted(RECORDINGS.iterdir()), ids=lambda path: path.name)
-def test_what_a_real_browser_recorded_gets_its_verdict(server, path):
+def test_what_a_real_browser_recorded_is_read_to_its_end(server, path):
     answer = post(server, path.read_bytes())
-    assert answer.verdict in ("live", "spoof"), answer.reasons
+    # The recorded camera showed the photo of the astronaut, which moved as a whole: one still, and told as such.
+    assert answer.reasons == ["static_clip"]
     assert answer.clip.frames_used == 8
     assert 1.5 < answer.clip.duration_s < 3
     assert_upright(answer)

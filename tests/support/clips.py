@@ -18,15 +18,41 @@ Scene = Callable[[int], NDArray[Any]]
 
 
 def person(number: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
-    """The astronaut's head and shoulders, swaying, with the noise of a sensor."""
-    sway = np.sin(number / 15) * 0.03 * width
-    zoom = 1.6 * height / 512
-    matrix = np.array([[zoom, 0, width / 2 - 224 * zoom + sway], [0, zoom, height * 0.5 - 115 * zoom]])
-    picture = cv2.warpAffine(
-        astronaut(), matrix, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101
+    """The astronaut's head and shoulders, swaying, with the noise of a sensor.
+
+    The head turns a little before what is behind it, and the mouth moves: else it would be a still that is panned.
+    """
+    picture = cv2.remap(
+        astronaut(), *_places(number, width, height), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
+    return _with_noise(picture.astype(np.uint8, copy=False), number)
+
+
+def _with_noise(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     noise = np.random.default_rng(number).integers(-4, 5, picture.shape, dtype=np.int16)
     return np.clip(picture.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+
+
+def still(number: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
+    """The same, but a photograph that is moved before the camera: nothing in it moves by itself."""
+    places = _places(0, width, height)
+    sway = np.float32(np.sin(number / 15) * 10)
+    picture = cv2.remap(astronaut(), places[0] + sway, places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return _with_noise(picture.astype(np.uint8, copy=False), number)
+
+
+def _places(number: int, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Which place of the photo each pixel shows."""
+    zoom = 1.6 * height / 512
+    sway = np.sin(number / 15) * 0.03 * width
+    across, down = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x = (across - width / 2 - sway) / zoom + 224
+    y = (down - height / 2) / zoom + 115
+    head = np.exp(-((x - 224) ** 2 + (y - 110) ** 2) / (2 * 45**2))
+    mouth = np.exp(-((x - 224) ** 2 + (y - 145) ** 2) / (2 * 12**2))
+    x += 5 * np.sin(number / 6) * head
+    y += 3 * np.cos(number / 9) * head + 4 * np.sin(number / 4) * mouth
+    return x.astype(np.float32), y.astype(np.float32)
 
 
 def nobody(number: int) -> NDArray[np.uint8]:

@@ -23,10 +23,10 @@ def environment():
 def work(connection):
     """The entry of the worker."""
     from liveness_service.decoding import scaled
-    from liveness_service.scoring import preparation
+    from liveness_service.scoring import clip_preparation
     from liveness_service.workers import child
 
-    decode_image, opened_clip = scaled.decode_image, preparation.opened_clip
+    decode_image, opened_clip = scaled.decode_image, clip_preparation.opened_clip
 
     def image(content, limits, **options):
         _obey(content, connection)
@@ -38,7 +38,7 @@ def work(connection):
         with opened_clip(content, limits, unwanted) as video:
             yield video
 
-    scaled.decode_image, preparation.opened_clip = image, clip
+    scaled.decode_image, clip_preparation.opened_clip = image, clip
     child.work(connection)
 
 

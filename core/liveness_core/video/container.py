@@ -82,7 +82,10 @@ class Container:
             with av.open(
                 self._file, "r", format=self.kind, options=whitelists | options, metadata_errors="replace"
             ) as container:
-                if len(container.streams) > self._limits.max_streams:
+                # Motion and location data, of which a phone writes up to eight tracks, cost no more than their entries
+                # in the index, and those are counted by `max_samples`.
+                shown = [stream for stream in container.streams if stream.type not in ("data", "attachment")]
+                if len(shown) > self._limits.max_streams:
                     raise VideoLimitError("streams", self._limits.max_streams)
                 stream = container.streams.best("video")
                 if not isinstance(stream, VideoStream):

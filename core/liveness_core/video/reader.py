@@ -5,7 +5,7 @@ Only what those frames need is decoded: the packets from the keyframe before a w
 
 import gc
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
@@ -21,6 +21,9 @@ from liveness_core.video.upright import Upright
 
 # Decoders that can be told, packet by packet, to leave out frames that no other frame refers to.
 _SKIPPING = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
+_FOR_SMALL = (
+    0.85  # share of what may be decoded that small frames may take; ten seconds of 4K fit into the default limit
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,16 @@ class VideoReader:
         """Mean number of frames per second; 0 where no time is known."""
         return self.frames / self.duration_s if self.duration_s else 0.0
 
-    def read(self, positions: Sequence[int], *, optional: bool = False) -> Iterator[VideoFrame]:
+    def read(
+        self, positions: Sequence[int], *, optional: bool = False, small: Collection[int] = ()
+    ) -> Iterator[VideoFrame]:
         """The frames at these positions, each once and in the order of time, without those that cannot be decoded.
 
         Args:
             positions: numbers of the frames.
             optional: read as many of them, from the first one on, as may still be decoded.
+            small: numbers of further frames, of which small copies are enough (`upright.SMALL_SIDE_PX`). They are left
+                out, all of them, where decoding them would take nearly all that may still be decoded.
 
         Raises:
             VideoLimitError: more pixels would have to be decoded than are left of `max_decoded_pixels`; a frame is
@@ -129,10 +136,13 @@ class VideoReader:
             positions = self._affordable(positions)
         wanted = {*positions}
         self._check_left(self._work(wanted))
+        reduced = {*small} - wanted
+        if self._work(wanted | reduced) <= _FOR_SMALL * self._left:
+            wanted |= reduced
         found = self._read_timed(wanted) if self._is_timed else self._read_in_turn(wanted)
         for position, frame in self._within_budget(found) if optional else found:
             try:
-                picture, width, height = self._upright.picture(frame)
+                picture, width, height = self._upright.picture(frame, small=position in reduced)
             except (av.FFmpegError, ValueError):  # a damaged frame may have a format that nothing converts
                 continue
             finally:

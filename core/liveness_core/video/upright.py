@@ -4,14 +4,22 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import av
+import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
 from liveness_core.types import Picture
+from liveness_core.video.hdr import HDR_TRANSFERS, tone_mapped
 
 MAX_SIDE_PX = 1920
 """Longer side to which larger frames are reduced while they are converted, so that 8K costs no more than full HD. A
 face that is large enough to be scored stays so."""
+
+SMALL_SIDE_PX = 192
+"""Longer side of the small copies, which show where something moves or changes."""
+
+_PLANAR = {"yuv420p": False, "yuvj420p": True}  # what cameras store; whether by name with the full range of values
+_FULL_RANGE = 2  # FFmpeg's number
 
 _MAX_PIXEL_ASPECT = 4  # a file that claims longer pixels is damaged
 
@@ -47,8 +55,12 @@ class Upright:
         self._turn_deg = turn_deg
         self._orientation: _Orientation | None = None
 
-    def picture(self, frame: av.VideoFrame) -> tuple[Picture, int, int]:
+    def picture(self, frame: av.VideoFrame, *, small: bool = False) -> tuple[Picture, int, int]:
         """The upright RGB picture, and the width and height that it would have at full size.
+
+        Args:
+            frame: the decoded frame.
+            small: make a copy of `SMALL_SIDE_PX` only.
 
         Raises:
             av.FFmpegError, ValueError: the frame cannot be converted.
@@ -56,14 +68,34 @@ class Upright:
         # Pixels are made square by enlarging their shorter side, so that no detail is lost.
         width = round(frame.width * max(self._aspect, 1.0))
         height = round(frame.height / min(self._aspect, 1.0))
-        factor = min(1.0, MAX_SIDE_PX / max(width, height))
+        factor = min(1.0, (SMALL_SIDE_PX if small else MAX_SIDE_PX) / max(width, height))
         size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        picture = frame.reformat(*size, format="rgb24", interpolation="AREA").to_ndarray().astype(np.uint8, copy=False)
+        if small and frame.format.name in _PLANAR:
+            picture = _small(frame, size)
+        elif frame.color_trc in HDR_TRANSFERS:
+            wide = frame.reformat(*size, format="rgb48le", interpolation="AREA").to_ndarray()
+            picture = tone_mapped(wide, HDR_TRANSFERS[frame.color_trc])
+        else:
+            rgb = frame.reformat(*size, format="rgb24", interpolation="AREA")
+            picture = rgb.to_ndarray().astype(np.uint8, copy=False)
         if self._orientation is None:
             self._orientation = _orientation_of(frame, self._turn_deg)
         if self._orientation.is_transposed:
             picture, width, height = picture.swapaxes(0, 1), height, width
         return np.ascontiguousarray(picture[:: self._orientation.down, :: self._orientation.right]), width, height
+
+
+def _small(frame: av.VideoFrame, size: tuple[int, int]) -> Picture:
+    """A small RGB copy, several times as fast as FFmpeg's own: the planes are reduced before they become RGB."""
+    planes = []
+    for plane in frame.planes:
+        stored = np.frombuffer(cast("bytes", plane), np.uint8).reshape(plane.height, plane.line_size)
+        planes.append(cv2.resize(stored[:, : plane.width], size, interpolation=cv2.INTER_AREA))
+    luma, blue, red = planes
+    if not _PLANAR[frame.format.name] and frame.color_range != _FULL_RANGE:
+        luma = (np.clip(luma.astype(np.float32) - 16, 0, 219) * (255 / 219)).astype(np.uint8)
+    picture = cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2RGB)
+    return picture.astype(np.uint8, copy=False)
 
 
 def _pixel_aspect(stream: VideoStream) -> float:

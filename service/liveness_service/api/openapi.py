@@ -202,10 +202,10 @@ Send a clip of a few seconds, either as a form field or as the body:
 MP4, MOV, 3GP, WebM, Matroska or AVI, with H.264, HEVC, VP8, VP9, AV1, MPEG-4, H.263 or Motion JPEG; what a browser's
 MediaRecorder writes can be sent as it is. The kind is told from the content, sound is ignored, rotation is applied.
 
-The clip is cut into equal parts and one frame of each is looked at; where it shows no usable face, a neighbour in the
-same part stands in. `score` is the clip's, from all these frames in their order; `frame_score` is the mean of their
+The clip is cut into parts of equal duration and one frame of each is looked at; where it shows no usable face, another
+one stands in. `score` is the clip's, from all these frames in their order; `frame_score` is the mean of their
 scores as photos. One person must be seen from beginning to end.
 
 `undetermined` comes with reasons: `clip_too_short`, `too_few_frames`, `face_changed` (a cut, or another face),
-`frame_unreadable`, and those of photos.
+`static_clip` (a still picture), `frame_unreadable`, and those of photos.
 """

@@ -210,14 +210,14 @@ class ClipOut(BaseModel):
 
 
 class ClipFrameOut(BaseModel):
-    """One of the frames that stand for the clip."""
+    """A frame of the clip that was used, or that speaks against it."""
 
     index: int = Field(description="Number in the clip, from 0.")
     time_s: float = Field(description="When it is shown, after the first frame.")
     score: Unit | None = Field(description="As of a photo; null where the clip was not scored.")
     box: BoxOut | None
     reasons: list[str] = Field(
-        description="Why neither this frame nor its neighbours can be scored; empty where the frame can."
+        description="Why this frame cannot be scored, or what it shows against the clip; else empty."
     )
 
     @classmethod

@@ -15,10 +15,10 @@ from liveness_service.errors import ClipsUnsupportedError, ScoringFailedError
 from liveness_service.observability.stages import stage
 from liveness_service.results import ClipResult, FaceResult, Verdict
 from liveness_service.scoring.batcher import MicroBatcher, Scored
+from liveness_service.scoring.clip_preparation import ClipPreparation
 from liveness_service.scoring.finder import Finder
 from liveness_service.scoring.model import Model
 from liveness_service.scoring.pipeline import ChosenPoint, Elsewhere, Pipeline
-from liveness_service.scoring.preparation import ClipPreparation
 from liveness_service.scoring.prepared import ClipFacts, Prepared
 from liveness_service.scoring.verdict import verdict_of_score
 from liveness_service.submission import ScoreOptions

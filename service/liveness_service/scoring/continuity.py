@@ -60,6 +60,11 @@ def is_same_face(before: Appearance, after: Appearance) -> bool:
     growth = face_size(after.box) / face_size(before.box)
     if not 1 / _MAX_GROWTH <= growth <= _MAX_GROWTH:
         return False
+    return is_same_looks(before, after)
+
+
+def is_same_looks(before: Appearance, after: Appearance) -> bool:
+    """Whether two frames seem to show the same face, wherever it is in them."""
     alike = likeness(before.detail, after.detail)
     tint = float(np.abs(before.tint - after.tint).max())
     if alike < _LEAST_LIKENESS or tint > _MOST_TINT:

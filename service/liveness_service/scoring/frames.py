@@ -30,6 +30,8 @@ class UsableFrame:
     """What the face looks like, for the comparison with the next frame."""
     time_s: float
     """Seconds from the first frame to this one."""
+    size: tuple[int, int]
+    """Width and height of the upright frame in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class RefusedFrame:
     """The largest face, in pixels of the upright frame; None if no face was found."""
     reasons: tuple[str, ...]
     """Why the frame cannot be scored; never empty."""
+    time_s: float = 0.0
+    """Seconds from the first frame to this one."""
+    others: tuple[DetectedFace, ...] = ()
+    """Further faces that were found, in pixels of the upright frame."""
 
 
 class FrameLook:
@@ -64,16 +70,37 @@ class FrameLook:
         """Width and height of the upright frames in pixels; zeros before the first frame."""
         self.count = 0
         """How many frames were looked at."""
+        self._is_crowded = False
+        self._seen: set[int] = set()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more than one face was seen, in more than one frame: in a single one it may be no face at all."""
+        return sum(MULTIPLE_FACES in frame.reasons for frame in self.refused.values()) > 1
+
+    def is_lacking(self, position: int) -> bool:
+        """Whether a frame was never seen."""
+        return position not in self._seen
+
+    def is_away(self, position: int) -> bool:
+        """Whether no face was found in a frame that cannot be scored."""
+        return NO_FACE in self.refused[position].reasons
 
     def __call__(self, frame: VideoFrame) -> UsableFrame | None:
         """Look at a frame. Returns None if it cannot be scored; `refused` then says why."""
+        if self.size != (frame.width, frame.height):
+            # The camera was turned, or the sender changed the picture's size: known places no longer hold.
+            self._tracker = FaceTracker(self._finder.detector)
         self.size = (frame.width, frame.height)
         self.count += 1
+        self._seen.add(frame.position)
         with stage("detect", frame=frame.position):
-            whole = frame.position in self._searched_whole
+            # Where a second face was seen, the next look makes sure.
+            whole = frame.position in self._searched_whole or self._is_crowded
             faces = self._tracker.find(frame.pixels, frame.position, whole=whole)
         with stage("align", frame=frame.position):
             seen = self._judge(frame, faces)
+        self._is_crowded = isinstance(seen, RefusedFrame) and MULTIPLE_FACES in seen.reasons
         if isinstance(seen, RefusedFrame):
             self.refused[frame.position] = seen
             return None
@@ -81,18 +108,19 @@ class FrameLook:
 
     def _judge(self, frame: VideoFrame, faces: tuple[DetectedFace, ...]) -> UsableFrame | RefusedFrame:
         if not faces:
-            return RefusedFrame(None, (NO_FACE,))
+            return RefusedFrame(None, (NO_FACE,), frame.time_s)
         face = faces[0]
         shown = enlarge_face(face, frame.scale)
         if len(faces) > 1 and self._policy is FacePolicy.SINGLE:
-            return RefusedFrame(shown, (MULTIPLE_FACES,))
+            others = tuple(enlarge_face(other, frame.scale) for other in faces[1:])
+            return RefusedFrame(shown, (MULTIPLE_FACES,), frame.time_s, others)
         quality = measure(frame.pixels, face)
         quality = replace(quality, face_px=quality.face_px * frame.scale)
         reasons = refusals(quality, self._finder.gates)
         if reasons:
-            return RefusedFrame(shown, reasons)
+            return RefusedFrame(shown, reasons, frame.time_s)
         if is_rotated(self._finder.detector, frame.pixels, face):
-            return RefusedFrame(shown, (FACE_ROTATED,))
+            return RefusedFrame(shown, (FACE_ROTATED,), frame.time_s)
         spec = self._finder.crop
         crop = align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels
-        return UsableFrame(shown, quality, crop, appearance(frame.pixels, face), frame.time_s)
+        return UsableFrame(shown, quality, crop, appearance(frame.pixels, face), frame.time_s, self.size)

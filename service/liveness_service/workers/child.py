@@ -16,8 +16,9 @@ from liveness_core.runtime import RuntimeOptions
 from liveness_core.types import Picture
 from liveness_service.errors import DecoderFailedError, OverloadedError, ServiceError
 from liveness_service.observability.remote import noting
+from liveness_service.scoring.clip_preparation import ClipPreparation
 from liveness_service.scoring.finder import Finder
-from liveness_service.scoring.preparation import ClipPreparation, PhotoPreparation
+from liveness_service.scoring.preparation import PhotoPreparation
 from liveness_service.scoring.prepared import ClipFacts, PhotoFacts, Prepared
 from liveness_service.submission import Endpoint
 from liveness_service.workers.limits import bound_processor_time

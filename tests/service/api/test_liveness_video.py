@@ -7,7 +7,7 @@ import pytest
 
 from liveness_core.scoring import ClipScorer
 from liveness_service.api.schemas import ClipResponse
-from liveness_service.scoring.preparation import ClipPreparation
+from liveness_service.scoring.clip_preparation import ClipPreparation
 from liveness_service.submission import Endpoint
 from support.clips import (
     clip,
@@ -16,6 +16,7 @@ from support.clips import (
     person,
     person_clip,
     somebody_else,
+    still,
     two_people,
 )
 from support.pictures import astronaut, encoded
@@ -108,9 +109,9 @@ def test_a_form_gets_the_same_answer_as_a_raw_body(clips):
 
 
 def test_a_frame_is_scored_as_a_photo_of_it_is(clips):
-    still = clip(lambda _: person(0), options={"crf": "5"})
-    photo = clips.post("/v1/liveness", content=encoded(person(0), "PNG")).json()
-    assert ask(clips, still)["frame_score"] == pytest.approx(photo["score"], abs=0.01)
+    first = ask(clips, clip(options={"crf": "5"}))["frames"][0]
+    photo = clips.post("/v1/liveness", content=encoded(person(first["index"]), "PNG")).json()
+    assert first["score"] == pytest.approx(photo["score"], abs=0.01)
 
 
 def test_the_operating_point_is_the_clips(clips):
@@ -186,6 +187,50 @@ def test_another_face_after_a_cut(clips):
     answer = undetermined(clips, clip(one_after_the_other(person, somebody_else, each=30)))
     assert answer["reasons"] == ["face_changed"]
     assert answer["clip"]["frames_used"] == 8
+
+
+def test_a_cross_fade_to_another_face(clips):
+    def other(number):
+        return np.roll(somebody_else(number)[::-1], 40, axis=0)[::-1, :, [1, 2, 0]]
+
+    def faded(number):
+        share = np.clip((number - 35) / 15, 0, 1)
+        return (person(number) * (1 - share) + other(number) * share).astype(np.uint8)
+
+    assert undetermined(clips, clip(faded, seconds=3))["reasons"] == ["face_changed"]
+
+
+def test_a_cut_names_its_two_instants(clips):
+    answer = undetermined(clips, clip(one_after_the_other(person, somebody_else, each=30)))
+    told = [frame for frame in answer["frames"] if frame["reasons"] == ["face_changed"]]
+    assert [frame["index"] for frame in told] == [29, 30]
+    assert all(frame["box"] is not None for frame in told)
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        lambda _: person(3),
+        lambda number: person(3 + 40 * (number % 2)),
+        still,
+        lambda number: np.clip(person(3) + np.random.default_rng(number).normal(0, 4, (240, 320, 3)), 0, 255).astype(
+            np.uint8
+        ),
+    ],
+    ids=["frozen", "two frames in turn", "moved", "with noise"],
+)
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("webm", "libvpx"), ("avi", "mjpeg")])
+def test_a_still_is_no_clip(clips, scene, kind, codec):
+    answer = undetermined(clips, clip(scene, kind=kind, codec=codec))
+    assert answer["reasons"] == ["static_clip"]
+    assert {tuple(frame["reasons"]) for frame in answer["frames"]} == {("static_clip",)}
+
+
+def test_a_second_face_in_one_frame_alone(clips):
+    answer = ask(
+        clips, clip(lambda number: two_people(number) if number == 3 else np.roll(person(number), -70, axis=1))
+    )
+    assert "multiple_faces" not in answer["reasons"]
 
 
 def test_a_face_that_jumps(clips):

@@ -146,7 +146,9 @@ async def test_another_face_after_a_cut_refuses_the_clip(pipeline):
     result = await pipeline().score(clip(one_after_the_other(person, somebody_else, each=30)), ScoreOptions())
     assert (result.verdict, result.reasons, result.score) == (Verdict.UNDETERMINED, ("face_changed",), None)
     assert result.frames_used == 8
-    assert [frame.score for frame in result.frames] == [None] * 8
+    assert all(frame.score is None for frame in result.frames)
+    # The two instants between which the face was exchanged.
+    assert [frame.index for frame in result.frames if frame.reasons == ("face_changed",)] == [29, 30]
 
 
 async def test_the_heads_operating_point_decides(pipeline):

@@ -1,0 +1,134 @@
+"""Follows one face through a clip: what lies between the frames that are scored.
+
+| between two frames | the clip |
+| --- | --- |
+| the picture or the face is exchanged at once, or faded into another | `face_changed` |
+| it changes in steps that motion can make | goes on, however different the two frames are |
+| there are too few frames to follow it, or decoding them is too much | `face_changed` where the faces are too unlike |
+| no face was there | `face_changed` where the faces look too unlike, wherever they are |
+| the picture's size changes | `face_changed` where the faces look too unlike, wherever they are |
+| only light or exposure changes | goes on |
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from liveness_core.clips import Glance, Step, follow, glance_of, is_still
+from liveness_core.types import Box
+from liveness_core.video import VideoFrame, VideoReader
+from liveness_service.results import FACE_CHANGED, STATIC_CLIP, FrameResult
+from liveness_service.scoring.continuity import is_same_face, is_same_looks
+from liveness_service.scoring.frames import UsableFrame
+
+_FOLLOWED_S = 0.35
+"""Glances no farther apart than this show whether a face moved or was exchanged."""
+_MOST_CLOSER = 160
+"""Small frames that are read at most to look closer at steps that are large."""
+
+
+class Following:
+    """The glances at one clip."""
+
+    def __init__(self) -> None:
+        """Begin with a new clip."""
+        self._glances: list[Glance] = []
+
+    def glance(self, frame: VideoFrame) -> None:
+        """Remember a frame that is passed on the way."""
+        self._glances.append(glance_of(frame))
+
+    def refusals(
+        self, video: VideoReader, usable: Sequence[tuple[int, UsableFrame]], away: Sequence[int]
+    ) -> tuple[tuple[str, ...], list[FrameResult]]:
+        """Why the clip is not one recording of one face, and the frames that say so; nothing if it is.
+
+        Args:
+            video: the clip.
+            usable: position of each frame that can be scored, and what was seen in it, in order.
+            away: positions of the frames in which no face was found.
+        """
+        # A glance without a face is no step on the way from one face to the next: the absence is judged by itself.
+        self._glances = [glance for glance in self._glances if glance.position not in away]
+        boxes = _boxes(self._glances, [frame for _, frame in usable])
+        changed = self._exchanged(video, boxes) or self._unlike(usable, away)
+        if changed:
+            return (FACE_CHANGED,), changed
+        if is_still(self._glances, boxes):
+            return (STATIC_CLIP,), [
+                FrameResult(position, frame.time_s, box=frame.face.box, reasons=(STATIC_CLIP,))
+                for position, frame in usable
+            ]
+        return (), []
+
+    def _exchanged(self, video: VideoReader, boxes: Sequence[Box | None]) -> list[FrameResult]:
+        """The first two instants between which picture or face was exchanged."""
+        suspects = follow(self._glances, boxes)
+        fades, steps = [step for step in suspects if step.is_fade], [step for step in suspects if not step.is_fade]
+        box_of = {glance.position: box for glance, box in zip(self._glances, boxes, strict=True)}
+        # What is too large for a fifth of a second is looked at again from frame to frame, where motion is small.
+        between = [p for step in steps for p in range(step.before.position + 1, step.after.position)][:_MOST_CLOSER]
+        closer = {}
+        if between:
+            closer = {frame.position: glance_of(frame) for frame in video.read((), small=between)}
+        for step in [*steps, *fades]:
+            if not step.is_fade:
+                inner = [closer[p] for p in range(step.before.position + 1, step.after.position) if p in closer]
+                chain = [step.before, *inner, step.after]
+                places = [box_of[step.before.position]] * len(chain)
+                found = [narrow for narrow in follow(chain, places) if not narrow.is_fade]
+                if not found:
+                    continue
+                return _instants(found[0], box_of, step)
+            return _instants(step, box_of, step)
+        return []
+
+    def _unlike(self, usable: Sequence[tuple[int, UsableFrame]], away: Sequence[int]) -> list[FrameResult]:
+        """The first two used frames that look like two faces, where nothing shows how one became the other."""
+        for (start, before), (end, after) in pairwise(usable):
+            if before.size != after.size or any(start < position < end for position in away):
+                same = is_same_looks(before.appearance, after.appearance)
+            elif self._is_followed(before.time_s, after.time_s):
+                continue
+            else:
+                same = is_same_face(before.appearance, after.appearance)
+            if not same:
+                return [
+                    FrameResult(position, frame.time_s, box=frame.face.box, reasons=(FACE_CHANGED,))
+                    for position, frame in ((start, before), (end, after))
+                ]
+        return []
+
+    def _is_followed(self, start_s: float, end_s: float) -> bool:
+        times = [start_s, *(g.time_s for g in self._glances if start_s < g.time_s < end_s), end_s]
+        return all(later - earlier <= _FOLLOWED_S for earlier, later in pairwise(times))
+
+
+def _instants(narrow: Step, boxes: Mapping[int, Box | None], wide: Step) -> list[FrameResult]:
+    return [
+        FrameResult(glance.position, glance.time_s, box=boxes[known.position], reasons=(FACE_CHANGED,))
+        for glance, known in ((narrow.before, wide.before), (narrow.after, wide.after))
+    ]
+
+
+def _boxes(glances: Sequence[Glance], frames: Sequence[UsableFrame]) -> list[Box | None]:
+    """Where the face is thought to be in each glance: between two looks on the line from one to the other."""
+    boxes: list[Box | None] = []
+    for glance in glances:
+        before = next((frame for frame in reversed(frames) if frame.time_s <= glance.time_s), None)
+        after = next((frame for frame in frames if frame.time_s >= glance.time_s), None)
+        if before is None or after is None:
+            nearest = before or after
+            boxes.append(None if nearest is None else nearest.face.box)
+            continue
+        span = after.time_s - before.time_s
+        share = (glance.time_s - before.time_s) / span if span else 0.0
+        one, other = before.face.box, after.face.box
+        boxes.append(
+            Box(
+                one.x1 + share * (other.x1 - one.x1),
+                one.y1 + share * (other.y1 - one.y1),
+                one.x2 + share * (other.x2 - one.x2),
+                one.y2 + share * (other.y2 - one.y2),
+            )
+        )
+    return boxes
