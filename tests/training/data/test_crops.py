@@ -171,15 +171,15 @@ def test_videos_become_the_frames_that_the_clip_spec_names(tmp_path):
 
 
 def test_a_frame_without_a_face_is_replaced_by_a_neighbour_in_its_part(tmp_path):
-    frames = [SMALL] * 16
-    frames[3] = np.full_like(SMALL, 90)  # the middle of the first of two parts is 4, of the second 12
-    frames[4] = np.full_like(SMALL, 90)
-    frames[8:] = [np.full_like(SMALL, 90)] * 8
+    blank = np.full_like(SMALL, 90)
+    frames = [SMALL] * 24
+    frames[3:5] = [blank] * 2  # the middles of the three parts are 4, 12 and 20
+    frames[8:16] = [blank] * 8
     root = tmp_path / "data"
     write_video(root / "clip.avi", frames, codec="mjpeg")
     (root / "index.csv").write_text(HEADER + "clip.avi,office,live,live,anna,\n")
-    crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=2))
-    assert [sample.frame for sample in crops.samples] == [0]
+    crops = cut(root, tmp_path / "cache", clip=ClipSpec(frames=3))
+    assert [sample.frame for sample in crops.samples] == [0, 2]
     assert [sample.frame for sample in crops.missed] == [1]
 
 
