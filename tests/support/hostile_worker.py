@@ -22,10 +22,10 @@ def environment():
 
 def work(connection):
     """The entry of the worker."""
-    from liveness_service.scoring import preparation
+    from liveness_service.scoring import clip_preparation, preparation
     from liveness_service.workers import child
 
-    decode_image, opened_clip = preparation.decode_image, preparation.opened_clip
+    decode_image, opened_clip = preparation.decode_image, clip_preparation.opened_clip
 
     def image(content, limits):
         _obey(content, connection)
@@ -37,7 +37,7 @@ def work(connection):
         with opened_clip(content, limits, unwanted) as video:
             yield video
 
-    preparation.decode_image, preparation.opened_clip = image, clip
+    preparation.decode_image, clip_preparation.opened_clip = image, clip
     child.work(connection)
 
 
