@@ -171,3 +171,20 @@ class TestSample:
     def test_a_short_clip_gives_frames_more_than_once(self):
         taken = sample(Recorded(2), SPEC, lambda frame: frame.position)
         assert [frame.position for frame in taken] == [0, 0, 1, 1]
+
+    def test_a_part_with_a_turned_head_is_made_up_for_by_others(self):
+        video = Recorded(40)
+        taken = sample(
+            video, SPEC, lambda frame: None if 10 <= frame.position < 20 else frame.position, is_away=lambda _: False
+        )
+        positions = [frame.position for frame in taken]
+        assert {5, 25, 35} < {*positions}
+        assert positions == sorted(positions)
+        assert not any(10 <= position < 20 for position in positions)
+
+
+def test_the_middles_lie_on_the_clock_and_not_on_the_counter():
+    # Sixty frames in the first second, then one a second.
+    times = [*(number / 60 for number in range(60)), 1.0, 2.0, 3.0, 4.0]
+    middles = ClipSpec(frames=4).middles(times, 5.0)
+    assert [times[middle] for middle in middles] == [pytest.approx(37 / 60), 1.0, 3.0, 4.0]
