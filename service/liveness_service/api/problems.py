@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from liveness_service.api.methods import allowed_methods
 from liveness_service.api.state import request_state, state_of
-from liveness_service.errors import InvalidParameterError, ServiceError
+from liveness_service.errors import InvalidParameterError, ServiceError, shown
 from liveness_service.observability.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
@@ -105,7 +105,7 @@ def install_handlers(app: FastAPI, metrics: Metrics, *, docs: bool = True) -> No
     async def invalid_request(request: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, RequestValidationError)
         faults = [
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or fault['loc'][0]}: {fault['msg']}"
+            f"{shown('.'.join(str(part) for part in fault['loc'][1:]) or str(fault['loc'][0]))}: {fault['msg']}"
             for fault in error.errors()
         ]
         return await service_error(request, InvalidParameterError("; ".join(faults)))

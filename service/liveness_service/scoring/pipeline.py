@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from liveness_core.bundle import Manifest, OperatingPoint
 from liveness_core.runtime import NetworkError
 from liveness_core.types import Picture
-from liveness_service.errors import InvalidParameterError, ScoringFailedError
+from liveness_service.errors import InvalidParameterError, ScoringFailedError, shown
 from liveness_service.observability.stages import StageTimes, stage, timed
 from liveness_service.results import ClipResult, ImageResult, Timings
 from liveness_service.scoring.batcher import MicroBatcher, Scored
@@ -109,7 +109,7 @@ class Pipeline(ABC, Generic[Facts, _R]):
             return ChosenPoint(name, points[name].threshold)
         except KeyError as error:
             raise InvalidParameterError(
-                f"operating_point: the bundle has no {name!r}, only {', '.join(points)}"
+                f"operating_point: the bundle has no {shown(name)!r}, only {', '.join(points)}"
             ) from error
 
     async def score(self, content: bytes, options: ScoreOptions) -> _R:

@@ -202,6 +202,17 @@ def test_explain_adds_a_heat_map_and_changes_no_score(client):
     assert explained["score"] == pytest.approx(plain["score"], abs=1e-6)
 
 
+@pytest.mark.parametrize("place", ["name", "value"])
+def test_a_picture_sent_as_a_parameter_is_not_repeated(client, place):
+    content = PHOTO[:500].decode("latin-1")
+    query = {content: "1"} if place == "name" else {"operating_point": content}
+    answer = client.post(URL, content=PHOTO, params=query)
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    assert detail.isascii() or detail.replace("…", "").isascii()
+    assert len(detail) < 200
+
+
 def test_a_stricter_operating_point_turns_live_into_spoof(client):
     answer = answer_of(client.post(URL + "?operating_point=strict", content=PHOTO))
     assert (answer["operating_point"], answer["threshold"]) == ("strict", 0.9999)

@@ -29,7 +29,9 @@ SIZE, VIEWS, FACES = 32, 2, 9
 BLOCKING = "face6.png"  # in the fourth chunk of two
 PICTURE = cv2.resize(astronaut()[:256, 100:356], (96, 96), interpolation=cv2.INTER_AREA)
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell would ignore it
 from pathlib import Path
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
