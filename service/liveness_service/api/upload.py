@@ -18,6 +18,7 @@ from liveness_service.errors import (
     ServiceError,
     TooManyBytesError,
     UploadTimeoutError,
+    shown,
 )
 from liveness_service.observability.stages import stage
 
@@ -155,7 +156,7 @@ async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], expe
     try:
         values = form.getlist(field)
         if len(values) != 1:
-            held = ", ".join(sorted(set(form))) or "no field"
+            held = shown(", ".join(sorted(set(form)))) or "no field"
             raise InvalidParameterError(
                 f"{field}: the form must have exactly one field of this name, with the file; it has {held}"
             )

@@ -126,7 +126,9 @@ def test_a_batch_too_small_for_all_processes_is_refused():
 def test_loaders_workers_do_not_change_what_comes(workers):
     crops = images(noise(), augmentation="flip", share=0.5)
     drawn = [[((draw % 2,), draw, "") for draw in range(first, first + 3)] for first in (0, 3, 6)]
-    loader = DataLoader(crops, batch_sampler=drawn, num_workers=workers)
+    # Other tests leave threads in this process, and a child that is forked from it may wait for their locks for ever.
+    fresh = "spawn" if workers else None
+    loader = DataLoader(crops, batch_sampler=drawn, num_workers=workers, multiprocessing_context=fresh)
     for keys, (image, label, domain, _) in zip(drawn, loader, strict=True):
         assert torch.equal(image, torch.stack([crops[key][0] for key in keys]))
         assert label.tolist() == domain.tolist() == [0, 0, 0]

@@ -6,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,7 +22,6 @@ from liveness_training.runs.environment import git_commit
 from liveness_training.runs.folder import RunError, RunFolder
 from support import training_run
 from support.networks import teacher_network
-from support.pictures import astronaut
 from support.training_run import SIZE, recordings, run
 
 SPEC = PreprocessSpec(size=SIZE)
@@ -198,12 +196,32 @@ def test_fit_to_grey_pictures_changes_the_classifier_and_nothing_else(tmp_path):
     assert changed == {"network.classifier.weight", "network.classifier.bias"}
 
 
+WITH_WORKERS = """
+import sys
+from pathlib import Path
+import cv2
+import numpy as np
+from support.pictures import astronaut
+from support.training_run import run
+cv2.setNumThreads(2)  # whose threads forked workers must not wait for
+cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
+for name, workers, seed in (("alone", 0, 1), ("worker", 1, 1), ("other", 0, 2)):
+    run(Path(sys.argv[1]) / name, f"workers={workers}", f"seed={seed}", "steps=2")
+"""
+
+
+def in_a_fresh_process(script, *arguments):
+    paths = [str(Path(training_run.__file__).parents[1]), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
 @pytest.mark.slow
 def test_seed_decides_whatever_the_workers(tmp_path):
-    cv2.setNumThreads(2)  # whose threads forked workers must not wait for
-    cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
-    for name, workers, seed in (("alone", 0, 1), ("worker", 1, 1), ("other", 0, 2)):
-        run(tmp_path / name, f"workers={workers}", f"seed={seed}", "steps=2")
+    # In a process of its own: forked workers may wait for ever for locks of threads that other tests left in this one.
+    done = in_a_fresh_process(WITH_WORKERS, tmp_path)
+    assert done.returncode == 0, done.stderr
     assert same(weights(tmp_path / "alone"), weights(tmp_path / "worker"))
     assert not same(weights(tmp_path / "alone"), weights(tmp_path / "other"))
 
