@@ -17,7 +17,7 @@ def test_memory_and_latency_stay_flat_under_load(tmp_path):
     assert sum(part.not_answered for part in done.parts) == 0, done
     # In two minutes the pools of memory still fill, a slope says little; the recorded run holds it to 1 MB a minute.
     half = done.parts[len(done.parts) // 2]
-    assert done.after.memory_mb < 1.04 * half.memory_mb, done.summary()
+    assert done.after.memory_mb < 1.08 * half.memory_mb, done.summary()
     assert done.p99_ratio < 3, done.summary()
     assert done.after.descriptors <= done.before.descriptors + 10
     assert done.after.processes <= done.before.processes
