@@ -2,13 +2,12 @@
 
 import asyncio
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, cast
 
 import structlog
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from liveness_service.errors import ServiceError
 from liveness_service.http.guard import Guard
@@ -68,7 +67,7 @@ class Line(asyncio.Transport):
         self._transport.resume_reading()
 
 
-class OrderlyProtocol(HttpToolsProtocol):
+class OrderlyProtocol(HttpToolsProtocol, ABC):
     """A connection that ends in good order."""
 
     guard: ClassVar[Guard]
@@ -78,14 +77,8 @@ class OrderlyProtocol(HttpToolsProtocol):
         """The protocol for connections that this guard watches."""
         return type(cls.__name__, (cls,), {"guard": guard})
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._line: asyncio.Transport
         self._deaf = False  # what comes is thrown away
         self._discarded = 0  # bytes that came too late to matter
@@ -109,9 +102,9 @@ class OrderlyProtocol(HttpToolsProtocol):
         self._line.abort()
 
     @property
+    @abstractmethod
     def _at_rest(self) -> bool:
         """Whether nothing of a request is on its way, as far as is known."""
-        raise NotImplementedError
 
     def _throw_away(self, size: int) -> None:
         self._discarded += size

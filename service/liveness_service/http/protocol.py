@@ -10,9 +10,7 @@ from typing import Any
 
 import httptools
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.server import ServerState
 
 from liveness_service.errors import (
     HeaderTimeoutError,
@@ -45,14 +43,8 @@ class _Incoming(Enum):
 class GuardedProtocol(OrderlyProtocol):
     """A connection with limits."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._behind = self.app
         self.app = self._answer
         self._incoming = _Incoming.HEAD
