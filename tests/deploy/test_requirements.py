@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -180,7 +181,9 @@ def test_the_bill_of_materials_is_cyclonedx(bill):
 
 def test_the_bill_names_every_package_and_what_needs_it(bill):
     components = {each["name"]: each for each in bill["components"] if each["type"] == "library"}
-    installed = {canonicalize_name(each.metadata["Name"]): each.version for each in metadata.distributions()}
+    # The folder is named: another test may have added setuptools' own copies of packages to this process's path.
+    here = metadata.distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    installed = {canonicalize_name(each.metadata["Name"]): each.version for each in here}
     assert {name: each["version"] for name, each in components.items()} == {
         name: version for name, version in installed.items() if name != "face-liveness"
     }
