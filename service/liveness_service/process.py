@@ -30,8 +30,8 @@ def prepare_process() -> None:
     - glibc raises its threshold when a large block is freed and from then on keeps blocks of up to 32 MB, among them
       the frames of clips in 4K. So the threshold is fixed, at 8 MB. It must not be lower: the face detector allocates
       smaller blocks in every run, and each would have to come from the system anew.
-    - A fixed threshold also fixes the size, 128 kB, from which free memory at the end of a heap is given back. Each batch
-      of crops would then take its 5 MB from the system anew, an eighth of the encoder's time. So that is 16 MB.
+    - A fixed threshold also fixes the size, 128 kB, from which free memory at the end of a heap is given back. Each
+      batch of crops would then take its 5 MB from the system anew, an eighth of the encoder's time. So that is 16 MB.
     - Pillow's own limit on pixels is switched off: `decoding.image` checks the service's limit before it decodes, and
       Pillow would only warn.
     """

@@ -89,7 +89,7 @@ def test_port_works_without_the_prefix_and_the_prefix_wins(monkeypatch):
         ("intra_op_threads", "0"),
         ("detector_min_confidence", "1.5"),
         ("detector", "retinaface"),
-        ("provider", "tensorrt"),
+        ("provider", "coreml"),
         ("precision", "int4"),
         ("log_format", "xml"),
         ("log_level", "verbose"),

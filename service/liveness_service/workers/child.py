@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from liveness_core.detection import DetectorSpec, FaceDetector, create_detector
+from liveness_core.detection import DetectorSpec, FaceDetector, create_detector, warm_up
 from liveness_core.runtime import RuntimeOptions
 from liveness_core.types import Picture
 from liveness_service.errors import DecoderFailedError, OverloadedError, ServiceError
@@ -55,7 +55,7 @@ class _Detectors:
         if key not in self._made:
             # The processor in any case: a worker has no right to a GPU's device files. One thread for each worker.
             self._made[key] = create_detector(spec, model=model, runtime=RuntimeOptions("cpu", 1))
-            self._made[key].detect(np.zeros((480, 640, 3), np.uint8))  # the first run takes longer
+            warm_up(self._made[key])
             if len(self._made) > _MOST_DETECTORS:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)
