@@ -91,6 +91,7 @@ def _document(task: Task, content: bytes, detectors: _Detectors) -> tuple[Docume
                 detectors.get(task.spec.detector, task.spec.detector_model), task.spec.gates, task.spec.crop
             )
             if task.endpoint is None:
+                PhotoPreparation(finder, task.spec.image_limits, task.spec.max_faces).rehearse()
                 return Document(), ()
             prepared = _prepared(task, content, finder)
         except ServiceError as error:
