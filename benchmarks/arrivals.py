@@ -2,9 +2,10 @@
 
     python benchmarks/arrivals.py HOST:PORT --rate 150 --seconds 20 --body photo.jpg [--most 400]
 
-wrk has no fixed rate, and httpx (`load.py`) takes two milliseconds a request from the cores that it shares with the service;
-this one, on asyncio's streams, a fifth of that. It prints a JSON line: by status the number of answers and their latencies in
-milliseconds from when the request was due, how many 503 had no Retry-After, and each answer's instant with its latency.
+wrk has no fixed rate, and httpx (`load.py`) takes two milliseconds a request from the cores that it shares with the
+service; this one, on asyncio's streams, a fifth of that. It prints a JSON line: by status the number of answers and
+their latencies in milliseconds from when the request was due, how many 503 had no Retry-After, and each answer's
+instant with its latency.
 """
 
 import argparse
@@ -22,7 +23,8 @@ class Sender:
         self._host, port = address.rsplit(":", 1)
         self._port = int(port)
         self._head = (
-            f"POST {PATH} HTTP/1.1\r\nHost: {address}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"POST {PATH} HTTP/1.1\r\nHost: {address}\r\n"
+            f"Content-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode()
         self._body = body
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
@@ -81,7 +83,10 @@ async def send(address: str, body: bytes, rate: float, seconds: float, most: int
 def percentiles(values: list[float]) -> dict[str, float]:
     """Number, median, 95th and 99th percentile, and the largest."""
     ordered = sorted(values)
-    at = {f"p{round(100 * share)}": ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99)}
+    at = {
+        f"p{round(100 * share)}": ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        for share in (0.5, 0.95, 0.99)
+    }
     return {"count": len(ordered), **at, "most": ordered[-1]}
 
 

@@ -3,9 +3,9 @@
     python benchmarks/services.py [--megapixels 0.3] [--connections 16] [--seconds 5] [--rounds 3]
         [--with before,simple,human] [--human FOLDER] [--clips] [--out FILE]
 
-`before` is this service at commit 4b509dd, `simple` the 25 lines of benchmarks/peers, `human` @vladmandic/human under Node.
-All run at once and are asked in turns, since the speed of shared machines drifts: what counts are the ratios, which are medians
-over the rounds. Bare stages are the same work in one process without HTTP (`service_overhead.py`).
+`before` is this service at commit 4b509dd, `simple` the 25 lines of benchmarks/peers, `human` @vladmandic/human under
+Node. All run at once and are asked in turns, since the speed of shared machines drifts: what counts are the ratios,
+which are medians over the rounds. Bare stages are the same work in one process without HTTP (`service_overhead.py`).
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Services to compare, each in processes of its own, and what they cost: processor time, memory, requests.
 
-The closed loop is wrk's (Debian's package `wrk`): a client in C, which takes hardly any time from the cores that it shares
-with the services. Processor time is the scheduler's own count of all of a service's processes, in nanoseconds, so other work
-on the machine disturbs it less than it disturbs latencies.
+The closed loop is wrk's (Debian's package `wrk`): a client in C, which takes hardly any time from the cores that it
+shares with the services. Processor time is the scheduler's own count of all of a service's processes, in nanoseconds,
+so other work on the machine disturbs it less than it disturbs latencies.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ import httpx
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.clips import clip, person
 from support.pictures import astronaut, encoded
 from support.server import free_port, running_server
 
+ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT.parent / "shared" / "peers"
 BEFORE = "4b509dd"
 """The commit that the targets of speed are measured against."""
@@ -40,10 +40,11 @@ wrk.headers["Content-Type"] = "%s"
 local file = io.open("%s", "rb")
 wrk.body = file:read("*a")
 done = function(summary, latency)
+  local errors = summary.errors
   io.write(string.format('{"requests":%%d,"seconds":%%f,"p50":%%f,"p95":%%f,"p99":%%f,"wrong":%%d}',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
     latency:percentile(99) / 1e3,
-    summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
+    errors.status + errors.connect + errors.read + errors.write + errors.timeout))
 end
 """
 
@@ -117,7 +118,10 @@ def ours_before() -> Iterator[Service]:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         made = subprocess.run(
-            ["git", "-C", ROOT, "worktree", "add", "--detach", tree, BEFORE], capture_output=True, text=True, check=False
+            ["git", "-C", ROOT, "worktree", "add", "--detach", tree, BEFORE],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if made.returncode:
             raise SkippedError(f"the history has no {BEFORE}: {made.stderr.strip()}")
@@ -133,7 +137,10 @@ def simple(peers: Path = PEERS) -> Iterator[Service]:
     """The 25 lines of `peers/simple_service.py`."""
     if not peers.is_dir():
         raise SkippedError(f"the networks of Silent-Face-Anti-Spoofing are not in {peers}")
-    with _process("simple", [sys.executable, ROOT / "benchmarks/peers/simple_service.py", "{port}", peers]) as (url, pid):
+    with _process("simple", [sys.executable, ROOT / "benchmarks/peers/simple_service.py", "{port}", peers]) as (
+        url,
+        pid,
+    ):
         yield Service("simple", f"{url}/liveness", pid)
 
 
@@ -141,7 +148,9 @@ def simple(peers: Path = PEERS) -> Iterator[Service]:
 def human(modules: Path | None) -> Iterator[Service]:
     """`@vladmandic/human` under Node."""
     if shutil.which("node") is None or modules is None or not (modules / "node_modules").is_dir():
-        raise SkippedError("needs node, and `npm install --ignore-scripts` in a copy of benchmarks/peers (--human FOLDER)")
+        raise SkippedError(
+            "needs node, and `npm install --ignore-scripts` in a copy of benchmarks/peers (--human FOLDER)"
+        )
     with _process("human", ["node", ROOT / "benchmarks/peers/human_service.mjs", "{port}", modules]) as (url, pid):
         yield Service("human", f"{url}/", pid)
 
@@ -233,7 +242,9 @@ def machine() -> dict[str, Any]:
     model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?")
     flags = next((line.split() for line in info.splitlines() if line.startswith("flags")), [])
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return {
         "processor": model,
         "cores": len(os.sched_getaffinity(0)),

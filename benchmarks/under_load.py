@@ -2,10 +2,9 @@
 
     python benchmarks/under_load.py [mixed] [steady] [overload] [--requests 10000] [--seconds 60] [--out FILE]
 
-mixed: many different requests at once, each answer equal to that of the same request alone.
-steady: requests at 80 % of capacity; p99 at most five times p50.
-overload: requests at 300 %; accepted ones keep the deadline, others get 503 with Retry-After within 100 ms, memory stays
-flat, and two seconds afterwards everything is as before.
+mixed: many different requests at once, each answer equal to that of the same request alone. steady: requests at 80 %
+of capacity; p99 at most five times p50. overload: requests at 300 %; accepted ones keep the deadline, others get 503
+with Retry-After within 100 ms, memory stays flat, and two seconds afterwards everything is as before.
 
 Requests are sent by another process (`arrivals.py`); it shares the cores with the service.
 """

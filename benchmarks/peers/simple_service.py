@@ -1,6 +1,7 @@
 """The simplest service that answers the same question: python simple_service.py PORT PEERS
 
-FastAPI, YuNet through OpenCV, the two networks of Silent-Face-Anti-Spoofing in PEERS by ONNX Runtime; no limits, no checks.
+FastAPI, YuNet through OpenCV, the two networks of Silent-Face-Anti-Spoofing in PEERS by ONNX Runtime; no limits, no
+checks.
 """
 
 import sys
@@ -31,7 +32,7 @@ def crop(picture, x, y, w, h, scale):
 
 
 @app.post("/liveness")
-def liveness(photo: bytes = Body(media_type="image/jpeg")):  # noqa: B008 (FastAPI's way)
+def liveness(photo: bytes = Body(media_type="image/jpeg")):
     picture = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
     if not hasattr(local, "detector"):
         local.detector = cv2.FaceDetectorYN.create(str(YUNET), "", (320, 320), 0.6)

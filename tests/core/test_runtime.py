@@ -224,6 +224,11 @@ def test_a_profile_tells_where_each_node_ran(tmp_path):
     event = {"cat": "Node", "args": {"provider": CUDA, "op_name": "Conv"}}
     both = placed([event, {"cat": "Session"}, {"cat": "Node", "args": {"provider": CPU, "op_name": "Shape"}}, event])
     assert both == Placement({CUDA: 2, CPU: 1}, ("Shape",))
+    # What computes shapes is on the CPU by design; what computes with pixels is not.
+    shape = {"provider": CPU, "op_name": "Shape", "output_type_shape": [{"int64": [4]}]}
+    pixels = {"provider": CPU, "op_name": "Resize", "output_type_shape": [{"float": [1, 3, 8, 8]}]}
+    found = placed([event, {"cat": "Node", "args": shape}, {"cat": "Node", "args": pixels}])
+    assert found == Placement({CUDA: 1, CPU: 1}, ("Resize",))
 
 
 def test_bound_runs_give_what_plain_ones_give_and_fill_batches_up(encoder):

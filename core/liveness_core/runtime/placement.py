@@ -67,13 +67,22 @@ def profiled(session: ort.InferenceSession, inputs: Sequence[TensorSpec]) -> Pla
 
 
 def placed(events: Sequence[dict[str, Any]]) -> Placement:
-    """The placement that the events of a profile tell."""
+    """The placement that the events of a profile tell.
+
+    Nodes that compute shapes are left out: ONNX Runtime runs them on the CPU by design, beside any provider.
+    """
     ran = [
         (event["args"]["provider"], event["args"].get("op_name", "?"))
         for event in events
-        if event.get("cat") == "Node" and event.get("args", {}).get("provider")
+        if event.get("cat") == "Node" and event.get("args", {}).get("provider") and not _computes_a_shape(event["args"])
     ]
     return Placement(
         dict(Counter(provider for provider, _ in ran)),
         tuple(sorted({kind for provider, kind in ran if provider == CPU})),
     )
+
+
+def _computes_a_shape(node: dict[str, Any]) -> bool:
+    """Whether all that a node gives are integers in one dimension at most."""
+    results = [(kind, shape) for each in node.get("output_type_shape", []) for kind, shape in each.items()]
+    return bool(results) and all("int" in kind and len(shape) <= 1 for kind, shape in results)
