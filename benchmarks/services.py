@@ -16,7 +16,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from serving import Service, SkippedError, closed_loop, human, machine, ours, ours_before, photo, short_clip, simple
+from serving import (
+    PEERS,
+    Service,
+    SkippedError,
+    closed_loop,
+    human,
+    machine,
+    ours,
+    ours_before,
+    photo,
+    short_clip,
+    simple,
+)
 
 
 def measured(services: list[Service], content: bytes, connections: int, seconds: float, rounds: int, kind: str):
@@ -61,11 +73,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--with", dest="others", default="before,simple")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="folder with Silent-Face's networks, for simple")
     parser.add_argument("--human", type=Path, help="folder in which npm has installed benchmarks/peers/package.json")
     parser.add_argument("--clips", action="store_true", help="measure clips, too; only ours take them")
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()
-    others = {"before": ours_before, "simple": simple, "human": lambda: human(options.human)}
+    others = {"before": ours_before, "simple": lambda: simple(options.peers), "human": lambda: human(options.human)}
     report = {"machine": machine(), "runs": {}}
     print(json.dumps(report["machine"]))
     with ExitStack() as stack:
