@@ -104,7 +104,7 @@ def ours(name: str = "ours", source: Path = ROOT, **settings: str) -> Iterator[S
     path = ":".join(str(source / part) for part in ("core", "service", "training"))
     with tempfile.TemporaryDirectory() as folder:
         command = ("env", f"PYTHONPATH={path}", str(_COMMAND))
-        with running_server(Path(folder), command=command, **settings) as server:
+        with running_server(Path(folder), command=command, start_s=300, **settings) as server:
             with server.client() as client:
                 _wait(lambda: client.get("/health/ready").status_code == httpx.codes.OK, name)
             yield Service(
