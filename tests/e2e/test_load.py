@@ -43,7 +43,7 @@ def test_every_answer_is_counted_by_its_status(tmp_path):
 
 def test_requests_that_come_together_are_answered_as_if_each_were_alone(tmp_path):
     """The long form, 10,000 requests, is `benchmarks/under_load.py mixed`."""
-    with running_server(tmp_path, deadline_ms="600000") as server:
+    with running_server(tmp_path, start_s=300, deadline_ms="600000") as server:
         found = asyncio.run(differences(server.url, 60, together=12))
     assert (found.requests, found.different, found.first) == (60, 0, "")
     assert found.kinds > 30
@@ -52,7 +52,7 @@ def test_requests_that_come_together_are_answered_as_if_each_were_alone(tmp_path
 @pytest.mark.alone
 def test_the_first_request_costs_what_later_ones_cost(tmp_path):
     """In processor time, which other work on the machine disturbs least; it was twice as much."""
-    with running_server(tmp_path) as server, server.client() as client:
+    with running_server(tmp_path, start_s=300) as server, server.client() as client:
         assert client.get("/health/ready").status_code == 200
         time.sleep(0.3)
         used = []
