@@ -1,8 +1,8 @@
 """Services to compare, each in processes of its own, and what they cost: processor time, memory, requests.
 
 The closed loop is wrk's (Debian's package `wrk`): a client in C, which takes hardly any time from the cores that it
-shares with the services. Processor time is the scheduler's own count of all of a service's processes, in nanoseconds,
-so other work on the machine disturbs it less than it disturbs latencies.
+shares with the services. Processor time is the scheduler's own count of all of a service's processes, so other
+work on the machine disturbs it less than it disturbs latencies.
 """
 
 import contextlib
@@ -41,9 +41,9 @@ local file = io.open("%s", "rb")
 wrk.body = file:read("*a")
 done = function(summary, latency)
   local errors = summary.errors
-  io.write(string.format('{"requests":%%d,"seconds":%%f,"p50":%%f,"p95":%%f,"p99":%%f,"wrong":%%d}',
+  io.write(string.format('{"requests":%%d,"seconds":%%f,"p50":%%f,"p95":%%f,"p99":%%f,"refused":%%d,"wrong":%%d}',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
-    latency:percentile(99) / 1e3,
+    latency:percentile(99) / 1e3, errors.status,
     errors.status + errors.connect + errors.read + errors.write + errors.timeout))
 end
 """
@@ -66,7 +66,7 @@ class Service:
 
     def processor_ms(self) -> float:
         """Processor time of all its processes so far."""
-        return sum(_processor_ns(pid) for pid in self.processes()) / 1e6
+        return sum(_processor_ms(pid) for pid in self.processes())
 
     def memory_mb(self) -> float:
         """Memory of all its processes now; what they share counts once."""
@@ -89,13 +89,12 @@ def _with_children(pid: int) -> list[int]:
     return [pid, *(found for child in below for found in _with_children(child))]
 
 
-def _processor_ns(pid: int) -> int:
-    total = 0
+def _processor_ms(pid: int) -> float:
+    """With the time of its threads that have ended."""
     with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                total += int((task / "schedstat").read_text().split()[0])
-    return total
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 @contextmanager
@@ -126,7 +125,7 @@ def ours_before() -> Iterator[Service]:
         if made.returncode:
             raise SkippedError(f"the history has no {BEFORE}: {made.stderr.strip()}")
         try:
-            with ours(BEFORE, tree) as service:
+            with ours(BEFORE, tree, max_inflight="128") as service:
                 yield service
         finally:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", tree], capture_output=True, check=False)
@@ -194,8 +193,8 @@ def closed_loop(
     """Requests one after the other on so many connections at once.
 
     Returns:
-        `rate` (requests a second), `p50`, `p95`, `p99` (ms), `processor_ms` of a request, `memory_mb` afterwards, and
-        `wrong`: answers without status 200, and failures.
+        `rate` (answers with status 200 a second), `p50`, `p95`, `p99` (ms), `processor_ms` of a request, `memory_mb`
+        afterwards, and `wrong`: answers without status 200, and failures.
     """
     if shutil.which("wrk") is None:
         raise SkippedError("wrk is not installed: apt-get install wrk")
@@ -211,7 +210,7 @@ def closed_loop(
     found = json.loads(printed[printed.index("{") :])
     requests = max(found["requests"], 1)
     return {
-        "rate": found["requests"] / found["seconds"],
+        "rate": (found["requests"] - found["refused"]) / found["seconds"],
         **{name: round(found[name], 1) for name in ("p50", "p95", "p99")},
         "processor_ms": (service.processor_ms() - before) / requests,
         "memory_mb": service.memory_mb(),
