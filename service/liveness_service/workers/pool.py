@@ -15,7 +15,7 @@ import structlog
 
 from liveness_service.errors import OverloadedError, ServiceError
 from liveness_service.workers.memory import SharedMemory
-from liveness_service.workers.messages import Document, Done, PreparationSpec, Task
+from liveness_service.workers.messages import MEMORY_OF_ANY_JOB, Document, Done, PreparationSpec, Task
 from liveness_service.workers.processes import ForkServer
 from liveness_service.workers.worker import (
     START_S,
@@ -62,6 +62,7 @@ class WorkerPool:
         self._workers: list[Worker] = []
         self._free: list[Worker] = []
         self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self.large = asyncio.Semaphore()  # for uploads that take much memory, one at a time
         self._not_before = 0.0
         self._health = Health()
         self._all_ready = asyncio.Event()
@@ -172,6 +173,7 @@ class WorkerPool:
         try:
             with await shared(content) as upload:
                 ends = worker not in self._workers or worker.ended_for is not None
+                before = resident_bytes(worker.process.pid)
                 if ends or not worker.process.send(task, job.room, upload):
                     return False
         except BaseException:
@@ -179,11 +181,12 @@ class WorkerPool:
             self._release(worker)
             raise
         worker.since, worker.job, worker.left_at = time.monotonic(), job, None
+        worker.most_resident = before + len(content) + MEMORY_OF_ANY_JOB + task.memory_bytes
         return True
 
     def _release(self, worker: Worker) -> None:
         """Let a worker without work take the next upload that waits."""
-        worker.job = worker.left_at = None
+        worker.job = worker.left_at = worker.most_resident = None
         worker.since = time.monotonic()
         if worker not in self._workers or worker.ended_for is not None:
             return

@@ -53,10 +53,13 @@ class Worker:
     """Why the service ends it; None if it does not."""
     room: SharedMemory | None = None
     """The answer's memory while a detector is made ready."""
+    most_resident: int | None = None
+    """Most memory that it may have while it has this upload; None if it has none."""
 
     def excess(self, now: float, limits: "PoolLimits") -> str | None:
         """Which limit it is beyond; None if none."""
-        if resident_bytes(self.process.pid) > limits.memory_bytes:
+        resident = resident_bytes(self.process.pid)
+        if resident > limits.memory_bytes or (self.most_resident is not None and resident > self.most_resident):
             return "memory"
         if self.left_at is not None and now - self.left_at > _LEFT_S:
             return "abandoned"
