@@ -47,6 +47,8 @@ def _obey(content, connection):
     match order:
         case b"hang":
             time.sleep(1000)
+        case b"pause":
+            time.sleep(float(argument))
         case b"spin":
             while True:
                 pass

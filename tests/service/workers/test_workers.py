@@ -22,6 +22,7 @@ from liveness_service.errors import (
     DeadlineExceededError,
     DecoderFailedError,
     ScoringFailedError,
+    ServiceError,
 )
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.tracing import Tracing
@@ -164,6 +165,45 @@ async def test_uploads_whose_callers_left_are_not_begun_and_the_next_one_is(star
         await hanging
     assert (await waiting).facts.width == 512
     assert made.ends == ["deadline"]  # none has crashed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("start_s", "ends"), [(0.0, ["abandoned"]), (20.0, [])])
+async def test_an_upload_that_nobody_waits_for_is_ended_when_a_new_worker_costs_less(started, start_s, ends):
+    made = await started()
+    made.pool._health.start_s = start_s
+    left = asyncio.create_task(made.prepare(b"pause 1.2"))
+    await asyncio.sleep(0.1)
+    left.cancel()
+    assert (await made.prepare(PHOTO)).facts.width == 512
+    assert made.ends == ends
+
+
+@pytest.mark.anyio
+async def test_more_than_can_be_done_in_time_is_refused_at_once_and_the_rest_is_done(started):
+    made = await started()
+    began, outcomes = time.monotonic(), []
+
+    async def upload():
+        since = time.monotonic()
+        try:
+            async with asyncio.timeout(2):
+                await made.prepare(b"pause 0.3")
+        except ServiceError as error:
+            outcomes.append((error.code, time.monotonic() - since))
+        except TimeoutError:
+            outcomes.append(("late", 2.0))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):  # three times as many as it can do
+            await asyncio.sleep(max(0.0, began + number / 10 - time.monotonic()))
+            group.create_task(upload())
+    done = [code for code, _ in outcomes].count("unsupported_media")
+    refused = [seconds for code, seconds in outcomes if code == "overloaded"]
+    assert done >= 8, outcomes  # 13 and those that wait at the end on an idle machine
+    assert len(refused) >= 12
+    assert sorted(refused)[len(refused) // 2] < 0.1
+    assert made.ends == []
 
 
 @pytest.mark.anyio
