@@ -34,6 +34,8 @@ COPY docker/healthcheck.py /opt/healthcheck.py
 # ONNX Runtime's builds send usage data to Microsoft unless this variable is set.
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 LIVENESS_HOST=0.0.0.0
 # The parts of the driver that the container needs. Without a GPU the service is not ready, instead of silently slow.
+# Faces are found on the CPU all the same, in workers, which have no right to the GPU; docs/deployment.md says what
+# LIVENESS_WORKERS=0 changes.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility LIVENESS_PROVIDER=cuda
 USER 10001:10001
 WORKDIR /tmp

@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     """Processes that decode, detect and align photos; as many more do it for clips. Not set: as many as
     `LIVENESS_PREPARATION_THREADS`. 0: in threads of the service, where a broken decoder stops everything."""
     worker_memory_mb: int = Field(default=1_280, ge=256, le=65_536)
-    """Most memory of one of these processes, in MiB. An upload whose decoding takes more is refused."""
+    """Most memory of one of these processes, in MiB. Most uploads may take less: as much as their headers promise."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)

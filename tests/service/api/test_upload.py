@@ -63,6 +63,20 @@ def test_a_malformed_form_is_named_as_such(client, problem_of, content_type, bod
     problem_of(client.post(URL, content=body, headers={"Content-Type": content_type}), 400, "malformed_body")
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (PART + b"x\r\n") * 4,
+        b'--abc\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * 16,
+    ],
+    ids=["files", "fields"],
+)
+def test_as_many_parts_as_a_form_may_have_are_read_and_said_to_be_wrong(client, problem_of, parts):
+    # One more of either is malformed, see above.
+    answer = client.post(URL, content=parts + b"--abc--\r\n", headers={"Content-Type": FORM})
+    assert "the form must have exactly one field" in problem_of(answer, 422, "invalid_parameter")["detail"]
+
+
 @pytest.mark.parametrize("charset", ["utf-7", "utf-16", "unicode_escape", "punycode", "zlib", "nonsense"])
 def test_a_forms_charset_decides_nothing(client, problem_of, charset):
     part = PART.replace(b'"image"', b'"+2AA- \\ud800"')
