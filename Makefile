@@ -47,8 +47,8 @@ $(SERVE_VENV)/.installed: pyproject.toml requirements/build.txt requirements/ser
 serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes it)
 	exec $(SERVE_VENV)/bin/liveness serve --port $(PORT)
 
-test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) on all cores (WORKERS=… on so many)
-	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run
+test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) in WORKERS=… processes, PASS=together or alone
+	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run $(PASS)
 
 check: $(VENV)/.installed  ## lint, format, types, import rules
 	$(BIN)/ruff check .
