@@ -10,7 +10,7 @@ from fastapi import FastAPI
 import liveness_core
 from liveness_service.access.gate import Gate
 from liveness_service.access.policy import AccessError
-from liveness_service.api import health, liveness, models, operations, page
+from liveness_service.api import health, liveness, models, operations, page, reasons
 from liveness_service.api.context import RequestContext
 from liveness_service.api.docs import install_docs
 from liveness_service.api.methods import ImpliedMethods
@@ -79,6 +79,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         docs_url=None,
         redoc_url=None,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their functions so
         redirect_slashes=False,  # a wrong path is answered with a problem that says so
         lifespan=lifespan,
     )
@@ -91,6 +92,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     if settings.docs:
         install_docs(app, settings.root_path)
     app.include_router(liveness.router)
+    app.include_router(reasons.router)
     app.include_router(models.router)
     app.include_router(operations.router)
     app.include_router(health.router)

@@ -1,13 +1,20 @@
 import pytest
 
+from liveness_core.reasons import Reason
 from liveness_service import errors
 from liveness_service.api.problems import Problem
 from liveness_service.api.schemas import LivenessResponse
+from support.requests import make_keys
 
 
 @pytest.fixture(scope="module")
 def operations(client):
     return client.get("/openapi.json").json()["paths"]
+
+
+@pytest.fixture(scope="module")
+def schemas(client):
+    return client.get("/openapi.json").json()["components"]["schemas"]
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +63,18 @@ def test_every_status_of_the_service_is_documented(responses):
     assert {"200", "400", "408", "413", "415", "422", "503", "504"} <= set(responses)
 
 
-def test_both_forms_of_body_are_documented(operations):
+def test_all_forms_of_body_are_documented(operations, schemas):
     body = operations["/v1/liveness"]["post"]["requestBody"]
     assert body["required"]
-    assert set(body["content"]) == {"multipart/form-data", "image/*"}
-    form = body["content"]["multipart/form-data"]["schema"]
-    assert form["required"] == ["image"]
-    assert form["properties"]["image"]["format"] == "binary"
+    assert set(body["content"]) == {"multipart/form-data", "application/octet-stream", "application/json"}
+    kinds = {
+        name: schemas[each["schema"]["$ref"].split("/")[-1]]
+        for name, each in body["content"].items()
+        if "$ref" in each["schema"]
+    }
+    assert [kinds[name]["required"] for name in ("multipart/form-data", "application/json")] == [["image"]] * 2
+    assert kinds["multipart/form-data"]["properties"]["image"]["format"] == "binary"
+    assert "base64" in kinds["application/json"]["properties"]["image"]["description"]
 
 
 def test_every_parameter_is_documented(operations):
@@ -73,16 +85,64 @@ def test_every_parameter_is_documented(operations):
 
 
 def test_the_reasons_are_documented(operations):
-    description = operations["/v1/liveness"]["post"]["description"]
-    for reason in (
-        "no_face",
-        "multiple_faces",
-        "too_many_faces",
-        "face_too_small",
-        "face_cut_off",
-        "too_blurry",
-        "too_dark",
-        "too_bright",
-        "extreme_pose",
-    ):
-        assert f"`{reason}`" in description
+    for path in ("/v1/liveness", "/v1/liveness/video"):
+        description = operations[path]["post"]["description"]
+        assert all(f"`{reason}`" in description for reason in Reason)
+
+
+def test_every_value_of_an_enum_has_a_text(schemas):
+    enums = {name: each for name, each in schemas.items() if "enum" in each}
+    assert {"Reason", "Verdict", "FacePolicy", "ErrorCode"} == set(enums)
+    for each in enums.values():
+        assert len(each["x-enum-descriptions"]) == len(each["enum"])
+        for value, text in zip(each["enum"], each["x-enum-descriptions"], strict=True):
+            assert text.endswith(".")
+            assert f"- `{value}`: {text}" in each["description"]
+    assert schemas["Verdict"]["enum"] == ["live", "spoof", "undetermined"]
+    assert enums["Reason"]["enum"] == list(Reason)
+
+
+def test_every_code_that_the_service_answers_with_is_described(schemas, client):
+    codes = schemas["ErrorCode"]["enum"]
+    assert schemas["Problem"]["properties"]["code"]["$ref"].endswith("/ErrorCode")
+    assert {kind.code for kind in errors.ServiceError.__subclasses__()} < set(codes)
+    for method, path in (("GET", "/nowhere"), ("PUT", "/v1/liveness"), ("PUT", "/v1/operations/models/active")):
+        assert client.request(method, path, content=b"{").json()["code"] in codes
+
+
+def test_operations_have_names_that_clients_can_use(operations):
+    names = [operation["operationId"] for path in operations.values() for operation in path.values()]
+    assert len(set(names)) == len(names)
+    assert {"score_image", "score_clip", "list_reasons", "list_models", "activate_model", "check_ready"} <= set(names)
+    assert not [name for name in names if "v1" in name]
+
+
+def test_every_answer_names_its_headers(client, operations):
+    known = client.get("/openapi.json").json()["components"]["headers"]
+    for path in operations.values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                named = {each["$ref"].split("/")[-1] for each in response["headers"].values()}
+                assert {"X-Request-ID", "traceparent"} <= named <= set(known)
+                assert ("Retry-After" in named) == (status in ("429", "503"))
+                assert ("WWW-Authenticate" in named) == (status == "401")
+
+
+def test_nothing_is_left_of_the_frameworks_own_errors(client):
+    document = client.get("/openapi.json").text
+    assert "HTTPValidationError" not in document
+    assert "ValidationError" not in document
+
+
+def test_reasons_can_be_loaded_as_a_table(client, serve, live_bundle):
+    table = client.get("/v1/reasons").json()["reasons"]
+    assert [row["reason"] for row in table] == list(Reason)
+    for row in table:
+        for sentence in (row["text"], row["advice"]):
+            assert sentence == sentence.strip()
+            assert sentence.endswith(".")
+            assert sentence.count(".") == 1
+            assert len(sentence) > 10
+    _, entries = make_keys(backend="score")
+    with serve(bundle_path=live_bundle, api_keys=entries) as closed:
+        assert closed.get("/v1/reasons").status_code == 401
