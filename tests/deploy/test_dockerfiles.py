@@ -69,6 +69,11 @@ def test_the_user_is_not_root_and_the_same_everywhere(dockerfile):
     assert "RUN" not in names[names.index("USER") :]
 
 
+def test_any_user_of_group_0_may_write_where_the_service_writes(service):
+    (made,) = (each.strip() for each in service.one("RUN").split("&&") if each.strip().startswith("install -d"))
+    assert made == "install -d -m 2775 -o 10001 -g 0 /var/cache/liveness /var/lib/liveness /models"
+
+
 def test_the_first_process_is_a_command_of_the_project_without_a_shell(dockerfile):
     image = stages_of(dockerfile)[-1]
     (command,) = image.words("ENTRYPOINT")
