@@ -1,14 +1,15 @@
 """Completes the OpenAPI document that FastAPI makes: what enum values mean, headers, examples, kinds of content."""
 
+import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any, Final
 
 from liveness_core.reasons import Reason
-from liveness_service.api.examples import CLIP_EXAMPLES, IMAGE_EXAMPLES
 from liveness_service.api.openapi import BODY_SCHEMAS
 from liveness_service.api.problems import CODES, MEDIA_TYPE
 from liveness_service.results import Verdict
-from liveness_service.submission import Endpoint, FacePolicy
+from liveness_service.submission import FacePolicy
 
 _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
     "Verdict": {
@@ -24,6 +25,8 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "ErrorCode": CODES,
 }
+_EXAMPLES = resources.files("liveness_service.api") / "examples.json"
+"""What the default bundle answered, by path; `tests/support/examples.py` writes it."""
 _SECONDS = {"type": "integer", "minimum": 1}
 _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "X-Request-ID": {
@@ -45,16 +48,16 @@ def completed(schema: dict[str, Any]) -> dict[str, Any]:
     Problems are not `application/json`, examples keep their null values, each value of an enum has a text, and each
     answer names its headers.
     """
-    for path in schema["paths"].values():
-        for operation in path.values():
+    for operations in schema["paths"].values():
+        for operation in operations.values():
             for status, response in operation["responses"].items():
                 content = response.get("content", {})
                 if MEDIA_TYPE in content:
                     content[MEDIA_TYPE] |= content.pop("application/json", {})
                 names = (*_ALWAYS, *_OF_STATUS.get(status, ()))
                 response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-    for endpoint, examples in {Endpoint.PHOTO: IMAGE_EXAMPLES, Endpoint.CLIP: CLIP_EXAMPLES}.items():
-        answer = schema["paths"][endpoint.value]["post"]["responses"]["200"]["content"]["application/json"]
+    for path, examples in json.loads(_EXAMPLES.read_text(encoding="utf-8")).items():
+        answer = schema["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
         answer["examples"] = examples
     components = schema["components"]
     components["headers"] = _HEADERS

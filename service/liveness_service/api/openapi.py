@@ -4,7 +4,6 @@ from typing import Any
 
 from liveness_core.reasons import Reason
 from liveness_service import errors
-from liveness_service.api.examples import CLIP_EXAMPLES, IMAGE_EXAMPLES
 from liveness_service.api.problems import MEDIA_TYPE, Problem
 from liveness_service.errors import ServiceError
 from liveness_service.submission import Endpoint
@@ -86,10 +85,7 @@ WRONG_PARAMETER: Responses = {
 }
 
 IMAGE_RESPONSES: Responses = {
-    200: {
-        "description": "A verdict. `undetermined` is an answer too, never a pass.",
-        "content": {"application/json": {"examples": IMAGE_EXAMPLES}},
-    },
+    200: {"description": "A verdict. `undetermined` is an answer too, never a pass."},
     400: _problem(
         errors.UnreadableMediaError,
         "this JPEG image is truncated or damaged (…): check that it was sent whole and opens in a viewer",
@@ -170,10 +166,7 @@ Send the camera's own file: screenshots and re-compressed copies have lost what 
 """.replace("REASONS", _REASONS)
 
 CLIP_RESPONSES: Responses = {
-    200: {
-        "description": "A verdict. `undetermined` is an answer too, never a pass.",
-        "content": {"application/json": {"examples": CLIP_EXAMPLES}},
-    },
+    200: {"description": "A verdict. `undetermined` is an answer too, never a pass."},
     400: _problem(
         errors.UnreadableMediaError,
         "the clip cannot be read: it is truncated or damaged (…); check that it was sent whole and plays in a browser",

@@ -4,6 +4,8 @@ from liveness_core.reasons import Reason
 from liveness_service import errors
 from liveness_service.api.problems import Problem
 from liveness_service.api.schemas import LivenessResponse
+from liveness_service.submission import Endpoint
+from support.examples import answers
 from support.requests import make_keys
 
 
@@ -34,6 +36,39 @@ def test_every_example_of_an_answer_is_one(responses):
             assert answer.score is None
         else:
             assert (answer.verdict == "live") == (answer.score >= answer.threshold)
+
+
+@pytest.mark.parametrize(
+    "endpoint", [Endpoint.PHOTO, pytest.param(Endpoint.CLIP, marks=pytest.mark.slow)], ids=["photo", "clip"]
+)
+def test_the_examples_are_what_the_default_bundle_answers(operations, endpoint):
+    shown = operations[endpoint]["post"]["responses"]["200"]["content"]["application/json"]["examples"]
+    told = answers(endpoint)
+    assert list(shown) == list(told)
+    for name in shown:
+        alike(without_times(shown[name]["value"]), without_times(told[name]["value"]), name)
+
+
+def without_times(answer):
+    assert set(answer["timings_ms"]) == {"decode", "detect", "align", "queue", "infer", "total"}
+    return {name: value for name, value in answer.items() if name != "timings_ms"}
+
+
+def alike(shown, told, where):
+    """Equal, but for the last digits of numbers, which another processor may compute differently."""
+    hint = f"{where}: run `python -m support.examples`, see there"
+    if isinstance(told, dict):
+        assert shown.keys() == told.keys(), hint
+        for name in told:
+            alike(shown[name], told[name], f"{where}.{name}")
+    elif isinstance(told, list):
+        assert len(shown) == len(told), hint
+        for number, (one, other) in enumerate(zip(shown, told, strict=True)):
+            alike(one, other, f"{where}[{number}]")
+    elif isinstance(told, float):
+        assert shown == pytest.approx(told, rel=0.01, abs=0.02), hint
+    else:
+        assert shown == told, hint
 
 
 def test_every_example_of_a_problem_is_one_that_the_service_has(operations):
