@@ -58,7 +58,9 @@ def answers(endpoint: Endpoint) -> dict[str, Any]:
 
 
 async def _answers(endpoint: Endpoint) -> dict[str, Any]:
-    service = LivenessService(Settings(workers=0, bundle_path=None), Metrics())
+    service = LivenessService(
+        Settings(workers=0, bundle_path=None, deadline_ms=600_000, clip_deadline_ms=600_000), Metrics()
+    )
     await service.start()
     try:
         told: dict[str, Any] = {}
