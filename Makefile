@@ -22,7 +22,7 @@ IMAGE ?= face-liveness:cpu
 SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench evaluate lock sbom image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check format bench evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -73,6 +73,9 @@ evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, thro
 
 lock: $(VENV)/.installed  ## write requirements/*.txt anew, after a change of versions or dependencies
 	UV=$(BIN)/uv requirements/lock
+
+platforms: $(VENV)/.installed  ## for which systems and versions of Python each pinned package has a wheel
+	UV=$(BIN)/uv requirements/platforms
 
 sbom: $(VENV)/.installed $(SERVE_VENV)/.installed  ## list what the service is made of, as CycloneDX, in sbom.json (SBOM=… names it)
 	$(BIN)/python requirements/sbom.py --python $(SERVE_VENV)/bin/python --out $(SBOM)

@@ -110,8 +110,9 @@ def test_the_context_has_what_the_wheel_is_made_of_and_no_more():
         assert list(ROOT.glob(path)), path
 
 
-def test_what_the_service_writes_has_a_place_that_is_its_own(service):
-    (made,) = re.findall(r"install -d -o 10001 -g 10001 (.*?)(?:&&|$)", " ".join(service.all("RUN")))
+def test_what_the_service_writes_has_a_place_that_is_its_own_and_open_to_group_0(service):
+    (made,) = re.findall(r"install -d -m 2775 -o 10001 -g 0 (.*?)(?:&&|$)", " ".join(service.all("RUN")))
+    assert made.split() == ["/var/cache/liveness", "/var/lib/liveness", "/models"]
     assert str(Settings.model_fields["models_cache"].default) in made.split()
 
 
