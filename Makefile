@@ -10,6 +10,10 @@ DATA ?= ../shared/pad-data
 PEERS ?= ../shared/peers
 HELD_OUT ?= runs/default
 OUT ?= recipes/default/evaluation
+# For `make bench` and `make gpu-check`: where figures go; a folder with npm's modules of benchmarks/peers/package.json.
+BENCH ?= runs/bench
+HUMAN ?=
+COMMA := ,
 # Two environments, so that whoever only serves does not download PyTorch.
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
@@ -22,7 +26,7 @@ IMAGE ?= face-liveness:cpu
 SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check format bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,11 +64,20 @@ format: $(VENV)/.installed  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed  ## measure the service: throughput and latency as ratios, memory
+bench: $(VENV)/.installed  ## measure stages, encoder, service and others' services; figures to BENCH=runs/bench (needs wrk)
+	mkdir -p $(BENCH)
 	$(BIN)/python benchmarks/service_overhead.py
+	$(BIN)/python benchmarks/encoders.py --out $(BENCH)/encoders.json
+	$(BIN)/python benchmarks/services.py --megapixels 0.3,2,12 --connections 1,4,16,64 --seconds 3 --rounds 2 --clips \
+		--peers $(PEERS) --with before,simple$(if $(HUMAN),$(COMMA)human --human $(HUMAN)) --out $(BENCH)/services.json
+	$(BIN)/python benchmarks/under_load.py --out $(BENCH)/under_load.json
 	$(BIN)/python benchmarks/workers_overhead.py
 	$(BIN)/python benchmarks/clip_overhead.py
 	$(BIN)/python benchmarks/memory.py
+
+gpu-check: $(VENV)/.installed  ## check and measure CUDA and TensorRT in ten minutes; figures to BENCH=…/gpu_check.json
+	mkdir -p $(BENCH)
+	$(BIN)/python benchmarks/gpu_check.py --out $(BENCH)/gpu_check.json
 
 evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, through the service (PEERS=, HELD_OUT= add to it)
 	$(BIN)/python recipes/default/evaluate.py $(DATA) --out $(OUT) \

@@ -43,10 +43,13 @@ class PreprocessSpec(BaseModel):
         for crop in crops:
             if crop.shape != expected:
                 raise ValueError(f"a crop has shape {crop.shape}, expected {expected}: cut it with size={self.size}")
-        x_NSS3 = np.stack(crops)
-        if self.colour_order == "BGR":
-            x_NSS3 = x_NSS3[..., ::-1]
         std = np.asarray(self.std, np.float32)
         scale = 1.0 / (255.0 * std)
         offset = np.asarray(self.mean, np.float32) / std
-        return np.ascontiguousarray((x_NSS3 * scale - offset).transpose(0, 3, 1, 2), dtype=np.float32)
+        # Channel by channel: NumPy takes four times as long for an array whose last dimension is 3.
+        x_N3SS = np.empty((len(crops), 3, self.size, self.size), np.float32)
+        for channel, source in enumerate((2, 1, 0) if self.colour_order == "BGR" else (0, 1, 2)):
+            for x_3SS, crop in zip(x_N3SS, crops, strict=True):
+                np.multiply(crop[..., source], scale[channel], out=x_3SS[channel])
+            x_N3SS[:, channel] -= offset[channel]
+        return x_N3SS

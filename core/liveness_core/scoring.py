@@ -20,6 +20,8 @@ from liveness_core.types import Picture, Score
 
 LIVE, SPOOF = 0, 1
 """Columns of the classifier's logits (the paper's b = 0 and b = 1)."""
+WARMED_SINGLY = 16
+"""Up to this size of a batch, each is tried when a model is warmed up."""
 
 
 class ScoreError(RuntimeError):
@@ -51,7 +53,7 @@ class Scorer:
 
     @property
     def provider(self) -> str:
-        """The device that the encoder runs on: `cpu` or `cuda`."""
+        """What the encoder runs on, e.g. `cpu` or `cuda`."""
         return self._encoder.provider
 
     def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
@@ -76,6 +78,25 @@ class Scorer:
             CropScore(Score(float(score)), embedding_D, map_hw)
             for score, embedding_D, map_hw in zip(scores_N, outputs[0], maps, strict=True)
         ]
+
+    @property
+    def providers(self) -> dict[str, str]:
+        """What each of its networks runs on, by the network's name."""
+        return {"encoder": self._encoder.provider, "classifier": self._classifier.provider}
+
+    def warm_up(self, most: int) -> None:
+        """Score black crops in batches of every size up to `most`: the first run of a size takes longer.
+
+        Beyond `WARMED_SINGLY` only powers of two are tried, and `most` itself.
+
+        Raises:
+            ScoreError, NetworkError: as in `score`.
+        """
+        black = np.zeros((self._preprocess.size, self._preprocess.size, 3), np.uint8)
+        for size in range(1, most + 1):
+            if size <= WARMED_SINGLY or size == most or not size & (size - 1):
+                self.score([black] * size)
+        self.score([black], explain=True)
 
     def embed(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
         """The encoder's embeddings of at least one crop, computed as one batch: shape (N, D).
@@ -112,6 +133,11 @@ class ClipScorer:
         self._temperature = temperature
         self.clip = clip
         """Which frames of a clip the embeddings have to come from."""
+
+    @property
+    def provider(self) -> str:
+        """What the temporal head runs on, e.g. `cpu` or `cuda`."""
+        return self._temporal.provider
 
     def score_embeddings(self, embeddings_BTD: NDArray[np.float32]) -> NDArray[np.float64]:
         """Score clips as one batch.

@@ -7,10 +7,12 @@ import os
 import cv2
 from PIL import Image
 
-_MMAP_THRESHOLD = -3
-"""Number of glibc's parameter M_MMAP_THRESHOLD."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's parameters M_TRIM_THRESHOLD and M_MMAP_THRESHOLD."""
 _MMAP_FROM_BYTES = 8 << 20
 """glibc takes blocks of this size and more from the system, and gives them back when they are freed."""
+_TRIM_FROM_BYTES = 8 << 20
+"""glibc keeps up to this much free memory at the end of each of its heaps."""
 _PILLOW_BLOCK_BYTES = 64 << 20
 """Size of the blocks in which Pillow allocates pictures."""
 
@@ -28,6 +30,8 @@ def prepare_process() -> None:
     - glibc raises its threshold when a large block is freed and from then on keeps blocks of up to 32 MB, among them
       the frames of clips in 4K. So the threshold is fixed, at 8 MB. It must not be lower: the face detector allocates
       smaller blocks in every run, and each would have to come from the system anew.
+    - A fixed threshold also fixes the size, 128 kB, from which free memory at the end of a heap is given back. Each
+      batch of crops would then take its 5 MB from the system anew, an eighth of the encoder's time. So that is 8 MB.
     - Pillow's own limit on pixels is switched off: `decoding.image` checks the service's limit before it decodes, and
       Pillow would only warn.
     """
@@ -35,5 +39,7 @@ def prepare_process() -> None:
     if "PILLOW_BLOCK_SIZE" not in os.environ:
         Image.core.set_block_size(_PILLOW_BLOCK_BYTES)  # type: ignore[attr-defined]  # documented, not in its stubs
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc has no `mallopt`
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _MMAP_FROM_BYTES)
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(_MMAP_THRESHOLD, _MMAP_FROM_BYTES)
+        glibc.mallopt(_TRIM_THRESHOLD, _TRIM_FROM_BYTES)
     Image.MAX_IMAGE_PIXELS = None

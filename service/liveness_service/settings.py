@@ -65,15 +65,23 @@ class Settings(BaseSettings):
     bundle_public_keys: Path | None = None
     """PEM file or folder (`*.pem`, `*.pub`): only bundles signed by one of these keys. Not set: unsigned ones too."""
     precision: Precision | None = None
-    """Variant of the bundle to run. Not set: the bundle's first variant."""
+    """Variant of the bundle to run. Not set: on a GPU `fp16` if the bundle has it, else the bundle's first variant."""
     provider: Provider = "auto"
-    """Where models run. `auto`: CUDA if it works, else the CPU. `cuda`: not ready without CUDA. `cpu`: the CPU."""
+    """Where models run: `tensorrt`, `cuda`, `openvino`, `cpu`, or `auto`, the first of these that is installed and
+    works. Any but `auto`: not ready where it does not work, or leaves nodes of a network to the CPU."""
+    provider_cache: Path | None = None
+    """Folder that keeps what TensorRT and OpenVINO compile from one start to the next. Not set: nothing is kept."""
     provider_failure: Literal["fallback", "unready"] = "fallback"
-    """When CUDA fails while the service runs: `fallback` goes on with the CPU, `unready` waits until it works again."""
+    """When a provider fails while the service runs: `fallback` goes on with the next one (TensorRT, CUDA, CPU),
+    `unready` waits until it works again."""
     device_id: int = Field(default=0, ge=0)
     """Number of the GPU, counted from 0."""
+    gpu_memory_mb: int | None = Field(default=None, ge=64, le=1 << 20)
+    """Most of the GPU's memory that each network takes through CUDA, in MiB. Not set: no limit."""
+    cuda_graphs: bool = False
+    """Record the GPU's work for each size of a batch and replay it as a whole; `cuda` only."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
-    """Threads that share the work of one batch. More than 1 helps only while few requests run at the same time."""
+    """Threads that share the work of one batch, at most one a core. More than 1 helps only while few requests run."""
 
     models_url: str | None = None
     """Store of bundles to choose from at run time: a folder with one folder a bundle, or e.g. `s3://bucket/prefix`."""

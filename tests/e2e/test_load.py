@@ -4,13 +4,15 @@ import asyncio
 import json
 import math
 import socket
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from support.load import send_at_rate
+from support.load import differences, send_at_rate
 from support.pictures import astronaut, encoded
 from support.server import running_server
 
@@ -37,6 +39,28 @@ def test_every_answer_is_counted_by_its_status(tmp_path):
     summary = json.loads(done.stdout)
     assert summary["sent"] == sum(summary["statuses"].values()) == 5
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["p99"]
+
+
+def test_requests_that_come_together_are_answered_as_if_each_were_alone(tmp_path):
+    """The long form, 10,000 requests, is `benchmarks/under_load.py mixed`."""
+    with running_server(tmp_path, start_s=300, deadline_ms="600000") as server:
+        found = asyncio.run(differences(server.url, 60, together=12))
+    assert (found.requests, found.different, found.first) == (60, 0, "")
+    assert found.kinds > 30
+
+
+@pytest.mark.alone
+def test_the_first_request_costs_what_later_ones_cost(tmp_path):
+    """In processor time, which other work on the machine disturbs least; it was twice as much."""
+    with running_server(tmp_path, start_s=300) as server, server.client() as client:
+        assert client.get("/health/ready").status_code == 200
+        time.sleep(0.3)
+        used = []
+        for _ in range(12):
+            before = server.processor_s()
+            assert client.post("/v1/liveness", content=PHOTO).status_code == 200
+            used.append(server.processor_s() - before)
+    assert used[0] < 1.5 * statistics.median(used[2:])
 
 
 def test_what_is_not_answered_is_a_failure():

@@ -90,11 +90,13 @@ def test_port_works_without_the_prefix_and_the_prefix_wins(monkeypatch):
         ("intra_op_threads", "0"),
         ("detector_min_confidence", "1.5"),
         ("detector", "retinaface"),
-        ("provider", "tensorrt"),
+        ("provider", "coreml"),
         ("precision", "int4"),
         ("log_format", "xml"),
         ("log_level", "verbose"),
         ("device_id", "-1"),
+        ("gpu_memory_mb", "63"),
+        ("gpu_memory_mb", str((1 << 20) + 1)),
         ("api_keys", "lv_a_key_and_no_entry"),
         ("rate_limit", "many"),
         ("rate_limit", "0/minute"),
@@ -106,6 +108,11 @@ def test_a_value_out_of_range_stops_the_start_and_is_named(monkeypatch, name, va
     with pytest.raises(ValidationError) as raised:
         Settings()
     assert name.lower() in str(raised.value).lower()
+
+
+@pytest.mark.parametrize("mebibytes", [64, 1 << 20])
+def test_the_limits_of_a_gpus_memory_are_allowed(mebibytes):
+    assert Settings(gpu_memory_mb=mebibytes).gpu_memory_mb == mebibytes
 
 
 @pytest.mark.parametrize("prefix", ["", "/face", "/a/b-c_d.e~1", "/%C3%BC"])

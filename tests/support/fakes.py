@@ -37,6 +37,7 @@ class FakeDetector:
     """Finds the faces that it is given, and keeps the pictures that it was shown."""
 
     name = "fake"
+    provider = "cpu"
 
     def __init__(self, faces: Sequence[DetectedFace] = ()):
         self.faces = list(faces)

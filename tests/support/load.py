@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
+
+from support.pictures import astronaut, encoded, no_face
 
 
 @dataclass(slots=True)
@@ -98,3 +101,64 @@ async def send_at_rate(
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 group.create_task(one(number, due))
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How answers to requests that came together differ from those to the same requests alone."""
+
+    requests: int
+    kinds: int
+    """How many different requests there were."""
+    different: int
+    first: str
+    """The first difference; empty if there is none."""
+
+
+async def differences(url: str, requests: int, *, together: int, seed: int = 0) -> Differences:
+    """Send different requests one by one, then many at once in random order, and compare the answers.
+
+    Args:
+        url: of the service.
+        requests: how many at once, in all.
+        together: how many are unanswered at a time; fewer than the service has slots.
+        seed: of the order.
+    """
+    kinds = mixed_requests()
+    order = np.random.default_rng(seed).integers(0, len(kinds), requests).tolist()
+    different: list[str] = []
+    async with httpx.AsyncClient(base_url=url, timeout=180) as client:
+
+        async def answer(kind: int) -> tuple[int, Any]:
+            query, content = kinds[kind]
+            given = await client.post(f"/v1/liveness{query}", content=content)
+            return given.status_code, _lasting(given.json())
+
+        alone = [await answer(kind) for kind in range(len(kinds))]
+        waiting = iter(order)
+
+        async def sender() -> None:
+            for kind in waiting:
+                got = await answer(kind)
+                if got != alone[kind]:
+                    different.append(f"{kinds[kind][0]}: {got} instead of {alone[kind]}")
+
+        await asyncio.gather(*(sender() for _ in range(together)))
+    return Differences(requests, len(kinds), len(different), different[0][:600] if different else "")
+
+
+def mixed_requests() -> list[tuple[str, bytes]]:
+    """Queries with bodies: photos of several sizes, kinds of file and faults, one with two faces, one with none."""
+    person = astronaut()
+    pictures = [person, no_face(), person[:, ::-1], person[20:400, 60:400], np.hstack([person, person[:, ::-1]])]
+    pictures += [np.kron(person, np.ones((3, 3, 1), np.uint8)), person // 8, person[::4, ::4]]
+    bodies = [encoded(np.ascontiguousarray(each), quality=95) for each in pictures]
+    bodies += [encoded(person, "PNG"), encoded(person, "WEBP"), bodies[0][:5_000], b"no picture"]
+    return [(query, body) for query in ("", "?faces=all", "?faces=largest&operating_point=eer") for body in bodies] + [
+        ("?explain=true", bodies[0])
+    ]
+
+
+def _lasting(answer: Any) -> Any:
+    """An answer without what belongs to the request alone."""
+    return {name: value for name, value in answer.items() if name not in ("request_id", "timings_ms", "instance")}

@@ -54,6 +54,15 @@ class Server:
                 total += int(next(line for line in lines if line.startswith(f"{field}:")).split()[1])
         return total / 1024
 
+    def processor_s(self) -> float:
+        """Processor time of all its processes so far, as the scheduler counts it."""
+        total = 0
+        for pid in self.processes():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                tasks = Path(f"/proc/{pid}/task").iterdir()
+                total += sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+        return total / 1e9
+
     def stop(self) -> int:
         """Ask it to stop, as an orchestrator does; its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -69,12 +78,15 @@ def _with_children(pid: int) -> list[int]:
 
 
 @contextmanager
-def running_server(folder: Path, *, command: Sequence[str | Path] = (_COMMAND,), **settings: str) -> Iterator[Server]:
+def running_server(
+    folder: Path, *, command: Sequence[str | Path] = (_COMMAND,), start_s: float = 60, **settings: str
+) -> Iterator[Server]:
     """Start a service and stop it in the end.
 
     Args:
         folder: for its log; also its working directory, so that nothing depends on the checkout.
         command: what starts it; by default what is installed.
+        start_s: longest time that it may take to start.
         settings: LIVENESS_ variables without the prefix, in lower case.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIVENESS_")}
@@ -84,7 +96,7 @@ def running_server(folder: Path, *, command: Sequence[str | Path] = (_COMMAND,),
     with log_file.open("wb") as log:
         process = subprocess.Popen([*command, "serve"], cwd=folder, env=environment, stdout=log, stderr=log)
     try:
-        server = Server(f"http://127.0.0.1:{port_in_log(process, log_file)}", process, log_file)
+        server = Server(f"http://127.0.0.1:{port_in_log(process, log_file, timeout_s=start_s)}", process, log_file)
         with server.client() as client:
             client.get("/health/live").raise_for_status()
         yield server

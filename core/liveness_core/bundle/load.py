@@ -1,7 +1,7 @@
 """Reading a bundle. Its files, the tensors of its networks and its golden scores are verified before it can be used."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +41,12 @@ class Bundle:
     signed_by: str | None = None
     """Which key signed it (see `signature.key_id`); None if no signature was asked for."""
 
+    @property
+    def providers(self) -> dict[str, str]:
+        """What each network runs on, by the network's name."""
+        head = {} if self.clip_scorer is None else {"temporal": self.clip_scorer.provider}
+        return self.scorer.providers | head
+
 
 def default_bundle_path() -> Path:
     """Folder of the default bundle: inside an installed wheel, or in the checkout of an editable install.
@@ -63,7 +69,7 @@ def load_bundle(
 
     Args:
         path: folder of the bundle.
-        precision: the variant to run; None takes the first one of the manifest.
+        precision: the variant to run; None takes the first one of the manifest, and fp16 where a GPU is asked for.
         runtime: provider and threads.
         trusted: whose signature it must have; None asks for none.
 
@@ -77,12 +83,15 @@ def load_bundle(
     signed_by = None if trusted is None else trusted.verify(_read_signature(path), content)
     manifest = parse_manifest(content)
     contents = check_files(path, manifest)
+    if precision is None and runtime is not None and runtime.provider in ("cuda", "tensorrt"):
+        precision = "fp16" if manifest.variant("fp16") is not None else None
     variant = manifest.variant(precision)
     if variant is None:
         precisions = ", ".join(variant.precision for variant in manifest.variants)
         raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {precisions}")
     size = manifest.preprocess.size
-    encoder = _open(variant.encoder, contents, runtime, _encoder_contract(size))
+    half = replace(runtime or RuntimeOptions(), half=variant.precision == "fp16")
+    encoder = _open(variant.encoder, contents, half, _encoder_contract(size))
     depth = next(output.shape[1] for output in encoder.outputs if output.name == "embedding")
     classifier = _open(manifest.classifier, contents, runtime, _classifier_contract(depth))
     scorer = Scorer(encoder, classifier, manifest.preprocess, manifest.temperature)

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from liveness_core.detection import mtcnn, scrfd, yunet, yunet_onet
@@ -19,6 +20,7 @@ __all__ = [
     "DetectorUnavailableError",
     "FaceDetector",
     "create_detector",
+    "warm_up",
 ]
 
 DetectorName = Literal["mtcnn", "scrfd", "yunet", "yunet_onet"]
@@ -79,6 +81,17 @@ def create_detector(
     raise DetectorUnavailableError(
         f"there is no face detector {spec.name!r}: choose one of {', '.join(_MIN_CONFIDENCE)}"
     )
+
+
+def warm_up(detector: FaceDetector) -> None:
+    """Run a detector's networks once in every size that they get: the first runs take longer than the others.
+
+    Raises:
+        NetworkError: a run failed.
+    """
+    if isinstance(detector, YunetOnetDetector):
+        detector.warm_up()
+    detector.detect(np.zeros((480, 640, 3), np.uint8))
 
 
 def _needed(model: str | None, spec: DetectorSpec) -> str:

@@ -13,6 +13,11 @@ class FaceDetector(Protocol):
         """The name that settings and bundles choose it by."""
         ...
 
+    @property
+    def provider(self) -> str:
+        """What its networks run on, e.g. `cpu` or `cuda`."""
+        ...
+
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
         """Find the faces of an upright RGB picture, largest first; an empty list if there is none.
 

@@ -73,6 +73,7 @@ class MtcnnDetector:
         self._pnet, self._rnet, self._onet = (
             OrtSession(released(self.name, *file), runtime, fixed_shapes=False) for file in _WEIGHTS
         )
+        self.provider = self._pnet.provider
         self._thresholds = (0.6, 0.7, min_confidence)
         self._min_face_px = max(min_face_px, _WINDOW)
         self._min_face_share = min_face_share

@@ -53,6 +53,7 @@ class ScrfdDetector:
             ) from error
         try:
             session = OrtSession(path.read_bytes(), runtime, fixed_shapes=False)
+            self.provider = session.provider
             # insightface gets our session, so that it runs on the provider and threads that were asked for.
             self._scrfd: Any = zoo.SCRFD(str(path), session=session.native, static_shape_sessions=False)
         except (NetworkError, OSError) as error:

@@ -18,6 +18,7 @@ class YunetDetector:
     """The detector YuNet, with five landmarks. It runs on the CPU, in OpenCV's own threads."""
 
     name = "yunet"
+    provider = "cpu"
 
     def __init__(self, model: str | Path, *, min_confidence: float = MIN_CONFIDENCE, max_side_px: int = 640) -> None:
         """Load a network.

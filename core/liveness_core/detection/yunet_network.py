@@ -43,6 +43,7 @@ class YunetNetwork:
             DetectorUnavailableError: the weight file is missing or is not the released one.
         """
         self._session = OrtSession(released(detector, *_WEIGHTS), runtime)
+        self.provider = self._session.provider
         self._cells = {side: [_cells(side // stride) for stride in _STRIDES] for side in SIDES}
 
     def find(self, canvas: Picture, min_confidence: float) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from liveness_core.detection.boxes import non_maximum
 from liveness_core.detection.mtcnn import MtcnnDetector
 from liveness_core.detection.scaling import thin_out
 from liveness_core.detection.weights import released
-from liveness_core.detection.yunet_network import YunetNetwork
+from liveness_core.detection.yunet_network import SIDES, YunetNetwork
 from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.types import Box, DetectedFace, Picture
 
@@ -80,6 +80,14 @@ class YunetOnetDetector:
         self._onet = OrtSession(released(self.name, *onet.WEIGHTS), runtime)
         self._mtcnn = MtcnnDetector(runtime, min_confidence=min_confidence)
         self._min_confidence = min_confidence
+        self.provider = self._yunet.provider
+
+    def warm_up(self) -> None:
+        """Run YuNet on each canvas and O-Net on each size of a batch that it gets."""
+        for side in SIDES:
+            self._yunet.find(np.zeros((side, side, 3), np.uint8), _PROPOSED)
+        for faces in range(1, _BATCH + 1):
+            onet.run(self._onet, np.zeros((faces * len(_SCALES), 3, onet.SIDE, onet.SIDE), np.float32))
 
     def detect(self, picture: Picture, *, least_share: float = 0.0) -> list[DetectedFace]:
         """See `FaceDetector.detect`."""

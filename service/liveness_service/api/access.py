@@ -19,7 +19,7 @@ from liveness_service.keys import Permission
 from liveness_service.service import LivenessService
 
 
-def _service(request: Request) -> LivenessService:
+async def _service(request: Request) -> LivenessService:  # FastAPI would hand a plain function to a thread
     service = request.app.state.service
     assert isinstance(service, LivenessService)
     return service

@@ -37,7 +37,10 @@ class ModelDetails(BaseModel):
     name: str
     version: str
     precision: str
-    provider: str = Field(description="Where the encoder runs: cpu or cuda.")
+    provider: str = Field(description="What the encoder runs on: cpu, openvino, cuda or tensorrt.")
+    providers: dict[str, str] = Field(
+        description="The same for each network: encoder, classifier, temporal (with clips), detector."
+    )
     parity: Parity | None = Field(description="Drift of this precision against fp32; null for fp32 itself.")
     temperature: float
     operating_points: dict[str, OperatingPoint]
@@ -61,6 +64,7 @@ class ModelDetails(BaseModel):
             version=manifest.version,
             precision=bundle.variant.precision,
             provider=bundle.scorer.provider,
+            providers=model.providers,
             parity=bundle.variant.parity,
             temperature=manifest.temperature,
             operating_points=dict(manifest.operating_points),

@@ -29,6 +29,7 @@ _BYTES_A_PIXEL = 10
 """Most memory of a pixel that Pillow decodes: 4 bytes in Pillow, 3 in the result, and 3 while it is turned."""
 _BYTES_A_COEFFICIENT = 9
 """Most memory that libjpeg holds for a pixel until the last of several scans has come: four colours of two bytes."""
+_WHOLE = 1 << 20  # pixels up to which a picture is one strip: each strip is copied out of the picture first
 _ORIENTATION_TAG = 0x0112
 # EXIF orientation -> the rotation that turns the stored picture upright.
 _ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -148,6 +149,8 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode != "P" and "transparency" in image.info:
         _check_opaque(0)  # Pillow does not always find the pixels of that colour, as with 4 or 16 bits
     width, height = image.size
+    if width * height <= _WHOLE:
+        return _strip_to_rgb(image).copy()  # the copy can be written to
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _STRIP):
         bottom = min(top + _STRIP, height)

@@ -98,6 +98,12 @@ class Metrics:
             ["name", "version", "precision", "provider", "role"],
             registry=registry,
         )
+        self.provider_info = Gauge(
+            "liveness_provider_info",
+            "1 for each network of a loaded model: what it runs on.",
+            ["role", "network", "provider"],  # network: encoder, classifier, temporal, detector
+            registry=registry,
+        )
         self.ready = Gauge(
             "liveness_ready",
             "1 while requests are answered, 0 otherwise: what /health/ready says, without trying the audit log anew.",

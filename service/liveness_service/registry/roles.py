@@ -84,10 +84,13 @@ def publish_roles(metrics: Metrics, roles: Roles) -> None:
     filled = roles.by_role()
     metrics.watch_queue(lambda: sum(engine.queue_depth for role, engine in filled if role != "shadow"))
     metrics.model_info.clear()
+    metrics.provider_info.clear()
     metrics.model_reference_score.clear()
     for role, engine in filled:
         manifest, bundle = engine.manifest, engine.model.bundle
         metrics.model_info.labels(
             manifest.name, manifest.version, bundle.variant.precision, bundle.scorer.provider, role
         ).set(1)
+        for network, provider in engine.model.providers.items():
+            metrics.provider_info.labels(role, network, provider).set(1)
         publish_reference(metrics, manifest)

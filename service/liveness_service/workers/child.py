@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from liveness_core.detection import DetectorSpec, FaceDetector, create_detector
+from liveness_core.detection import DetectorSpec, FaceDetector, create_detector, warm_up
 from liveness_core.runtime import NetworkError, RuntimeOptions
 from liveness_core.types import Picture
 from liveness_service.decoding.promise import NotNowError, told_to
@@ -89,7 +89,7 @@ class _Detectors:
         if key not in self._made:
             # The processor in any case: a worker has no right to a GPU's device files. One thread for each worker.
             self._made[key] = create_detector(spec, model=model, runtime=RuntimeOptions("cpu", 1))
-            self._made[key].detect(np.zeros((480, 640, 3), np.uint8))  # the first run takes longer
+            warm_up(self._made[key])
             if len(self._made) > _MOST_DETECTORS:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)
@@ -125,6 +125,7 @@ def _document(task: Task, content: bytes, detectors: _Detectors) -> tuple[Docume
                 detectors.get(task.spec.detector, task.spec.detector_model), task.spec.gates, task.spec.crop
             )
             if task.endpoint is None:
+                PhotoPreparation(finder, task.spec.image_limits, task.spec.max_faces).rehearse()
                 return Document(), ()
             prepared = _prepared(task, content, finder)
         except NotNowError as error:

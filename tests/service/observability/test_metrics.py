@@ -19,6 +19,7 @@ NAMES = {
     "liveness_queue_depth": ("gauge", set()),
     "liveness_rejected": ("counter", {"reason"}),
     "liveness_model_info": ("gauge", {"name", "version", "precision", "provider", "role"}),
+    "liveness_provider_info": ("gauge", {"role", "network", "provider"}),
     "liveness_inflight_requests": ("gauge", set()),
     "liveness_uploads": ("gauge", set()),
     "liveness_held_bytes": ("gauge", set()),

@@ -1,9 +1,12 @@
 import cv2
 import onnxruntime as ort
 import pytest
+from structlog.testing import capture_logs
 
 from liveness_core.detection import DetectorSpec
+from liveness_core.scoring import Scorer
 from liveness_service.errors import ModelUnavailableError
+from liveness_service.scoring import model
 from liveness_service.scoring.model import load_model
 from liveness_service.settings import Settings
 from support.pictures import astronaut
@@ -23,10 +26,10 @@ def fault_of(**settings):
 
 
 def test_a_sound_bundle_is_loaded_with_the_detector_that_it_was_trained_with(live_bundle):
-    model = load(bundle_path=live_bundle)
-    assert model.bundle.manifest.name == "tiny"
-    assert model.detector.name == "yunet_onet"
-    assert len(model.detector.detect(astronaut())) == 1
+    loaded = load(bundle_path=live_bundle)
+    assert loaded.bundle.manifest.name == "tiny"
+    assert loaded.detector.name == "yunet_onet"
+    assert len(loaded.detector.detect(astronaut())) == 1
 
 
 def test_whatever_is_wrong_becomes_a_fault_that_names_the_file_and_the_reason(fault):
@@ -53,9 +56,9 @@ def test_cuda_is_not_replaced_by_the_cpu_in_silence(live_bundle):
 
 def test_another_detector_can_be_chosen(live_bundle, detectors_dir):
     [weights] = detectors_dir.glob("*yunet*.onnx")
-    model = load(bundle_path=live_bundle, detector="yunet", detector_model=str(weights))
-    assert model.detector.name == "yunet"
-    [face] = model.detector.detect(astronaut())
+    loaded = load(bundle_path=live_bundle, detector="yunet", detector_model=str(weights))
+    assert loaded.detector.name == "yunet"
+    [face] = loaded.detector.detect(astronaut())
     assert face.box.x1 < 225 < face.box.x2
 
 
@@ -72,3 +75,40 @@ def test_the_least_confidence_can_be_set(live_bundle):
         return [face.confidence for face in detector.detect(cv2.GaussianBlur(astronaut(), (0, 0), 18))]
 
     assert len(confidences(detector_min_confidence=0.1)) > len(confidences(detector_min_confidence=0.999))
+
+
+def test_automatic_passes_over_what_does_not_work_with_one_clear_warning(live_bundle, monkeypatch):
+    monkeypatch.setattr(model, "candidates", lambda _: ("tensorrt", "cuda", "cpu"))
+    with capture_logs() as lines:
+        loaded = load(bundle_path=live_bundle)
+    assert loaded.providers == {"encoder": "cpu", "classifier": "cpu", "detector": "cpu"}
+    [warning] = [line for line in lines if line["event"] == "provider_passed_over"]
+    assert (warning["log_level"], warning["goes_on_with"]) == ("warning", "cpu")
+    assert [reason.split(":")[0] for reason in warning["reasons"]] == ["tensorrt", "cuda"]
+
+
+def test_the_cpu_alone_is_no_reason_to_warn(live_bundle):
+    with capture_logs() as lines:
+        load(bundle_path=live_bundle)
+    assert [line["event"] for line in lines] == ["model_loaded"]
+
+
+def test_every_size_of_a_batch_is_warmed_up(live_bundle, monkeypatch):
+    sizes = []
+    real = Scorer.score
+
+    def score(self, crops, **how):
+        sizes.append(len(crops))
+        return real(self, crops, **how)
+
+    monkeypatch.setattr(Scorer, "score", score)
+    load(bundle_path=live_bundle, max_batch_size=18)
+    assert {*range(1, 17), 18} <= {*sizes}
+    assert 17 not in sizes
+
+
+def test_threads_of_a_batch_are_no_more_than_the_cores(live_bundle, monkeypatch):
+    monkeypatch.setattr(model, "available_cores", lambda: 2)
+    for given, used in ((2, 2), (3, 2)):
+        encoder = load(bundle_path=live_bundle, intra_op_threads=given).bundle.scorer._encoder
+        assert encoder.native.get_session_options().intra_op_num_threads == used
