@@ -26,7 +26,7 @@ IMAGE ?= face-liveness:cpu
 SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench gpu-check evaluate lock sbom image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check format bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,8 +51,8 @@ $(SERVE_VENV)/.installed: pyproject.toml requirements/build.txt requirements/ser
 serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes it)
 	exec $(SERVE_VENV)/bin/liveness serve --port $(PORT)
 
-test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) on all cores (WORKERS=… on so many)
-	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run
+test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) in WORKERS=… processes, PASS=together or alone
+	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run $(PASS)
 
 check: $(VENV)/.installed  ## lint, format, types, import rules
 	$(BIN)/ruff check .
@@ -86,6 +86,9 @@ evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, thro
 
 lock: $(VENV)/.installed  ## write requirements/*.txt anew, after a change of versions or dependencies
 	UV=$(BIN)/uv requirements/lock
+
+platforms: $(VENV)/.installed  ## for which systems and versions of Python each pinned package has a wheel
+	UV=$(BIN)/uv requirements/platforms
 
 sbom: $(VENV)/.installed $(SERVE_VENV)/.installed  ## list what the service is made of, as CycloneDX, in sbom.json (SBOM=… names it)
 	$(BIN)/python requirements/sbom.py --python $(SERVE_VENV)/bin/python --out $(SBOM)

@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,6 +91,27 @@ def latency_ms(work: Callable[[], None], seconds: float) -> float:
         work()
         taken.append(1000 * (time.perf_counter() - started))
     return statistics.median(taken)
+
+
+def in_turns(names: Sequence[str], count: int, measure: Callable[[str], float]) -> dict[str, list[float]]:
+    """Measure `count` times what each name stands for, in turns that begin with another one each time."""
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(count):
+        for name in names if number % 2 else reversed(names):
+            found[name].append(measure(name))
+    return found
+
+
+def once_ms(work: Callable[[], None]) -> float:
+    """Time of one call in milliseconds."""
+    started = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - started)
+
+
+def ratio_of_pairs(found: dict[str, list[float]], name: str, base: str) -> float:
+    """Median over the pairs of neighbouring measurements of `name` / `base`."""
+    return statistics.median(mine / other for mine, other in zip(found[name], found[base], strict=True))
 
 
 def main() -> None:

@@ -13,12 +13,11 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 import timeit
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from service_overhead import CONNECTIONS, service_request, throughput
+from service_overhead import CONNECTIONS, in_turns, once_ms, ratio_of_pairs, service_request, throughput
 
 from liveness_service.cores import available_cores
 from liveness_service.observability.stages import record, stage
@@ -68,17 +67,10 @@ def main() -> None:
             clients = {name: [service_request(server) for _ in range(CONNECTIONS)] for name, server in servers.items()}
             for name in servers:
                 throughput(clients[name], 1)  # warm-up
-            rates = []
-            for number in range(options.rounds):
-                order = ("off", "on") if number % 2 else ("on", "off")
-                rates.append({name: throughput(clients[name], options.seconds) for name in order})
+            names = list(servers)
+            rates = in_turns(names, options.rounds, lambda name: throughput(clients[name], options.seconds))
             before = {name: processor_s(server) for name, server in servers.items()}
-            taken: dict[str, list[float]] = {"off": [], "on": []}
-            for number in range(options.requests):
-                for name in ("off", "on") if number % 2 else ("on", "off"):
-                    started = time.perf_counter()
-                    clients[name][0]()
-                    taken[name].append(1000 * (time.perf_counter() - started))
+            taken = in_turns(names, options.requests, lambda name: once_ms(clients[name][0]))
             used = {name: 1000 * (processor_s(servers[name]) - before[name]) / options.requests for name in servers}
             off.stop()
             on.stop()
@@ -87,7 +79,7 @@ def main() -> None:
     print(f"latency alone: {latency['off']:.2f} ms off, {latency['on']:.2f} ms on")
     print(f"processor time, on / off: {used['on'] / used['off']:.3f}")
     print(f"latency alone, on / off: {latency['on'] / latency['off']:.3f}")
-    print(f"throughput, on / off: {statistics.median(rate['on'] / rate['off'] for rate in rates):.3f}")
+    print(f"throughput, on / off: {ratio_of_pairs(rates, 'on', 'off'):.3f}")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from service_overhead import service_request, throughput
+from service_overhead import in_turns, once_ms, ratio_of_pairs, service_request, throughput
 
 from liveness_service.cores import available_cores
 from support.server import running_server
@@ -38,28 +37,19 @@ def main() -> None:
             }
             for name in servers:
                 throughput(clients[name], 2)  # warm-up
-            rates = []
-            for number in range(options.rounds):
-                order = ("threads", "workers") if number % 2 else ("workers", "threads")
-                rates.append({name: throughput(clients[name], options.seconds) for name in order})
-                print("  ", {name: round(rate, 1) for name, rate in rates[-1].items()})
-            taken: dict[str, list[float]] = {"threads": [], "workers": []}
-            for number in range(options.requests):
-                for name in ("threads", "workers") if number % 2 else ("workers", "threads"):
-                    started = time.perf_counter()
-                    clients[name][0]()
-                    taken[name].append(1000 * (time.perf_counter() - started))
+            names = list(servers)
+            rates = in_turns(names, options.rounds, lambda name: throughput(clients[name], options.seconds))
+            print("rounds:", {name: [round(rate, 1) for rate in found] for name, found in rates.items()})
+            taken = in_turns(names, options.requests, lambda name: once_ms(clients[name][0]))
             memory = {name: server.memory_mb("Pss") for name, server in servers.items()}
             threads.stop()
             workers.stop()
-    rate = {name: statistics.median(each[name] for each in rates) for name in servers}
+    rate = {name: statistics.median(found) for name, found in rates.items()}
     latency = {name: statistics.median(times) for name, times in taken.items()}
     print(f"photos a second: {rate['threads']:.1f} in threads, {rate['workers']:.1f} in workers")
     print(f"latency alone: {latency['threads']:.1f} ms in threads, {latency['workers']:.1f} ms in workers")
     print(f"memory: {memory['threads']:.0f} MB in threads, {memory['workers']:.0f} MB in workers")
-    print(
-        f"throughput, workers / threads: {statistics.median(each['workers'] / each['threads'] for each in rates):.3f}"
-    )
+    print(f"throughput, workers / threads: {ratio_of_pairs(rates, 'workers', 'threads'):.3f}")
     print(f"latency alone, workers / threads: {latency['workers'] / latency['threads']:.3f}")
 
 

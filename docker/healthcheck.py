@@ -5,7 +5,9 @@ import sys
 from urllib.error import URLError
 from urllib.request import urlopen
 
-port = os.environ.get("LIVENESS_PORT") or os.environ.get("PORT") or "8000"
+port = os.environ.get("LIVENESS_PORT", "")
+if not port.isdecimal():  # Kubernetes writes tcp://10.0.0.1:80 there where a service is called `liveness`
+    port = os.environ.get("PORT") or "8000"
 try:
     urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=4).close()
 except (URLError, TimeoutError) as error:

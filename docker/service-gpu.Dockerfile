@@ -25,15 +25,18 @@ RUN python -m venv --without-pip /opt/build && python -m venv --without-pip /opt
 
 FROM base
 # The user has a fixed number, so that volumes and Kubernetes can name it. It may write to these folders; a named volume that
-# is mounted there takes over their owner. The base image brings pip, which is not needed any more.
+# is mounted there takes over their owner. Their group is 0, since OpenShift runs images with a user of its own choice and that
+# group. The base image brings pip, which is not needed any more.
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin liveness \
     && rm -rf /usr/local/lib/python3.11/ensurepip /usr/local/lib/python3.11/site-packages/* /usr/local/bin/pip* \
-    && install -d -o 10001 -g 10001 /var/cache/liveness /var/lib/liveness /models
+    && install -d -m 2775 -o 10001 -g 0 /var/cache/liveness /var/lib/liveness /models
 COPY --from=build /opt/venv /opt/venv
 COPY docker/healthcheck.py /opt/healthcheck.py
 # ONNX Runtime's builds send usage data to Microsoft unless this variable is set.
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 LIVENESS_HOST=0.0.0.0
 # The parts of the driver that the container needs. Without a GPU the service is not ready, instead of silently slow.
+# Faces are found on the CPU all the same, in workers, which have no right to the GPU; docs/deployment.md says what
+# LIVENESS_WORKERS=0 changes.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility LIVENESS_PROVIDER=cuda
 USER 10001:10001
 WORKDIR /tmp

@@ -24,6 +24,46 @@ def _no_real_time_priority() -> Iterator[None]:
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
+_TESTS = Path(__file__).parent
+_LONGEST_FILES = (
+    "training/test_shortcut.py",
+    "training/export/test_networks.py",
+    "e2e/test_workers.py",
+    "training/export/test_bundle.py",
+    "e2e/test_clip.py",
+    "training/runs/test_train.py",
+    "training/report/test_page.py",
+    "e2e/test_connections.py",
+    "contract/test_openapi.py",
+    "e2e/test_lifecycle.py",
+    "training/models/test_init.py",
+    "service/api/test_operations.py",
+    "service/workers/test_workers.py",
+    "e2e/test_tracing.py",
+    "e2e/test_attacks.py",
+    "service/api/test_liveness_video.py",
+    "training/data/test_interruption.py",
+    "core/detection/test_tracking.py",
+    "e2e/test_refusals.py",
+    "architecture/test_imports.py",
+    "service/scoring/test_search.py",
+    "e2e/test_photo.py",
+    "deploy/test_dockerfiles.py",
+    "training/evaluation/test_metrics.py",
+    "e2e/test_privacy.py",
+)
+"""Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, whatever the seed: in the end `tests/run` then has only short ones to deal out."""
+    place = {_TESTS / name: number for number, name in enumerate(_LONGEST_FILES)}
+    if gone := [str(path) for path in place if not path.exists()]:
+        raise pytest.UsageError(f"tests/conftest.py, _LONGEST_FILES: {', '.join(gone)} is not there")
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 _UPLOADS = {"service", "e2e", "contract"}
 """Folders whose tests upload pictures."""
 
@@ -32,7 +72,7 @@ _UPLOADS = {"service", "e2e", "contract"}
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a test whose service logs a picture, a crop or an embedding, whatever else the test is about."""
     report = yield
-    if item.path.relative_to(Path(__file__).parent).parts[0] in _UPLOADS and report.passed:
+    if item.path.relative_to(_TESTS).parts[0] in _UPLOADS and report.passed:
         for name, written in report.sections:
             if (leak := leak_in(written.encode())) is not None:
                 report.outcome, report.longrepr = "failed", f"{name} has {leak}"

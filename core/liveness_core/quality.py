@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from liveness_core.reasons import Reason
 from liveness_core.types import DetectedFace, Picture, Quality
 
-FACE_TOO_SMALL = "face_too_small"
-FACE_CUT_OFF = "face_cut_off"
-TOO_BLURRY = "too_blurry"
-TOO_DARK = "too_dark"
-TOO_BRIGHT = "too_bright"
-EXTREME_POSE = "extreme_pose"
+FACE_TOO_SMALL = Reason.FACE_TOO_SMALL
+FACE_CUT_OFF = Reason.FACE_CUT_OFF
+TOO_BLURRY = Reason.TOO_BLURRY
+TOO_DARK = Reason.TOO_DARK
+TOO_BRIGHT = Reason.TOO_BRIGHT
+EXTREME_POSE = Reason.EXTREME_POSE
 
 # Five points of an average adult head, in the order of `DetectedFace.landmarks`. The origin is the midpoint of the
 # eyes, the unit their distance; x points to the picture's right, y down, z away from the camera. Only the nose lies

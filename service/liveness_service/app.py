@@ -10,8 +10,9 @@ from fastapi import FastAPI
 import liveness_core
 from liveness_service.access.gate import Gate
 from liveness_service.access.policy import AccessError
-from liveness_service.api import health, liveness, models, operations, page
+from liveness_service.api import health, liveness, models, operations, page, reasons
 from liveness_service.api.context import RequestContext
+from liveness_service.api.cors import Cors, Origins
 from liveness_service.api.docs import install_docs
 from liveness_service.api.methods import ImpliedMethods
 from liveness_service.api.problems import install_handlers
@@ -22,7 +23,7 @@ from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.tracing import Tracing
 from liveness_service.service import LivenessService
-from liveness_service.settings import Settings
+from liveness_service.settings import Settings, read_settings
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +36,16 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         tracing: None takes it from the settings.
 
     Raises:
-        AccessError: others can reach the service, and the settings do not say who may use it; or the key of the audit
-            log cannot be used.
+        SettingsError: a variable of the environment cannot be used.
+        AccessError: others can reach the service, and the settings do not say who may use it; or any page of any origin
+            may call a service with keys; or the key of the audit log cannot be used.
     """
-    settings = settings or Settings()
+    settings = settings or read_settings()
     metrics = Metrics()
     traces = tracing or _tracing(settings)
     service = LivenessService(settings, metrics)
     gate = Gate.of(settings, metrics)
+    origins = Origins.of(settings, gate.policy)
     audit = _audit_log(settings, metrics)
     workers = service.workers
     metrics.ready.set_function(
@@ -79,6 +82,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         docs_url=None,
         redoc_url=None,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their functions so
         redirect_slashes=False,  # a wrong path is answered with a problem that says so
         lifespan=lifespan,
     )
@@ -86,11 +90,14 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.state.gate = gate
     app.state.audit = audit
     app.add_middleware(ImpliedMethods)
+    if origins:
+        app.add_middleware(Cors, origins=origins)
     app.add_middleware(RequestContext, metrics=metrics, tracing=traces)
     install_handlers(app, metrics, docs=settings.docs)
     if settings.docs:
         install_docs(app, settings.root_path)
     app.include_router(liveness.router)
+    app.include_router(reasons.router)
     app.include_router(models.router)
     app.include_router(operations.router)
     app.include_router(health.router)

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import structlog
 import typer
-from pydantic import ValidationError
 
 from liveness_service.access.policy import AccessError
 from liveness_service.api.schemas import ClipResponse, LivenessResponse, answer_of
@@ -25,8 +24,9 @@ from liveness_service.errors import InvalidParameterError, ServiceError
 from liveness_service.http.serve import serve_until_stopped
 from liveness_service.observability.logs import configure_logging
 from liveness_service.observability.metrics import Metrics
+from liveness_service.platforms import without_effect
 from liveness_service.service import LivenessService
-from liveness_service.settings import SECRET, Settings, settings_table, unknown_variables
+from liveness_service.settings import Settings, SettingsError, read_settings, settings_table, unknown_variables
 from liveness_service.submission import Endpoint, FacePolicy, ScoreOptions, Submission
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -51,6 +51,8 @@ def serve(
     configure_logging(settings)
     for name in unknown_variables(os.environ):
         log.warning("unknown_setting", variable=name, note="it has no effect: check its spelling")
+    for name, why in without_effect(os.environ, settings.port).items():
+        log.warning("variable_without_effect", variable=name, note=why)
     try:
         application = create_app(settings)
     except AccessError as error:
@@ -92,12 +94,9 @@ def _exit_without_error(_number: int, _frame: FrameType | None) -> None:
 
 def _settings(**given: object) -> Settings:
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by pydantic
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            where = ".".join(str(part) for part in fault["loc"])
-            shown = "" if where in SECRET else f" (given: {fault['input']!r})"
-            typer.echo(f"setting {where}: {fault['msg']}{shown}", err=True)
+        return read_settings(**{name: value for name, value in given.items() if value is not None})
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
 
 

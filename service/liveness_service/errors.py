@@ -145,6 +145,17 @@ class UnsupportedMediaError(ServiceError):
     status, code, title = 415, "unsupported_media", "Not a kind of file that is accepted"
 
 
+class UnsupportedEncodingError(ServiceError):
+    """The body is compressed (`Content-Encoding`), which would make the limits on bytes say little."""
+
+    status, code, title = 415, "unsupported_encoding", "The body is compressed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header by which RFC 9110 lets a client know what it may send."""
+        return {"Accept-Encoding": "identity"}
+
+
 class TransparentImageError(ServiceError):
     """The picture has transparent pixels: what it shows depends on what lies behind it."""
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from liveness_core.reasons import Reason
 from liveness_core.types import Box, DetectedFace, Quality
 
 
@@ -14,15 +15,15 @@ class Verdict(StrEnum):
     UNDETERMINED = "undetermined"
 
 
-NO_FACE = "no_face"
-MULTIPLE_FACES = "multiple_faces"
-TOO_MANY_FACES = "too_many_faces"
-TOO_FEW_FRAMES = "too_few_frames"
-CLIP_TOO_SHORT = "clip_too_short"
-FACE_CHANGED = "face_changed"
-STATIC_CLIP = "static_clip"
-FACE_ROTATED = "face_rotated"
-FRAME_UNREADABLE = "frame_unreadable"
+NO_FACE = Reason.NO_FACE
+MULTIPLE_FACES = Reason.MULTIPLE_FACES
+TOO_MANY_FACES = Reason.TOO_MANY_FACES
+TOO_FEW_FRAMES = Reason.TOO_FEW_FRAMES
+CLIP_TOO_SHORT = Reason.CLIP_TOO_SHORT
+FACE_CHANGED = Reason.FACE_CHANGED
+STATIC_CLIP = Reason.STATIC_CLIP
+FACE_ROTATED = Reason.FACE_ROTATED
+FRAME_UNREADABLE = Reason.FRAME_UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from liveness_core.bundle.manifest import Precision
@@ -15,6 +15,8 @@ from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
 from liveness_service.cores import available_cores
 from liveness_service.keys import KeyRing
+from liveness_service.origins import parse_origins
+from liveness_service.platforms import is_address, is_service_link
 from liveness_service.rates import check_store, parse_rate
 
 _PREFIX = "LIVENESS_"
@@ -24,6 +26,10 @@ _PREFIX_OF_PATHS = re.compile(r"(/([A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
 """The characters of RFC 3986 that stand for themselves in a path and have no meaning in HTML or in a script."""
 SECRET = {"api_keys", "rate_limit_store"}
 """Fields whose values no message may show, since they may contain a key or a password."""
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the message has a line for each, with its variable and what is wrong with it."""
 
 
 class Settings(BaseSettings):
@@ -100,6 +106,9 @@ class Settings(BaseSettings):
     """File with such entries, e.g. a mounted secret; read at start."""
     allow_anonymous: bool = False
     """Answer everybody, without keys. Where others can reach the service, it needs keys or this setting to start."""
+    cors_origins: str | None = None
+    """Origins whose pages may call `/v1/`, e.g. `https://app.example.com`, separated by blanks; `*`: any, without keys
+    only. Not set: none."""
     rate_limit: str | None = None
     """Most requests of one key, or of one address where there are no keys, e.g. `100/minute`. Not set: no limit."""
     rate_limit_store: str = Field(default="memory://", repr=False)
@@ -189,7 +198,7 @@ class Settings(BaseSettings):
     """Processes that decode, detect and align photos; as many more do it for clips. Not set: as many as
     `LIVENESS_PREPARATION_THREADS`. 0: in threads of the service, where a broken decoder stops everything."""
     worker_memory_mb: int = Field(default=1_280, ge=256, le=65_536)
-    """Most memory of one of these processes, in MiB. An upload whose decoding takes more is refused."""
+    """Most memory of one of these processes, in MiB. Most uploads may take less: as much as their headers promise."""
     max_batch_size: int = Field(default=8, ge=1, le=256)
     """Most crops in one run of the encoder."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0, le=100)
@@ -206,6 +215,12 @@ class Settings(BaseSettings):
         """How many processes prepare photos, and as many clips; 0 if threads do it."""
         return self.preparation_threads if self.workers is None else self.workers
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_is_no_address(cls, port: object) -> object:
+        # Kubernetes writes LIVENESS_PORT=tcp://10.0.0.1:80 where a service is called `liveness`.
+        return (os.environ.get("PORT") or 8000) if is_address(port) else port
+
     @field_validator("root_path")
     @classmethod
     def _prefix_is_a_path(cls, prefix: str) -> str:
@@ -216,6 +231,13 @@ class Settings(BaseSettings):
                 "and %xx only"
             )
         return prefix
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_origins(text)
+        return text
 
     @field_validator("api_keys")
     @classmethod
@@ -250,10 +272,38 @@ class Settings(BaseSettings):
         return tracing
 
 
+def read_settings(**given: object) -> Settings:
+    """Read the settings from the environment; `given` ones come first.
+
+    Raises:
+        SettingsError: some cannot be used.
+    """
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors(include_url=False):
+            name = str(fault["loc"][0]) if fault["loc"] else ""
+            field = name.removeprefix(_PREFIX).lower()
+            shown = "" if field in SECRET else f" (given: {fault['input']!r})"
+            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}")
+        raise SettingsError("\n".join(lines)) from error
+
+
+def _variable(field: str) -> str:
+    """The environment variable of a field: for the port, the one of two that is set."""
+    name = f"{_PREFIX}{field.upper()}"
+    return "PORT" if field == "port" and name not in os.environ and os.environ.get("PORT") else name
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are not, so that a misspelt limit does not go unnoticed."""
     known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields} | _OF_COMMANDS
-    return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
+    return sorted(
+        name
+        for name, value in environment.items()
+        if name.upper().startswith(_PREFIX) and name.upper() not in known and not is_service_link(name, value)
+    )
 
 
 def settings_table() -> str:

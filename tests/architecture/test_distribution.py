@@ -39,6 +39,32 @@ def test_the_wheel_finds_its_default_bundle_from_any_folder(tmp_path):
     assert bundle.is_relative_to(site)
 
 
+@pytest.mark.parametrize(
+    ("package", "missing", "told"),
+    [
+        ("liveness_service", "typer", "typer is not installed: pip install 'face-liveness[service]'"),
+        ("liveness_training", "typer", "typer is not installed: pip install 'face-liveness[training]'"),
+        ("liveness_training", "jinja2", "jinja2 is not installed: pip install 'face-liveness[training]'"),
+        ("liveness_training", "onnxruntime", "onnxruntime is not installed: pip install 'face-liveness[service]'"),
+    ],
+)
+def test_a_missing_package_is_told_by_its_extra(package, missing, told):
+    # Reports import jinja2 only when one is written.
+    program = f"""
+import sys
+sys.modules[{missing!r}] = None
+from {package} import __main__ as entry
+if {missing!r} == "jinja2":
+    import {package}.cli as cli
+    cli.app = lambda: __import__({missing!r})
+entry.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_default_bundle_lies_in_the_wheel_or_in_the_checkout():
     package = Path(liveness_core.__file__).parent
     if (package / "default_bundle").is_dir():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from liveness_core import quality
+from liveness_core.reasons import Reason
 from liveness_service import errors, results
 from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import settings_table
@@ -41,6 +42,7 @@ def test_every_reason_is_documented():
     reasons = [value for name, value in constants if isinstance(value, str) and value == name.lower()]
     assert "no_face" in reasons
     assert "too_blurry" in reasons
+    assert set(reasons) == set(Reason)  # each is defined with its text and its advice, and each is given somewhere
     for reason in reasons:
         assert f"`{reason}`" in page, reason
 

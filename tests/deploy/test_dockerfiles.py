@@ -110,8 +110,9 @@ def test_the_context_has_what_the_wheel_is_made_of_and_no_more():
         assert list(ROOT.glob(path)), path
 
 
-def test_what_the_service_writes_has_a_place_that_is_its_own(service):
-    (made,) = re.findall(r"install -d -o 10001 -g 10001 (.*?)(?:&&|$)", " ".join(service.all("RUN")))
+def test_what_the_service_writes_has_a_place_that_is_its_own_and_open_to_group_0(service):
+    (made,) = re.findall(r"install -d -m 2775 -o 10001 -g 0 (.*?)(?:&&|$)", " ".join(service.all("RUN")))
+    assert made.split() == ["/var/cache/liveness", "/var/lib/liveness", "/models"]
     assert str(Settings.model_fields["models_cache"].default) in made.split()
 
 
@@ -153,16 +154,21 @@ def test_the_health_check_is_there_and_runs_without_a_shell(service):
     assert "docker/healthcheck.py /opt/healthcheck.py" in service.all("COPY")
 
 
-@pytest.mark.parametrize(("bundle", "status"), [("default", 0), ("none", 1)])
-def test_the_health_check_asks_whether_the_service_is_ready(tmp_path, bundle, status):
-    settings = {} if bundle == "default" else {"bundle_path": str(tmp_path / "nowhere")}
-    with running_server(tmp_path, **settings) as server:
-        done = subprocess.run(
-            [sys.executable, ROOT / "docker" / "healthcheck.py"],
-            env={"PORT": server.url.rsplit(":", 1)[1]},
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-    assert done.returncode == status, done.stderr
-    assert ("not ready: HTTP Error 503" in done.stderr) == bool(status)
+def health_check(server):
+    return subprocess.run(
+        [sys.executable, ROOT / "docker" / "healthcheck.py"],
+        env={"PORT": server.url.rsplit(":", 1)[1]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_the_health_check_asks_whether_the_service_is_ready(server, tmp_path):
+    done = health_check(server)
+    assert done.returncode == 0, done.stderr
+    assert "not ready" not in done.stderr
+    with running_server(tmp_path, bundle_path=str(tmp_path / "nowhere"), workers="0") as without_a_bundle:
+        done = health_check(without_a_bundle)
+    assert done.returncode == 1, done.stderr
+    assert "not ready: HTTP Error 503" in done.stderr

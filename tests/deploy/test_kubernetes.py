@@ -12,7 +12,7 @@ SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "kubernetes.json").rea
 ALWAYS = {"ConfigMap", "Service", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
 WATCHED = {"ServiceMonitor", "PrometheusRule"}
 # What the owner of the cluster makes: docs/kubernetes.md has a command for each.
-FROM_THE_OWNER = {"liveness-api-keys", "liveness-metrics-key", "liveness-models"}
+FROM_THE_OWNER = {"liveness-api-keys", "liveness-bundle-keys", "liveness-metrics-key", "liveness-models"}
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -92,9 +92,22 @@ def test_every_volume_is_declared_mounted_and_there(rendered):
         if "emptyDir" in volume:
             assert "sizeLimit" in volume["emptyDir"]
             continue
-        source = volume.get("secret", {}).get("secretName") or volume["persistentVolumeClaim"]["claimName"]
+        source = (
+            volume.get("secret", {}).get("secretName")
+            or volume.get("configMap", {}).get("name")
+            or volume["persistentVolumeClaim"]["claimName"]
+        )
         assert source in FROM_THE_OWNER
         assert mounts[name]["readOnly"] is True
+
+
+def test_the_keys_that_bundles_are_trusted_by_do_not_lie_where_bundles_do():
+    bundles = overlay("with-bundles")
+    [keys] = [each for each in bundles.pod["spec"]["volumes"] if each["name"] == "bundle-keys"]
+    assert keys["configMap"] == {"name": "liveness-bundle-keys", "optional": True}
+    [mounted] = [each["mountPath"] for each in bundles.container["volumeMounts"] if each["name"] == "bundle-keys"]
+    assert f"LIVENESS_BUNDLE_PUBLIC_KEYS={mounted}\n" in (ROOT / "docs" / "kubernetes.md").read_text()
+    assert not mounted.startswith("/models")
 
 
 def test_the_owner_is_told_to_make_what_is_not_here():

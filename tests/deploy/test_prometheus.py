@@ -178,7 +178,6 @@ def after_the_next_scrape(prometheus: Prometheus) -> None:
     wait_for(lambda: prometheus.values("timestamp(liveness_ready)", "job").get(("liveness",), 0) > now + 1)
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_after_200_mixed_requests_prometheus_has_the_clients_counts(tmp_path):
     command("prometheus")

@@ -14,6 +14,7 @@ from pathlib import Path
 import cyclonedx.schema
 import jsonschema
 import pytest
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -59,7 +60,10 @@ def locked_in(name: str) -> dict[str, Locked]:
     found: dict[str, Locked] = {}
     for line in (FOLDER / f"{name}.txt").read_text().splitlines():
         if entry := re.fullmatch(r"([a-z0-9.-]+)==([\w.]+)(?: ; (.*?))? \\", line):
-            found[entry[1]] = locked = Locked(entry[2], entry[3] or "")
+            locked = Locked(entry[2], entry[3] or "")
+            # Of a package that some systems need in an older version, the one for this system counts.
+            if entry[1] not in found or Marker(locked.marker).evaluate():
+                found[entry[1]] = locked
         elif digest := re.fullmatch(r"    --hash=sha256:([0-9a-f]{64})(?: \\)?", line):
             locked.hashes.append(digest[1])
         else:
@@ -68,8 +72,10 @@ def locked_in(name: str) -> dict[str, Locked]:
 
 
 def pins_of(*files: str) -> dict[str, str]:
-    lines = [line for file in files for line in (ROOT / file).read_text().splitlines() if "==" in line]
-    return dict(line.split("==") for line in lines)
+    lines = [line for file in files for line in (ROOT / file).read_text().splitlines() if re.match(r"[\w.-]+==", line)]
+    pins = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
+    assert len(pins) == len({pin.name for pin in pins})
+    return {pin.name: next(iter(pin.specifier)).version for pin in pins}
 
 
 def wanted_by(extras: set[str]) -> list[Requirement]:
@@ -140,6 +146,22 @@ def test_what_these_tests_run_with_is_what_is_listed():
             assert locked.marker, f"{package} is not installed"  # for another system or Python
         else:
             assert installed == locked.version, package
+
+
+def test_systems_for_which_makers_no_longer_build_have_pins_of_their_own():
+    """And every other system has the tested version."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if re.match(r"[\w.-]+==", line)]
+    systems = [
+        {"sys_platform": system, "platform_machine": machine}
+        for system, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64"))
+    ]
+    old_mac = {"sys_platform": "darwin", "platform_machine": "x86_64"}
+    marked = [pin for pin in map(Requirement, lines) if pin.marker is not None]
+    assert {pin.name for pin in marked} == {"cryptography", "onnxruntime"}
+    for name in ("cryptography", "onnxruntime"):
+        new, old = (pin for pin in marked if pin.name == name)
+        assert [new.marker.evaluate(system) for system in [*systems, old_mac]] == [True] * 4 + [False]
+        assert [old.marker.evaluate(system) for system in [*systems, old_mac]] == [False] * 4 + [True]
 
 
 def test_make_installs_from_the_lists():

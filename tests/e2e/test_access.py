@@ -37,7 +37,12 @@ def test_keys_that_the_command_made_open_a_service_that_others_can_reach(tmp_pat
     backend, prometheus = make_key(tmp_path, "backend", "score"), make_key(tmp_path, "prometheus", "operations")
     audit = tmp_path / "audit.jsonl"
     with running_server(
-        tmp_path, bundle_path=bundle, host="0.0.0.0", api_keys_file=str(tmp_path / "keys"), audit_log_path=str(audit)
+        tmp_path,
+        bundle_path=bundle,
+        host="0.0.0.0",
+        workers="0",
+        api_keys_file=str(tmp_path / "keys"),
+        audit_log_path=str(audit),
     ) as server:
         with server.client() as client:
             photo = encoded(astronaut())
@@ -73,7 +78,7 @@ def test_another_server_that_is_told_to_listen_to_all_serves_its_own_machine_onl
                 *(sys.executable, "-m", "uvicorn", "--factory", "liveness_service.app:create_app"),
                 *("--host", "0.0.0.0", "--port", "0"),
             ],
-            env=os.environ | {"LIVENESS_BUNDLE_PATH": bundle},
+            env=os.environ | {"LIVENESS_BUNDLE_PATH": bundle, "LIVENESS_WORKERS": "0"},
             stdout=log,
             stderr=log,
         )

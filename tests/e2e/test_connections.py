@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import socket
 import time
 from contextlib import ExitStack, contextmanager
@@ -218,15 +219,18 @@ def test_an_idle_connection_is_closed_in_time(server):
 
 
 def test_those_who_send_nothing_keep_nobody_out(server):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as lines:
-        for number in range(200):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4_096), hard), hard))
+        lines.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for number in range(1_000):
             line = lines.enter_context(connected(server, f"127.0.0.{number % 5 + 2}"))
             if number % 2:
                 line.sendall(b"GET /health/live HTTP/1.1\r\nHost:")
         assert metric(server, "liveness_connections") <= CONNECTIONS
         with server.client() as client:
             assert client.post("/v1/liveness", content=PHOTO).json()["verdict"] == "live"
-    assert metric(server, 'liveness_connections_closed_total{reason="no_room"}') > 100
+    assert metric(server, 'liveness_connections_closed_total{reason="no_room"}') > 900
 
 
 def test_requests_ahead_of_their_answers_are_bounded(server):

@@ -122,6 +122,7 @@ def test_a_stop_that_hangs_is_ended_and_the_log_says_where(tmp_path):
         "PORT": "0",
         "SHUTDOWN_DELAY_MS": "0",
         "SHUTDOWN_GRACE_MS": "0",
+        "WORKERS": "0",
     }
     environment = os.environ | {f"LIVENESS_{name}": value for name, value in settings.items()}
     log_file = tmp_path / "service.log"
@@ -137,12 +138,11 @@ def test_a_stop_that_hangs_is_ended_and_the_log_says_where(tmp_path):
     assert "in never" in log_file.read_text()
 
 
-def test_a_port_that_is_taken_is_an_error_and_not_a_silent_exit(tmp_path):
-    with running_server(tmp_path) as server:
-        port = server.url.rsplit(":", 1)[1]
-        again = subprocess.run(
-            [server.process.args[0], "serve", "--port", port], capture_output=True, text=True, timeout=60
-        )
+def test_a_port_that_is_taken_is_an_error_and_not_a_silent_exit(server):
+    port = server.url.rsplit(":", 1)[1]
+    again = subprocess.run(
+        [server.process.args[0], "serve", "--port", port], capture_output=True, text=True, timeout=60
+    )
     assert again.returncode != 0
     assert "address already in use" in again.stderr
 
@@ -186,7 +186,6 @@ async def balancer(ready):
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-@pytest.mark.alone
 @pytest.mark.anyio
 async def test_no_request_fails_while_another_model_takes_over(tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"

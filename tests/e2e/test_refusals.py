@@ -129,7 +129,7 @@ def test_a_damaged_bundle_is_named_and_never_scores(tmp_path, damage):
     shutil.copytree(default_bundle_path(), bundle)
     file = damage(bundle)
 
-    with running_server(tmp_path, bundle_path=str(bundle)) as server, server.client() as client:
+    with running_server(tmp_path, bundle_path=str(bundle), workers="0") as server, server.client() as client:
         assert client.get("/health/live").status_code == 200
         ready = client.get("/health/ready")
         assert ready.status_code == 503

@@ -126,7 +126,7 @@ def test_a_wrong_setting_is_status_2_and_named(photos, live_bundle, monkeypatch)
     for command in (["serve"], ["score", *photos("photo.jpg")]):
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 2
-        assert "max_pixels" in result.stderr.lower()
+        assert "LIVENESS_MAX_PIXELS: " in result.stderr
         assert "'lots'" in result.stderr
         assert "Traceback" not in result.output
 
@@ -137,9 +137,9 @@ def test_a_wrong_setting_is_status_2_and_named(photos, live_bundle, monkeypatch)
         ({"host": "0.0.0.0"}, "LIVENESS_ALLOW_ANONYMOUS"),
         ({"host": "::"}, "liveness keys new"),
         ({"api_keys_file": "/nowhere/keys"}, "/nowhere/keys"),
-        ({"api_keys": "lv_my-secret-key"}, "api_keys: "),
-        ({"rate_limit": "many"}, "rate_limit: "),
-        ({"rate_limit_store": "memcached://cache"}, "rate_limit_store: "),
+        ({"api_keys": "lv_my-secret-key"}, "LIVENESS_API_KEYS: "),
+        ({"rate_limit": "many"}, "LIVENESS_RATE_LIMIT: "),
+        ({"rate_limit_store": "memcached://cache"}, "LIVENESS_RATE_LIMIT_STORE: "),
         ({"rate_limit": "1/day", "rate_limit_store": "redis://:my-secret/key@cache:port"}, "RATE_LIMIT_STORE"),
     ],
 )

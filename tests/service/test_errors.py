@@ -22,6 +22,7 @@ CODES = {
     "TooMuchToDecodeError": (413, "too_much_to_decode"),
     "TooManyStreamsError": (413, "too_many_streams"),
     "UnsupportedMediaError": (415, "unsupported_media"),
+    "UnsupportedEncodingError": (415, "unsupported_encoding"),
     "TransparentImageError": (415, "transparent_image"),
     "InvalidParameterError": (422, "invalid_parameter"),
     "RateLimitedError": (429, "rate_limited"),

@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from liveness_service.cores import available_cores
-from liveness_service.settings import Settings, settings_table, unknown_variables
+from liveness_service.platforms import without_effect
+from liveness_service.settings import Settings, SettingsError, read_settings, settings_table, unknown_variables
 
 
 def test_without_an_environment_the_defaults_are_sound():
@@ -164,6 +165,77 @@ def test_a_misspelt_variable_is_found():
         "PATH": "/bin",
     }
     assert unknown_variables(environment) == ["LIVENESS_", "LIVENESS_MAX_PIXEL"]
+
+
+def test_messages_name_the_variable(monkeypatch):
+    for name, value, message in (
+        ("LIVENESS_MAX_PIXELS", "many", "LIVENESS_MAX_PIXELS: Input should be a valid integer"),
+        ("LIVENESS_PORT", "http", "LIVENESS_PORT: Input should be a valid integer"),
+        ("PORT", "99999", "PORT: Input should be less than or equal to 65535 (given: '99999')"),
+        ("LIVENESS_ROOT_PATH", "face", "LIVENESS_ROOT_PATH: not a prefix of paths"),
+        ("LIVENESS_API_KEYS", "secret", "LIVENESS_API_KEYS: "),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(SettingsError) as raised:
+                read_settings()
+        assert str(raised.value).startswith(message)
+        assert "secret" not in str(raised.value)
+    with pytest.raises(SettingsError, match=r"LIVENESS_MAX_FACES: .*\nLIVENESS_WORKERS: ") as raised:
+        read_settings(max_faces=0, workers=-1)
+    assert read_settings(max_faces=1).max_faces == 1
+
+
+def test_what_kubernetes_writes_for_a_service_of_our_name_is_no_port(monkeypatch):
+    monkeypatch.setenv("LIVENESS_PORT", "tcp://10.96.0.7:80")
+    assert Settings().port == 8000
+    monkeypatch.setenv("PORT", "7000")
+    assert Settings().port == 7000
+    links = {"LIVENESS_PORT": "tcp://10.96.0.7:80", "LIVENESS_SERVICE_HOST": "10.96.0.7", "LIVENESS_SERVICE_PORT": "80"}
+    links |= {"LIVENESS_PORT_80_TCP_ADDR": "10.96.0.7", "LIVENESS_API_SERVICE_PORT_HTTP": "80"}
+    assert unknown_variables(links) == []
+    assert set(without_effect(links, 7000)) == set(links)
+    assert without_effect({"LIVENESS_PORT": "7000"}, 7000) == {}
+
+
+def test_variables_of_platforms_that_change_nothing_are_named():
+    assert without_effect({"PATH": "/bin", "PORT": "9000", "WEB_CONCURRENCY": "1", "LIVENESS_PORT": "9000"}, 9000) == {}
+    assert without_effect({"PORT": "9000"}, 0) == {}  # any free one was asked for
+    found = without_effect(
+        {"WEB_CONCURRENCY": "4", "PORT": "9000", "UVICORN_PORT": "1", "GUNICORN_CMD_ARGS": "-w 2"}, 80
+    )
+    assert set(found) == {"WEB_CONCURRENCY", "PORT", "UVICORN_PORT", "GUNICORN_CMD_ARGS"}
+    assert "80" in found["PORT"]
+    assert "LIVENESS_WORKERS" in found["WEB_CONCURRENCY"]
+
+
+@pytest.mark.parametrize(
+    "origins",
+    ["*", "https://a.example", "https://a.example, http://localhost:3000", "http://[::1]:8080", "http://10.0.0.1"],
+)
+def test_origins_are_as_browsers_write_them(origins):
+    assert Settings(cors_origins=origins).cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "a.example",
+        "https://a.example/",
+        "https://A.example",
+        "*,https://a.example",
+        "https://*.example",
+        "null",
+        "https://a.example:443",
+        "http://a.example:80",
+        "ftp://a.example",
+        "https://u@a.example",
+        "https://a.example:0",
+    ],
+)
+def test_what_no_browser_writes_stops_the_start(origins):
+    with pytest.raises(ValidationError, match="cors_origins"):
+        Settings(cors_origins=origins)
 
 
 def test_an_argument_that_is_no_setting_is_refused():

@@ -1,7 +1,7 @@
 """Real clips of a person: the astronaut photo, moving as in a camera held by hand."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -21,7 +21,20 @@ def person(number: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.
     """The astronaut's head and shoulders, swaying, with the noise of a sensor.
 
     The head turns a little before what is behind it, and the mouth moves: else it would be a still that is panned.
+    Nobody may write into it.
     """
+    usual = (width, height) == (WIDTH, HEIGHT)
+    return _usual_person(number) if usual else _drawn_person(number, width, height)
+
+
+@lru_cache(maxsize=120)  # four seconds, 28 MB: most clips begin with the same frames
+def _usual_person(number: int) -> NDArray[np.uint8]:
+    picture = _drawn_person(number, WIDTH, HEIGHT)
+    picture.flags.writeable = False
+    return picture
+
+
+def _drawn_person(number: int, width: int, height: int) -> NDArray[np.uint8]:
     picture = cv2.remap(
         astronaut(), *_places(number, width, height), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )

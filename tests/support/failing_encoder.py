@@ -1,4 +1,4 @@
-"""A service whose encoder raises during every second fifth of a second: `python failing_encoder.py serve`."""
+"""A service whose encoder raises again and again in every third second: `python failing_encoder.py serve`."""
 
 import os
 import time
@@ -17,7 +17,7 @@ def main():
 
     def failing(self, crops, **options):
         now = time.monotonic()
-        if until - float(os.environ["FAILING_SECONDS"]) < now < until and int(5 * now) % 2:
+        if until - float(os.environ["FAILING_SECONDS"]) < now < until and int(now) % 3 == 0 and int(5 * now) % 2:
             raise RuntimeError("the encoder's thread was told to raise")
         return score(self, crops, **options)
 

@@ -20,7 +20,7 @@ def environment():
     return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def work(connection):
+def work(connection, memory):
     """The entry of the worker."""
     from liveness_service.decoding import scaled
     from liveness_service.scoring import clip_preparation
@@ -39,7 +39,7 @@ def work(connection):
             yield video
 
     scaled.decode_image, clip_preparation.opened_clip = image, clip
-    child.work(connection)
+    child.work(connection, memory)
 
 
 def _obey(content, connection):
@@ -47,6 +47,8 @@ def _obey(content, connection):
     match order:
         case b"hang":
             time.sleep(1000)
+        case b"pause":
+            time.sleep(float(argument))
         case b"spin":
             while True:
                 pass
@@ -56,22 +58,34 @@ def _obey(content, connection):
             os._exit(0)
         case b"allocate":
             bytearray(int(argument) << 20)
-        case b"grow":
+        case b"grow":  # step by step, for ever or up to so many MB
             kept = []
-            while True:
-                kept.append(b"x" * (8 << 20))
+            while len(kept) < int(argument or 1 << 20):
+                kept.append(b"x" * (1 << 20))
+        case b"promise":  # as a header does, to take so many MB; and then take others
+            from liveness_service.decoding.promise import promise
+
+            promised, takes, *seconds = argument.split()
+            promise(int(promised) << 20)
+            bytearray(int(takes) << 20)
+            time.sleep(float(*seconds))
         case b"mapped":  # memory that the limit on allocations does not count
             import mmap
 
-            memory = mmap.mmap(-1, int(argument) << 20)
+            size, *seconds = argument.split()
+            memory = mmap.mmap(-1, int(size) << 20)
             for start in range(0, len(memory), 4096):
                 memory[start] = 1
-            time.sleep(1000)
+            time.sleep(float(*seconds or [1000]))
         case b"lie":
             connection.send(argument)
             time.sleep(1000)
         case b"later":  # an answer that nobody asked for, once this upload has its own
             threading.Timer(0.3, connection.send, [argument]).start()
+        case b"network":
+            from liveness_core.runtime import NetworkError
+
+            raise NetworkError("the detector cannot run this picture")
         case b"raise":
             raise RuntimeError("nobody expected this")
         case b"try":

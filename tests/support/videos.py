@@ -45,6 +45,8 @@ def encode_video(
         times: number of the frame -> when it is shown, in 1 / fps; by default one after the other.
     """
     stream, shown = None, 0
+    if codec == "libvpx":  # its threads wait for each other by spinning, seven times as long as one needs for all
+        options = {"threads": "1"} | (options or {})
     with (
         _ordinary_priority(),
         NamedTemporaryFile() as file,  # some containers are written twice over, which PyAV does by name only

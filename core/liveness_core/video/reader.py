@@ -85,7 +85,8 @@ class VideoReader:
             self._packets = self._file.index(container, stream)
             unit = float(stream.time_base or 0)
             rate = float(stream.average_rate or 0)
-            self._frame_pixels = stream.codec_context.width * stream.codec_context.height
+            self.frame_pixels = stream.codec_context.width * stream.codec_context.height
+            """Pixels of a stored frame, by the header."""
             self._upright = Upright(stream, turn_deg)
         times = sorted(packet.time for packet in self._packets if packet.is_shown and packet.time is not None)
         self._left = self._limits.max_decoded_pixels
@@ -169,7 +170,7 @@ class VideoReader:
             packets = sum(stretch.end - stretch.start + 1 for stretch in self._stretches(wanted))
         else:
             packets = min(max(wanted, default=-1) + 1, len(self._packets))
-        return packets * self._frame_pixels
+        return packets * self.frame_pixels
 
     def _check_left(self, pixels: float) -> None:
         """Refuse to decode more pixels than are left."""

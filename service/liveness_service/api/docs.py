@@ -12,9 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from liveness_service.api.examples import CLIP_EXAMPLES, IMAGE_EXAMPLES
-from liveness_service.api.problems import MEDIA_TYPE
-from liveness_service.submission import Endpoint
+from liveness_service.api.document import completed
 
 _ASSETS = "/docs/assets"
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
@@ -43,7 +41,7 @@ def install_docs(app: FastAPI, root_path: str) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _corrected(generate())
+            app.openapi_schema = completed(generate())
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
@@ -76,17 +74,3 @@ def _page(app: FastAPI, prefix: str) -> tuple[bytes, str]:
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return html, policy
-
-
-def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Correct what FastAPI gets wrong: problems are not `application/json`, and examples keep their null values."""
-    for path in schema["paths"].values():
-        for operation in path.values():
-            for response in operation["responses"].values():
-                content = response.get("content", {})
-                if MEDIA_TYPE in content:
-                    content[MEDIA_TYPE] |= content.pop("application/json", {})
-    for endpoint, examples in {Endpoint.PHOTO: IMAGE_EXAMPLES, Endpoint.CLIP: CLIP_EXAMPLES}.items():
-        answer = schema["paths"][endpoint.value]["post"]["responses"]["200"]["content"]["application/json"]
-        answer["examples"] = examples
-    return schema

@@ -31,7 +31,7 @@ class Ready(BaseModel):
 
 
 @router.get("/health/live", summary="Does the process answer?")
-async def live() -> Live:
+async def check_live() -> Live:
     """Answer while the event loop runs, with or without a model."""
     return Live()
 
@@ -48,7 +48,7 @@ async def live() -> Live:
         }
     },
 )
-async def ready(request: Request, service: Service) -> Ready:
+async def check_ready(request: Request, service: Service) -> Ready:
     """Answer 200 while requests are scored."""
     if service.stopping:
         raise StoppingError("the service was told to stop: ask another replica")
@@ -66,7 +66,7 @@ async def ready(request: Request, service: Service) -> Ready:
     responses={status: REFUSED[status] for status in (401, 403)},
     dependencies=[Depends(requires(Permission.OPERATIONS, limited=False))],
 )
-async def metrics(request: Request, service: Service) -> Response:
+async def read_metrics(request: Request, service: Service) -> Response:
     """Metrics in the exposition format that the scraper asks for."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(service.metrics.registry), media_type=content_type)

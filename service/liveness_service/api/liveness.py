@@ -95,7 +95,7 @@ async def _score(
         raise DeadlineExceededError(f"no answer within {whole_s:g} s of the request's first byte") from error
     state.outcome = {
         "verdict": answer.verdict.value,
-        "reasons": answer.reasons,
+        "reasons": [reason.value for reason in answer.reasons],
         "score": answer.score,
         "operating_point": answer.operating_point,
         "model": answer.model.name,

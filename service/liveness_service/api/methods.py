@@ -1,6 +1,6 @@
 """The methods that no route declares: HEAD works wherever GET does, OPTIONS says what a path takes.
 
-Every other method, TRACE too, is answered 405 with the same list. There is no CORS, so other origins cannot call.
+Every other method, TRACE too, is answered 405 with the same list. No other origin may call, unless `cors` lets it.
 """
 
 from collections.abc import MutableMapping

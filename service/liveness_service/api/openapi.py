@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from liveness_core.reasons import Reason
 from liveness_service import errors
-from liveness_service.api.examples import CLIP_EXAMPLES, IMAGE_EXAMPLES
 from liveness_service.api.problems import MEDIA_TYPE, Problem
 from liveness_service.errors import ServiceError
 from liveness_service.submission import Endpoint
@@ -76,15 +76,20 @@ UNAVAILABLE: Responses = {
     )
 }
 
+WRONG_PARAMETER: Responses = {
+    422: _problem(
+        errors.InvalidParameterError,
+        "operating_point: the bundle has no 'apcer3', only eer, apcer10, apcer5, apcer1",
+        "A parameter, a form or a JSON object is wrong.",
+    )
+}
+
 IMAGE_RESPONSES: Responses = {
-    200: {
-        "description": "A verdict. `undetermined` is an answer too, never a pass.",
-        "content": {"application/json": {"examples": IMAGE_EXAMPLES}},
-    },
+    200: {"description": "A verdict. `undetermined` is an answer too, never a pass."},
     400: _problem(
         errors.UnreadableMediaError,
         "this JPEG image is truncated or damaged (…): check that it was sent whole and opens in a viewer",
-        "Empty, truncated or damaged.",
+        "Empty, truncated or damaged; or a form, JSON or base64 that cannot be read.",
     ),
     408: _problem(errors.UploadTimeoutError, "the image did not arrive within 15 s", "Too slow."),
     413: _problem(
@@ -97,53 +102,75 @@ IMAGE_RESPONSES: Responses = {
         errors.UnsupportedMediaError,
         "the content is a HEIC image; set the camera to JPEG (“most compatible”) or convert it; "
         "accepted are JPEG, PNG, WebP and BMP, told from the content",
-        "Not JPEG, PNG, WebP or BMP.",
-    ),
-    422: _problem(
-        errors.InvalidParameterError,
-        "operating_point: the bundle has no 'apcer3', only eer, apcer10, apcer5, apcer1",
-        "A parameter or the form is wrong.",
+        "Not JPEG, PNG, WebP or BMP; or a body with a `Content-Encoding`: `unsupported_encoding`.",
     ),
     504: _problem(errors.DeadlineExceededError, "no answer within 10 s", "Not answered in time."),
+    **WRONG_PARAMETER,
     **REFUSED,
     **UNAVAILABLE,
 }
 
 _FILE = {"type": "string", "format": "binary"}
+_REASONS = ", ".join(f"`{reason}`" for reason in Reason)
 
-IMAGE_BODY: dict[str, Any] = {
-    "required": True,
-    "description": "The image as the field `image` of a form, or as the body itself.",
-    "content": {
-        "multipart/form-data": {
-            "schema": {"type": "object", "required": ["image"], "properties": {"image": _FILE}},
-        },
-        "image/*": {"schema": _FILE},
-    },
+
+def _object(field: str, noun: str, file: dict[str, Any]) -> dict[str, Any]:
+    return {"title": noun, "type": "object", "required": [field], "properties": {field: file}}
+
+
+def _base64(field: str, noun: str, media_type: str) -> dict[str, Any]:
+    told = f"The file as base64, or as a data URL (`data:{media_type};base64,…`)."
+    file = {"type": "string", "description": told}
+    return _object(field, noun, file) | {"additionalProperties": False}
+
+
+BODY_SCHEMAS: dict[str, Any] = {
+    "ImageForm": _object("image", "ImageForm", _FILE),
+    "ImageJson": _base64("image", "ImageJson", "image/jpeg"),
+    "ClipForm": _object("video", "ClipForm", _FILE),
+    "ClipJson": _base64("video", "ClipJson", "video/mp4"),
 }
+"""The bodies of uploads. FastAPI knows nothing of them, since the service reads bodies itself."""
+
+
+def _body(description: str, form: str, json: str) -> dict[str, Any]:
+    return {
+        "required": True,
+        "description": description,
+        "content": {
+            "multipart/form-data": {"schema": {"$ref": f"#/components/schemas/{form}"}},
+            # Any type may be declared. This one is what generators of clients know.
+            "application/octet-stream": {"schema": _FILE},
+            "application/json": {"schema": {"$ref": f"#/components/schemas/{json}"}},
+        },
+    }
+
+
+IMAGE_BODY = _body(
+    "The image as the field `image` of a form, as the body itself (of any declared type), or as base64 in JSON.",
+    "ImageForm",
+    "ImageJson",
+)
 
 IMAGE_DESCRIPTION = """\
-Send a JPEG, PNG, WebP or BMP image, either as a form field or as the body:
+Send a JPEG, PNG, WebP or BMP image as a form field, as the body, or as base64 in JSON:
 
     curl -F image=@photo.jpg http://localhost:8000/v1/liveness
     curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://localhost:8000/v1/liveness
+    curl --json '{"image": "data:image/jpeg;base64,…"}' http://localhost:8000/v1/liveness
 
 The kind is told from the content. EXIF orientation is applied; all coordinates are pixels of the upright image.
 Send the camera's own file: screenshots and re-compressed copies have lost what tells a screen from a face.
 
-`undetermined` comes with reasons: `no_face`, `multiple_faces`, `too_many_faces`, `face_too_small`, `face_cut_off`,
-`too_blurry`, `too_dark`, `too_bright`, `extreme_pose`.
-"""
+`undetermined` comes with reasons; `/v1/reasons` says what each means and what to tell the user: REASONS.
+""".replace("REASONS", _REASONS)
 
 CLIP_RESPONSES: Responses = {
-    200: {
-        "description": "A verdict. `undetermined` is an answer too, never a pass.",
-        "content": {"application/json": {"examples": CLIP_EXAMPLES}},
-    },
+    200: {"description": "A verdict. `undetermined` is an answer too, never a pass."},
     400: _problem(
         errors.UnreadableMediaError,
         "the clip cannot be read: it is truncated or damaged (…); check that it was sent whole and plays in a browser",
-        "Empty, truncated or damaged.",
+        "Empty, truncated or damaged; or a form, JSON or base64 that cannot be read.",
         Endpoint.CLIP,
     ),
     408: _problem(
@@ -162,10 +189,10 @@ CLIP_RESPONSES: Responses = {
     415: _problem(
         errors.UnsupportedMediaError,
         "the content is a GIF image; accepted are MP4, MOV, 3GP, WebM, Matroska and AVI, told from the content",
-        "Not MP4, MOV, 3GP, WebM, Matroska or AVI, or without pictures.",
+        "Not MP4, MOV, 3GP, WebM, Matroska or AVI, or without pictures; or a body with a `Content-Encoding`: "
+        "`unsupported_encoding`.",
         Endpoint.CLIP,
     ),
-    422: IMAGE_RESPONSES[422],
     501: _problem(
         errors.ClipsUnsupportedError,
         "the bundle default has no temporal head (temporal.onnx), it scores photos only: send frames to /v1/liveness",
@@ -178,23 +205,19 @@ CLIP_RESPONSES: Responses = {
         "Not answered in time.",
         Endpoint.CLIP,
     ),
+    **WRONG_PARAMETER,
     **REFUSED,
     **UNAVAILABLE,
 }
 
-CLIP_BODY: dict[str, Any] = {
-    "required": True,
-    "description": "The clip as the field `video` of a form, or as the body itself.",
-    "content": {
-        "multipart/form-data": {
-            "schema": {"type": "object", "required": ["video"], "properties": {"video": _FILE}},
-        },
-        "video/*": {"schema": _FILE},
-    },
-}
+CLIP_BODY = _body(
+    "The clip as the field `video` of a form, as the body itself (of any declared type), or as base64 in JSON.",
+    "ClipForm",
+    "ClipJson",
+)
 
 CLIP_DESCRIPTION = """\
-Send a clip of a few seconds, either as a form field or as the body:
+Send a clip of a few seconds as a form field, as the body, or as base64 in JSON (`video`):
 
     curl -F video=@clip.mp4 http://localhost:8000/v1/liveness/video
     curl --data-binary @clip.webm -H 'Content-Type: video/webm' http://localhost:8000/v1/liveness/video
@@ -206,6 +229,5 @@ The clip is cut into parts of equal duration and one frame of each is looked at;
 one stands in. `score` is the clip's, from all these frames in their order; `frame_score` is the mean of their
 scores as photos. One person must be seen from beginning to end.
 
-`undetermined` comes with reasons: `clip_too_short`, `too_few_frames`, `face_changed` (a cut, or another face),
-`static_clip` (a still picture), `frame_unreadable`, and those of photos.
-"""
+`undetermined` comes with reasons; `/v1/reasons` says what each means and what to tell the user: REASONS.
+""".replace("REASONS", _REASONS)

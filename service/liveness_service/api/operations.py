@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from liveness_service.api.access import GuardedRoute, Service, requires
-from liveness_service.api.openapi import REFUSED, ROLE_REFUSED
+from liveness_service.api.openapi import REFUSED, ROLE_REFUSED, WRONG_PARAMETER
 from liveness_service.keys import Permission
 from liveness_service.registry.engine import Engine
 from liveness_service.registry.roles import Share
@@ -131,8 +131,8 @@ async def list_roles(service: Service) -> ModelsOut:
     return ModelsOut(**dict(RolesOut.of(service)), available=available)
 
 
-@router.put("/active", summary="Let this bundle decide")
-async def activate(
+@router.put("/active", summary="Let this bundle decide", responses=WRONG_PARAMETER)
+async def activate_model(
     wanted: Wanted,
     service: Service,
     force: Annotated[
@@ -149,7 +149,7 @@ async def roll_back(service: Service) -> RolesOut:
     return await _changed(service, "rollback", service.registry.roll_back())
 
 
-@router.put("/canary", summary="Let this bundle decide on a share of the requests")
+@router.put("/canary", summary="Let this bundle decide on a share of the requests", responses=WRONG_PARAMETER)
 async def set_canary(wanted: WantedShare, service: Service) -> RolesOut:
     """Load, verify, warm up, then begin."""
     return await _changed(service, "canary", service.registry.set_canary(wanted.model, wanted.share))
@@ -161,7 +161,7 @@ async def end_canary(service: Service) -> RolesOut:
     return await _changed(service, "canary", service.registry.end_canary())
 
 
-@router.put("/shadow", summary="Let this bundle score too, and only report")
+@router.put("/shadow", summary="Let this bundle score too, and only report", responses=WRONG_PARAMETER)
 async def set_shadow(wanted: WantedShare, service: Service) -> RolesOut:
     """Load, verify, warm up, then begin."""
     return await _changed(service, "shadow", service.registry.set_shadow(wanted.model, wanted.share))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,14 @@ from liveness_service.errors import InvalidParameterError, ServiceError, shown
 from liveness_service.observability.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
+CODES: Final[Mapping[str, str]] = {
+    **{kind.code: (kind.__doc__ or "").partition(".")[0] + "." for kind in ServiceError.__subclasses__()},
+    "bad_request": "The body of an operation is not JSON.",
+    "not_found": "There is nothing at this path.",
+    "method_not_allowed": "The path does not take this method; the header `Allow` lists those that it takes.",
+    "internal_error": "A fault of the service; its log has the cause.",
+}
+"""What each code means. Codes never change within v1; later versions have more."""
 
 
 class Problem(BaseModel):

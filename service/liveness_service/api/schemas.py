@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from liveness_core.reasons import Reason
 from liveness_core.types import Box, Quality
 from liveness_service.results import (
     ClipResult,
@@ -103,7 +104,7 @@ class FaceOut(BaseModel):
     detection_confidence: Unit = Field(description="The face detector's, on its own scale.")
     score: Unit | None = Field(description="Probability of live; null where the face was not scored.")
     verdict: Verdict
-    reasons: list[str] = Field(description="Why the verdict is undetermined; empty otherwise.")
+    reasons: list[Reason] = Field(description="Why the verdict is undetermined; empty otherwise.")
     quality: QualityOut
     heatmap_png: str | None = Field(
         default=None, description="With `explain=true`: PNG in base64, the scored crop with its class activation map."
@@ -161,7 +162,7 @@ class _Answer(BaseModel):
 
     request_id: str
     verdict: Verdict = Field(description="`undetermined` is an answer, never a pass: `reasons` say what to fix.")
-    reasons: list[str]
+    reasons: list[Reason] = Field(description="Why the verdict is undetermined; empty otherwise.")
     score: Unit | None = Field(description="Probability of live; null where the verdict is undetermined.")
     threshold: Unit = Field(description="A score at or above it is live.")
     operating_point: str
@@ -216,7 +217,7 @@ class ClipFrameOut(BaseModel):
     time_s: float = Field(description="When it is shown, after the first frame.")
     score: Unit | None = Field(description="As of a photo; null where the clip was not scored.")
     box: BoxOut | None
-    reasons: list[str] = Field(
+    reasons: list[Reason] = Field(
         description="Why this frame cannot be scored, or what it shows against the clip; else empty."
     )
 

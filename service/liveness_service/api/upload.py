@@ -1,56 +1,54 @@
-"""Reads the uploaded file of a request: from a form or from the body itself, in memory, with a limit on its bytes."""
+"""Reads the uploaded file of a request: from a form, from JSON or from the body itself, with a limit on its bytes."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from email.message import Message
+from typing import Protocol
 
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from liveness_service.access.slots import Upload
+from liveness_service.api.form import FormBody
+from liveness_service.api.json_body import JsonBody
 from liveness_service.errors import (
     EmptyBodyError,
-    InvalidParameterError,
-    MalformedBodyError,
-    ServiceError,
     TooManyBytesError,
+    UnsupportedEncodingError,
     UploadTimeoutError,
     shown,
 )
 from liveness_service.observability.stages import stage
 
-_FORM_OVERHEAD = 64 * 1024  # part headers and boundaries around the file
-_MAX_FIELDS = 16
+_OVERHEAD = 64 * 1024
+"""Most bytes around the file: part headers and boundaries of a form, whatever else is in a JSON object."""
 _FREE_S = 5.0
 """Seconds of an upload in which its rate does not matter: a phone's connection may stall that long."""
 
 
-class _InMemoryParser(MultiPartParser):
-    """Starlette's parser of forms, with two changes.
+class _Body(Protocol):
+    """Reads a request's body of one form while it arrives."""
 
-    It keeps files in memory: uploads are bounded, and a container's disk may be read-only. And a form that ends too
-    early is an error.
-    """
+    def feed(self, chunk: bytes) -> None:
+        """Read on."""
 
-    spool_max_size = 1 << 40
+    def finish(self) -> bytes:
+        """The file, once everything has been fed."""
 
-    def __init__(self, headers: Headers, chunks: AsyncGenerator[bytes, None]) -> None:
-        # A second file or another field is always a mistake. A few are accepted, so that the error can name them.
-        super().__init__(headers, self._until_complete(chunks), max_files=4, max_fields=_MAX_FIELDS)
-        self._complete = False
 
-    def on_end(self) -> None:
-        """Remember that the closing boundary was there; the parser calls this at the form's end."""
-        self._complete = True
+class _BareFile:
+    """A body that is the file itself."""
 
-    async def _until_complete(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async for chunk in chunks:
-            yield chunk
-        if not self._complete:
-            raise MultiPartException("it ends before its closing boundary: check that it was sent whole")
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Read on."""
+        self._chunks.append(chunk)
+
+    def finish(self) -> bytes:
+        """The file."""
+        return b"".join(self._chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Expected:
 
 
 async def read_upload(request: Request, expected: Expected, upload: Upload) -> bytes:
-    """Read the uploaded file: from the form's field if the body is a form, else the whole body, of any declared type.
+    """Read the uploaded file: from a form, from a JSON object as base64, else the whole body, of any declared type.
 
     Args:
         request: the request; its body must not have been read.
@@ -83,27 +81,34 @@ async def read_upload(request: Request, expected: Expected, upload: Upload) -> b
 
     Raises:
         EmptyBodyError: the file has no content.
-        MalformedBodyError: the form cannot be read.
-        InvalidParameterError: the form does not have exactly one such field, with a file.
+        MalformedBodyError: the form, the JSON object or its base64 text cannot be read.
+        InvalidParameterError: the form or the object does not have exactly one such field, with a file.
         TooManyBytesError: the file is too large; the rest of it is not read.
         UploadTimeoutError: the file did not arrive in time, or too slowly.
+        UnsupportedEncodingError: the body is compressed; it is not read.
         OverloadedError, TooManyAtOnceError: there is no room in memory for the file; the rest of it is not read.
         ClientDisconnect: the client went away.
     """
+    _refuse_compressed(request)
+    content_type = request.headers.get("content-type", "")
     declared = Message()
-    declared["content-type"] = request.headers.get("content-type", "")
-    is_form = declared.get_content_type() == "multipart/form-data"
-    limit = expected.max_bytes + (_FORM_OVERHEAD if is_form else 0)
+    declared["content-type"] = content_type
+    kind = declared.get_content_type()
+    body: _Body = _BareFile()
+    limit = expected.max_bytes
+    if kind == "multipart/form-data":
+        body = FormBody(content_type, expected.field)
+        limit += _OVERHEAD
+    elif kind == "application/json" or kind.endswith("+json"):
+        body = _JsonOrFile(expected)
+        limit = 3 * limit // 2 + _OVERHEAD  # base64 takes a third more; line breaks and escapes of + and / the rest
     _refuse_early(request, limit, expected, upload)
     try:
         with stage("upload") as span:
             async with asyncio.timeout(expected.timeout_ms / 1000) as patience:
-                chunks = _counted(request, limit, expected, upload, patience)
-                content = (
-                    await _from_form(request, chunks, expected)
-                    if is_form
-                    else b"".join([chunk async for chunk in chunks])
-                )
+                async for chunk in _counted(request, limit, expected, upload, patience):
+                    body.feed(chunk)
+            content = body.finish()
             span.set_attribute("liveness.upload_bytes", len(content))
     except TimeoutError as error:
         raise UploadTimeoutError(
@@ -115,6 +120,35 @@ async def read_upload(request: Request, expected: Expected, upload: Upload) -> b
     if len(content) > expected.max_bytes:
         raise _too_many(expected)
     return content
+
+
+class _JsonOrFile:
+    """A body that is declared to be JSON. Clients declare that of a file too, by habit: no file begins as an object."""
+
+    def __init__(self, expected: Expected) -> None:
+        self._expected = expected
+        self._body: _Body | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Read on."""
+        if self._body is None:
+            is_object = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"")
+            expected = self._expected
+            self._body = JsonBody(expected.field, _too_many(expected), expected.max_bytes) if is_object else _BareFile()
+        self._body.feed(chunk)
+
+    def finish(self) -> bytes:
+        """The file."""
+        return b"" if self._body is None else self._body.finish()
+
+
+def _refuse_compressed(request: Request) -> None:
+    codings = request.headers.get("content-encoding", "")
+    if codings.strip().lower() not in ("", "identity"):
+        raise UnsupportedEncodingError(
+            f"the body is compressed (Content-Encoding: {shown(codings)}): send it as it is, since pictures and clips "
+            "are compressed already"
+        )
 
 
 def _too_many(expected: Expected) -> TooManyBytesError:
@@ -148,46 +182,3 @@ async def _counted(
             patience.reschedule(min(last, began + _FREE_S + upload.size / expected.min_rate))
         if chunk:
             yield chunk
-
-
-async def _from_form(request: Request, chunks: AsyncGenerator[bytes, None], expected: Expected) -> bytes:
-    form = await _parse(request, chunks)
-    field = expected.field
-    try:
-        values = form.getlist(field)
-        if len(values) != 1:
-            held = shown(", ".join(sorted(set(form)))) or "no field"
-            raise InvalidParameterError(
-                f"{field}: the form must have exactly one field of this name, with the file; it has {held}"
-            )
-        value = values[0]
-        if not isinstance(value, UploadFile):
-            raise InvalidParameterError(f"{field}: send a file, not text (with curl: -F {field}=@{expected.example})")
-        return await value.read()
-    finally:
-        await form.close()
-
-
-async def _parse(request: Request, chunks: AsyncGenerator[bytes, None]) -> FormData:
-    parser = _InMemoryParser(_boundary_alone(request), chunks)
-    try:
-        return await parser.parse()
-    except MultiPartException as error:
-        raise MalformedBodyError(f"the multipart body is malformed: {error.message}") from error
-    except (TimeoutError, ServiceError, ClientDisconnect):
-        raise
-    except Exception as error:
-        raise MalformedBodyError(f"the multipart body is malformed: {error}") from error
-
-
-def _boundary_alone(request: Request) -> Headers:
-    """The form's content type with its boundary, but without a charset.
-
-    With a charset, the client would choose the codec for names and texts: `punycode` takes a minute for a megabyte, and
-    `utf-7` makes strings that no answer can hold.
-    """
-    _, options = parse_options_header(request.headers["content-type"])
-    boundary = options.get(b"boundary", b"")
-    if not boundary or b'"' in boundary or b"\\" in boundary:
-        raise MalformedBodyError("the Content-Type names no usable boundary: let the HTTP client set it")
-    return Headers(raw=[(b"content-type", b'multipart/form-data; boundary="' + boundary + b'"')])

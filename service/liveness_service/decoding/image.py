@@ -13,6 +13,7 @@ from PIL import Image
 from liveness_core.types import Picture
 from liveness_service.decoding import jpeg, parts, webp
 from liveness_service.decoding.kinds import describe, image_kind
+from liveness_service.decoding.promise import NotNowError, promise
 from liveness_service.errors import (
     EmptyBodyError,
     OverloadedError,
@@ -24,6 +25,10 @@ from liveness_service.errors import (
 )
 
 _STRIP = 256  # rows that are converted at once
+_BYTES_A_PIXEL = 10
+"""Most memory of a pixel that Pillow decodes: 4 bytes in Pillow, 3 in the result, and 3 while it is turned."""
+_BYTES_A_COEFFICIENT = 9
+"""Most memory that libjpeg holds for a pixel until the last of several scans has come: four colours of two bytes."""
 _WHOLE = 1 << 20  # pixels up to which a picture is one strip: each strip is copied out of the picture first
 _ORIENTATION_TAG = 0x0112
 # EXIF orientation -> the rotation that turns the stored picture upright.
@@ -62,6 +67,7 @@ def decode_image(
         TooManyPartsError: the file has too many segments or chunks.
         UnreadableMediaError: the image is truncated or damaged.
         OverloadedError: there is not enough memory to decode it.
+        NotNowError: see `promise`.
     """
     if not content:
         raise EmptyBodyError("the image has 0 bytes: check that the file was read before it was sent")
@@ -73,7 +79,7 @@ def decode_image(
     # On damaged files Pillow's readers raise exceptions of many types, from SyntaxError to struct.error.
     try:
         pixels, orientation = _decoded(content, kind, limits, opened)
-    except ServiceError:
+    except (ServiceError, NotNowError):
         raise
     except MemoryError as error:
         raise OverloadedError(
@@ -95,14 +101,21 @@ def _decoded(
         scans = jpeg.count_parts(content, limits.max_scans).scans
     elif kind == "PNG":
         parts.check_chunks(content)
+    elif kind == "WEBP" and (canvas := webp.canvas_size(content)) is not None:
+        _check_size(canvas, limits)
+        promise(webp.BYTES_A_PIXEL * canvas[0] * canvas[1])  # Pillow takes a part of it to open the file
     with Image.open(io.BytesIO(content), formats=(kind,)) as image:
         _check_size(image.size, limits)
         jpeg.check_work(scans, image.size, limits.max_pixels)
         if kind == "BMP":
             parts.check_runs(content, image.size)
+        stored = image.width * image.height
         orientation = _orientation(image)
         opened(image)
         if kind != "WEBP":
+            in_scans = _BYTES_A_COEFFICIENT * stored if scans > 1 or "progressive" in image.info else 0
+            decoded = image.width * image.height  # fewer, where `opened` asked the decoder to reduce it
+            promise(max(_BYTES_A_PIXEL * decoded, in_scans + 5 * decoded))
             return _to_rgb(image), orientation
         if getattr(image, "is_animated", False):
             webp.check_canvas(image.size, limits.max_pixels)

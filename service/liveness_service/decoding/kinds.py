@@ -38,7 +38,7 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"https://", "a URL; send the image itself"),
     (0, b"/9j/", "base64 text; send the bytes that it stands for"),
     (0, b"iVBORw0KGgo", "base64 text; send the bytes that it stands for"),
-    (0, b"{", "JSON"),
+    (0, b"{", "JSON; send it with Content-Type: application/json, and the file in it as base64"),
     (0, b"<", "HTML, SVG or XML"),
 )
 

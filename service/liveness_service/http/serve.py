@@ -39,6 +39,7 @@ def serve_until_stopped(app: Callable[..., Any], service: LivenessService, setti
         port=settings.port,
         http="httptools",  # until the protocol below takes its place
         ws="none",
+        workers=1,  # else uvicorn takes WEB_CONCURRENCY, which platforms set, and wants to import the app by its name
         log_config=None,  # `configure_logging` has set up all loggers
         access_log=False,
         server_header=False,

@@ -25,8 +25,8 @@ OnFailure = Literal["fallback", "unready"]
 FIRST_RECHECK_S = 1.0
 """Seconds after which a failed session is tried again, if there is no provider to go on with. Each pause is twice as
 long as the last one: what failed for a moment is soon back."""
-RECHECK_S = 30.0
-"""The longest of these pauses."""
+RECHECK_S = 5.0
+"""The longest of these pauses. A check costs a fraction of a second, a minute without answers costs users."""
 
 
 class Failover:

@@ -12,23 +12,32 @@ from collections import OrderedDict
 import numpy as np
 
 from liveness_core.detection import DetectorSpec, FaceDetector, create_detector, warm_up
-from liveness_core.runtime import RuntimeOptions
+from liveness_core.runtime import NetworkError, RuntimeOptions
 from liveness_core.types import Picture
-from liveness_service.errors import DecoderFailedError, OverloadedError, ServiceError
+from liveness_service.decoding.promise import NotNowError, told_to
+from liveness_service.errors import DecoderFailedError, OverloadedError, ScoringFailedError, ServiceError
 from liveness_service.observability.remote import noting
 from liveness_service.scoring.clip_preparation import ClipPreparation
 from liveness_service.scoring.finder import Finder
 from liveness_service.scoring.preparation import PhotoPreparation
 from liveness_service.scoring.prepared import ClipFacts, PhotoFacts, Prepared
 from liveness_service.submission import Endpoint
-from liveness_service.workers.limits import bound_processor_time
-from liveness_service.workers.messages import MAX_DOCUMENT_BYTES, MAX_MESSAGE_BYTES, Document, Done, Failure, Task
+from liveness_service.workers.limits import OwnMemory, bound_processor_time
+from liveness_service.workers.messages import (
+    MAX_DOCUMENT_BYTES,
+    MAX_MESSAGE_BYTES,
+    MEMORY_OF_ANY_JOB,
+    Document,
+    Done,
+    Failure,
+    Task,
+)
 
 _MOST_DETECTORS = 3
 """Detectors that are kept: that of the active bundle, and of a canary and a previous one."""
 
 
-def work(connection: socket.socket) -> None:
+def work(connection: socket.socket, memory: OwnMemory) -> None:
     """Do tasks until the service closes the connection."""
     detectors = _Detectors()
     while True:
@@ -39,9 +48,34 @@ def work(connection: socket.socket) -> None:
         content = b"".join(_content(fd) for fd in upload_fd)
         task = Task.model_validate_json(message)
         bound_processor_time(task.cpu_s)
-        document_bytes = _answer(task, content, room_fd, detectors)
+        with told_to(_Bound(task, memory)):
+            document_bytes = _answer(task, content, room_fd, detectors)
+        memory.bound(None)
         os.close(room_fd)
         connection.send(Done(document_bytes=document_bytes).model_dump_json().encode())
+
+
+class _Bound:
+    """Bounds this process's memory to what an upload may take: first to what any may, then to what its header promises.
+
+    A clip's frames may be decoded before its header is known, so what it may promise at most is allowed from the start.
+    """
+
+    def __init__(self, task: Task, memory: OwnMemory) -> None:
+        self._task = task
+        self._memory = memory
+        self._before = None if task.endpoint is None else memory.allocated_bytes()
+        self._allow(task.memory_bytes if task.endpoint is Endpoint.CLIP else 0)
+
+    def __call__(self, promised: int) -> None:
+        """See `decoding.promise`."""
+        if self._task.endpoint is Endpoint.PHOTO and promised > self._task.memory_bytes:
+            raise NotNowError(promised)
+        self._allow(min(promised, self._task.memory_bytes))
+
+    def _allow(self, promised: int) -> None:
+        if self._before is not None:
+            self._memory.bound(self._before + MEMORY_OF_ANY_JOB + promised)
 
 
 class _Detectors:
@@ -94,12 +128,19 @@ def _document(task: Task, content: bytes, detectors: _Detectors) -> tuple[Docume
                 PhotoPreparation(finder, task.spec.image_limits, task.spec.max_faces).rehearse()
                 return Document(), ()
             prepared = _prepared(task, content, finder)
+        except NotNowError as error:
+            return Document(wants=error.memory_bytes, times=noted.stages()), ()
         except ServiceError as error:
             return Document(failure=_failure(error), times=noted.stages()), ()
         except MemoryError:
             return Document(failure=_failure(_lack_of_memory()), times=noted.stages()), ()
+        except NetworkError:
+            failed = ScoringFailedError(
+                "the face detector failed on this upload, so there is no verdict: try again, and see the service's log"
+            )
+            return Document(failure=_failure(failed), fault=_traceback(), times=noted.stages()), ()
         except Exception:  # noqa: BLE001 (the service logs it and answers 500; the worker goes on)
-            return Document(fault=traceback.format_exc()[-8_000:], times=noted.stages()), ()
+            return Document(fault=_traceback(), times=noted.stages()), ()
     facts = prepared.facts
     if isinstance(facts, PhotoFacts):
         return Document(photo=facts, times=noted.stages()), prepared.crops
@@ -119,6 +160,10 @@ def _prepared(task: Task, content: bytes, finder: Finder) -> Prepared[PhotoFacts
 def _wanted() -> bool:
     """Nothing ends work early here: whoever wants it no longer ends the worker."""
     return False
+
+
+def _traceback() -> str:
+    return traceback.format_exc()[-8_000:]
 
 
 def _failure(error: ServiceError) -> Failure:

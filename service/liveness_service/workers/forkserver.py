@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from liveness_service.process import prepare_process
-from liveness_service.workers.limits import end_with_parent, set_limits
+from liveness_service.workers.limits import OwnMemory, end_with_parent, set_limits
 from liveness_service.workers.sandbox import MEANS, enter_sandbox, missing_protection
 
 ENTRY = "liveness_service.workers.child"
@@ -120,9 +120,10 @@ class _Server:
             for standard in (0, 1, 2):  # a decoder's messages may quote the upload
                 os.dup2(quiet, standard)
             os.close(quiet)
+            memory = OwnMemory()
             set_limits(self._memory_bytes)
             enter_sandbox(self._readable, [means for means in MEANS if means not in self._missing])
-            self._work(connection)  # type: ignore[operator]  # the entry's function
+            self._work(connection, memory)  # type: ignore[operator]  # the entry's function
             status = 0
         finally:
             os._exit(status)

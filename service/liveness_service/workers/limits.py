@@ -2,12 +2,39 @@
 
 import ctypes
 import os
+import re
 import resource
 import signal
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _MOST_FILES = 64
-"""Most open files: three standard ones, the connection, two pieces of memory, and what a detector reads at first."""
+"""Most open files: three standard ones, the connection, two pieces of memory, its own status, and what a detector reads
+at first."""
+
+
+class OwnMemory:
+    """What this process has allocated, and the bound on it. To be made before a sandbox takes the files away."""
+
+    def __init__(self) -> None:
+        try:
+            self._status: int | None = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._status = None
+
+    def allocated_bytes(self) -> int | None:
+        """Memory of this process that the bound counts: private and writable, touched or not. None if nobody tells."""
+        if self._status is None:
+            return None
+        found = re.search(rb"^VmData:\s+(\d+) kB", os.pread(self._status, 8192, 0), re.MULTILINE)
+        return None if found is None else int(found[1]) << 10
+
+    def bound(self, most_bytes: int | None) -> None:
+        """Let allocations fail beyond so many bytes in all; None: beyond the limit that `set_limits` has set."""
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = hard if most_bytes is None else most_bytes
+        if hard != resource.RLIM_INFINITY:
+            soft = min(soft, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def end_with_parent(parent: int) -> None:

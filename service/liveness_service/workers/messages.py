@@ -12,6 +12,7 @@ from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.video import VideoLimits
+from liveness_service.decoding.clip import MEMORY_OF_A_PIXEL
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.observability.remote import RemoteTimes
 from liveness_service.scoring.prepared import ClipFacts, PhotoFacts
@@ -19,6 +20,11 @@ from liveness_service.submission import Endpoint, FacePolicy
 
 MAX_MESSAGE_BYTES = 64 << 10
 """Most bytes of a message; documents and pixels pass through shared memory."""
+MEMORY_OF_ANY_JOB = 128 << 20
+"""Memory, in bytes, that a worker may take for any upload beside what the upload's header promises: for what is read
+before the header's end, and for finding faces. A photo takes up to 30 MB for this."""
+MEMORY_AT_ONCE = 128 << 20
+"""Most memory that a photo may promise to be decoded while others are. Those that promise more wait for each other."""
 MAX_DOCUMENT_BYTES = 1 << 20
 """Most bytes of an answer's document. That of a photo with 100 faces has 60 kB, that of a traced clip 100 kB."""
 
@@ -71,6 +77,11 @@ class PreparationSpec(_Part):
         """Bytes of a crop."""
         return self.crop.size**2 * 3
 
+    @property
+    def clip_bytes(self) -> int:
+        """Most memory that decoding a clip may take."""
+        return MEMORY_OF_A_PIXEL * self.video_limits.max_pixels
+
     def most_crops(self, endpoint: Endpoint) -> int:
         """Most crops of one upload."""
         if endpoint is Endpoint.PHOTO:
@@ -89,6 +100,8 @@ class Task(_Part):
     """Whether to send the spans of the stages."""
     cpu_s: int = Field(ge=1)
     """Most processor time, in seconds; beyond, the kernel ends the worker."""
+    memory_bytes: int = Field(default=0, ge=0)
+    """Most memory that the upload may promise; `MEMORY_OF_ANY_JOB` comes on top."""
 
     @property
     def crops_room(self) -> int:
@@ -116,11 +129,15 @@ class Failure(_Part):
 
 
 class Document(_Part):
-    """A worker's answer: facts of a photo or of a clip, a failure or a fault; none of them if there was no upload."""
+    """A worker's answer: facts of a photo or of a clip, a failure or a fault, or the memory that it wants. None of them
+    if there was no upload.
+    """
 
     photo: PhotoFacts | None = None
     clip: ClipFacts | None = None
     failure: Failure | None = None
     fault: str | None = None
-    """Traceback of an error that nobody expected."""
+    """Traceback of an error that nobody expected, or of a failure that the log should explain."""
+    wants: int | None = None
+    """More memory than the task allows, which the upload promises to take; it was not decoded."""
     times: RemoteTimes = RemoteTimes()

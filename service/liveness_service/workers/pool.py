@@ -15,7 +15,7 @@ import structlog
 
 from liveness_service.errors import OverloadedError, ServiceError
 from liveness_service.workers.memory import SharedMemory
-from liveness_service.workers.messages import Document, Done, PreparationSpec, Task
+from liveness_service.workers.messages import MEMORY_OF_ANY_JOB, Document, Done, PreparationSpec, Task
 from liveness_service.workers.processes import ForkServer
 from liveness_service.workers.worker import (
     START_S,
@@ -62,6 +62,7 @@ class WorkerPool:
         self._workers: list[Worker] = []
         self._free: list[Worker] = []
         self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self.large = asyncio.Semaphore()  # for uploads that take much memory, one at a time
         self._not_before = 0.0
         self._health = Health()
         self._all_ready = asyncio.Event()
@@ -119,7 +120,7 @@ class WorkerPool:
         Raises:
             DeadlineExceededError: the worker took too long.
             DecoderFailedError: the worker crashed, or took too much memory or processor time.
-            OverloadedError: the service is stopping.
+            OverloadedError: the service is stopping, or so many uploads wait that this one would not come in time.
         """
         if self._closed:
             raise OverloadedError("the service is stopping: try again")
@@ -155,6 +156,7 @@ class WorkerPool:
             worker = self._free.pop()
             if worker.ended_for is None:
                 return worker
+        self._health.refuse_what_comes_too_late(self.name, len(self._waiting), self.alive, self.limits.deadline_s)
         waiter: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
@@ -172,6 +174,7 @@ class WorkerPool:
         try:
             with await shared(content) as upload:
                 ends = worker not in self._workers or worker.ended_for is not None
+                before = resident_bytes(worker.process.pid)
                 if ends or not worker.process.send(task, job.room, upload):
                     return False
         except BaseException:
@@ -179,11 +182,12 @@ class WorkerPool:
             self._release(worker)
             raise
         worker.since, worker.job, worker.left_at = time.monotonic(), job, None
+        worker.most_resident = before + len(content) + MEMORY_OF_ANY_JOB + task.memory_bytes
         return True
 
     def _release(self, worker: Worker) -> None:
         """Let a worker without work take the next upload that waits."""
-        worker.job = worker.left_at = None
+        worker.job = worker.left_at = worker.most_resident = None
         worker.since = time.monotonic()
         if worker not in self._workers or worker.ended_for is not None:
             return
@@ -255,7 +259,9 @@ class WorkerPool:
         if worker.room is not None:
             if not self._became_ready(worker, worker.room, done):
                 return
-        elif worker.job is not None and not worker.job.answer.done():
+        elif worker.job is not None:
+            self._health.job_s.append(time.monotonic() - worker.since)
+        if worker.job is not None and not worker.job.answer.done():
             try:
                 worker.job.answer.set_result(worker.job.read(done, worker.job.room))
             except ValueError:
@@ -268,6 +274,8 @@ class WorkerPool:
         with room, contextlib.suppress(ValueError):
             document = Document.model_validate_json(room.read(0, done.document_bytes))
             if document.fault is None:
+                if not worker.ready:
+                    self._health.start_s = time.monotonic() - worker.since
                 worker.ready = True
                 self._health.failed_starts = 0
                 self._not_before = 0.0
@@ -320,7 +328,7 @@ class WorkerPool:
             await asyncio.sleep(_WATCH_S)
             now = time.monotonic()
             for worker in self._workers[:]:
-                if excess := worker.excess(now, self.limits):
+                if excess := worker.excess(now, self.limits, self._health.patience_s):
                     self._end(worker, excess)
                     if excess == "not_ready" and worker.process.pid is None:
                         self._server.restart()  # it did not even fork

@@ -18,7 +18,7 @@ from liveness_service.scoring.prepared import ClipFacts, Facts, PhotoFacts, Prep
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, FacePolicy
 from liveness_service.workers.memory import SharedMemory
-from liveness_service.workers.messages import Document, PreparationSpec, Task
+from liveness_service.workers.messages import MEMORY_AT_ONCE, Document, PreparationSpec, Task
 from liveness_service.workers.pool import WorkerPool
 from liveness_service.workers.processes import ForkServer
 from liveness_service.workers.worker import PoolLimits
@@ -58,18 +58,32 @@ class InWorkers(Generic[Facts]):
             faces=faces,
             traced=active_tracer.get() is not None,
             cpu_s=max(1, round(self._pool.limits.deadline_s)),
+            memory_bytes=MEMORY_AT_ONCE if self._endpoint is Endpoint.PHOTO else self._spec.clip_bytes,
         )
-        document, prepared = await self._pool.run(
-            task, content, lambda done, room: self._read(room, task.crops_room, done.document_bytes)
-        )
+        document, prepared = await self._run(task, content)
+        if document.wants is not None:
+            async with self._pool.large:
+                granted = min(document.wants, self._pool.limits.memory_bytes)
+                document, prepared = await self._run(task.model_copy(update={"memory_bytes": granted}), content)
         document.times.take_over()
         if document.failure is not None:
+            if document.fault is not None:
+                log.error("worker_fault", traceback=document.fault)
             kind = errors_of_content().get(document.failure.code, DecoderFailedError)
             raise kind(document.failure.detail, **document.failure.members)
+        if document.wants is not None:
+            raise DecoderFailedError(
+                "decoding this file takes more memory than it may take: send a smaller one, or the camera's own file"
+            )
         if prepared is None:
             log.error("worker_fault", traceback=document.fault)
             raise WorkerFaultError("a worker met an error that nobody expected: the log has its traceback")
         return prepared
+
+    async def _run(self, task: Task, content: bytes) -> tuple[Document, Prepared[Facts] | None]:
+        return await self._pool.run(
+            task, content, lambda done, room: self._read(room, task.crops_room, done.document_bytes)
+        )
 
     def _read(self, room: SharedMemory, start: int, size: int) -> tuple[Document, Prepared[Facts] | None]:
         """The document of an answer and, unless it says why there is none, the upload that is ready to be scored.
@@ -78,7 +92,7 @@ class InWorkers(Generic[Facts]):
             ValueError: the answer is malformed.
         """
         document = Document.model_validate_json(room.read(start, size))
-        if document.failure is not None or document.fault is not None:
+        if document.failure is not None or document.fault is not None or document.wants is not None:
             return document, None
         facts = self._facts_of(document)
         if facts is None or facts.crops > self._spec.most_crops(self._endpoint):
@@ -136,6 +150,11 @@ class Workers:
         if not sys.platform.startswith("linux") or not hasattr(os, "memfd_create"):
             log.warning("workers_unsupported", note="uploads are decoded in this process: workers need Linux")
             return None
+        if settings.provider == "cuda":
+            log.info(
+                "workers_find_faces_on_cpu",
+                note="workers have no right to the GPU; LIVENESS_WORKERS=0 finds faces on it, in this process",
+            )
         return cls(settings, metrics)
 
     @property

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from liveness_service.errors import DeadlineExceededError, DecoderFailedError, ServiceError
+from liveness_service.errors import DeadlineExceededError, DecoderFailedError, OverloadedError, ServiceError
 from liveness_service.workers.memory import SharedMemory
 from liveness_service.workers.messages import Done, PreparationSpec
 from liveness_service.workers.processes import Process
@@ -16,7 +18,11 @@ from liveness_service.workers.processes import Process
 START_S = 20.0
 """Longest time until a new worker is ready."""
 _LEFT_S = 0.5
-"""A worker whose upload nobody waits for may still take this long; to end it costs more than what it does meanwhile."""
+"""A worker whose upload nobody waits for may take at least this long to end by itself, see `patience_s`."""
+_LAST_JOBS = 31
+"""Uploads whose times tell how long the next ones will take."""
+_WAIT_SHARE = 0.7
+"""Of the deadline: what an upload may wait for a worker. The rest is for its own work."""
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 """Before the next worker is started after one has ended before it was ready."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -53,12 +59,21 @@ class Worker:
     """Why the service ends it; None if it does not."""
     room: SharedMemory | None = None
     """The answer's memory while a detector is made ready."""
+    most_resident: int | None = None
+    """Most memory that it may have while it has this upload; None if it has none."""
 
-    def excess(self, now: float, limits: "PoolLimits") -> str | None:
-        """Which limit it is beyond; None if none."""
-        if resident_bytes(self.process.pid) > limits.memory_bytes:
+    def excess(self, now: float, limits: "PoolLimits", patience_s: float = _LEFT_S) -> str | None:
+        """Which limit it is beyond; None if none.
+
+        Args:
+            now: by `time.monotonic`.
+            limits: those of the pool.
+            patience_s: how long it may go on with an upload that nobody waits for.
+        """
+        resident = resident_bytes(self.process.pid)
+        if resident > limits.memory_bytes or (self.most_resident is not None and resident > self.most_resident):
             return "memory"
-        if self.left_at is not None and now - self.left_at > _LEFT_S:
+        if self.left_at is not None and now - self.left_at > patience_s:
             return "abandoned"
         if self.job is not None:
             return "deadline" if now - self.since > limits.deadline_s else None
@@ -87,6 +102,38 @@ class Health:
     """Since when work waits and no worker has answered; None if none waits."""
     started_at: float = field(default_factory=time.monotonic)
     """When the first worker, or the first one after all had ended, was started."""
+    start_s: float = 0.0
+    """How long the last worker took to become ready."""
+    job_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LAST_JOBS))
+    """How long the last uploads were in work, those that nobody waited for any more included."""
+
+    def refuse_what_comes_too_late(self, name: str, waiting: int, alive: int, deadline_s: float) -> None:
+        """Refuse an upload at once that would wait for most of its deadline.
+
+        Without this a service that gets more than it can do answers hardly anybody in time: uploads are begun just
+        before their callers give up. How long one would wait goes by the median of the last ones, which a few that hang
+        do not move.
+
+        Args:
+            name: of the pool.
+            waiting: uploads that wait already.
+            alive: workers that are ready.
+            deadline_s: of an upload.
+
+        Raises:
+            OverloadedError: it would.
+        """
+        if self.job_s and (waiting + 1) * statistics.median(self.job_s) / max(alive, 1) > _WAIT_SHARE * deadline_s:
+            raise OverloadedError(f"more {name} wait than can be read in time: try again")
+
+    @property
+    def patience_s(self) -> float:
+        """How long a worker may go on with an upload that nobody waits for: as long as it takes to get another one.
+
+        To end it sooner could cost more than it saves. On a machine that is short of processor time every upload may be
+        left by its caller, and a service that started a worker for each of them would do nothing else.
+        """
+        return min(max(_LEFT_S, self.start_s), START_S)
 
     @property
     def pause_s(self) -> float:

@@ -35,6 +35,7 @@ def guarded(serve, live_bundle):
         ("POST", URL, {"backend", "admin"}),
         ("POST", VIDEO, {"backend", "admin"}),
         ("GET", "/v1/models", {"backend", "prometheus", "admin"}),
+        ("GET", "/v1/reasons", {"backend", "prometheus", "admin"}),
         ("GET", "/metrics", {"prometheus", "admin"}),
     ],
 )

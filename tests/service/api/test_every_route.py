@@ -125,7 +125,7 @@ def test_an_asset_that_did_not_change_is_not_sent_again(client):
     assert (again.status_code, again.content, are_safe(again)) == (304, b"", True)
 
 
-READABLE = ["/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready", "/v1/models"]
+READABLE = ["/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready", "/v1/models", "/v1/reasons"]
 READABLE += ["/v1/operations/models", "/docs/assets/swagger-ui.css"]
 CANARY = "/v1/operations/models/canary"
 ALLOWED = dict.fromkeys(READABLE, "GET, HEAD, OPTIONS")

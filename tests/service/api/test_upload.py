@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import tempfile
 
 import numpy as np
@@ -15,7 +16,7 @@ from support.requests import PHOTO, URL, Chunks, answer_of, as_form, both_forms
     [
         ({"files": {"photo": ("x.jpg", PHOTO)}}, "photo"),
         ({"files": [("image", PHOTO), ("image", PHOTO)]}, "exactly one"),
-        ({"data": {"image": "aGVsbG8="}, "files": {"other": b"x"}}, "not text"),
+        ({"data": {"text": "aGVsbG8="}, "files": {"other": b"x"}}, "other, text"),
         ({"files": {"Image": ("x.jpg", PHOTO)}}, "Image"),
     ],
     ids=["another field", "two files", "text", "capital"],
@@ -63,6 +64,20 @@ def test_a_malformed_form_is_named_as_such(client, problem_of, content_type, bod
     problem_of(client.post(URL, content=body, headers={"Content-Type": content_type}), 400, "malformed_body")
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (PART + b"x\r\n") * 4,
+        b'--abc\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * 16,
+    ],
+    ids=["files", "fields"],
+)
+def test_as_many_parts_as_a_form_may_have_are_read_and_said_to_be_wrong(client, problem_of, parts):
+    # One more of either is malformed, see above.
+    answer = client.post(URL, content=parts + b"--abc--\r\n", headers={"Content-Type": FORM})
+    assert "the form must have exactly one field" in problem_of(answer, 422, "invalid_parameter")["detail"]
+
+
 @pytest.mark.parametrize("charset", ["utf-7", "utf-16", "unicode_escape", "punycode", "zlib", "nonsense"])
 def test_a_forms_charset_decides_nothing(client, problem_of, charset):
     part = PART.replace(b'"image"', b'"+2AA- \\ud800"')
@@ -79,7 +94,44 @@ def test_a_text_that_is_slow_to_decode_costs_nothing(client, problem_of):
     slow = b"a" * 400_000 + b"-" + b"a" * 400_000  # half a minute as punycode
     body = b'--abc\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + slow + b"\r\n--abc--\r\n"
     response = client.post(URL, content=body, headers={"Content-Type": f"{FORM}; charset=punycode"})
-    problem_of(response, 422, "invalid_parameter")
+    assert "text" in problem_of(response, 415, "unsupported_media")["detail"]
+
+
+NAMELESS = {
+    "no file name": b'form-data; name="image"',
+    "no quotes": b"form-data; name=image",
+    "the extended name alone": b"form-data; name=image; filename*=utf-8''photo%20%C3%BC.jpg",
+    "both names": b'form-data; name="image"; filename="x.jpg"; filename*=utf-8\'\'x.jpg',
+    "an empty name": b'form-data; name="image"; filename=""',
+    "a path": b'form-data; name="image"; filename="C:\\photos\\x.jpg"',
+}
+
+
+@pytest.mark.parametrize("disposition", NAMELESS.values(), ids=NAMELESS)
+def test_a_part_needs_no_file_name_to_be_the_file(client, disposition):
+    headers = b"Content-Type: image/jpeg\r\nContent-Disposition: " + disposition
+    body = b"--abc\r\n" + headers + b"\r\n\r\n" + PHOTO + b"\r\n--abc--\r\n"
+    assert answer_of(client.post(URL, content=body, headers={"Content-Type": FORM}))["verdict"] == "live"
+
+
+def test_a_part_without_a_file_name_has_the_same_limit(serve, problem_of, live_bundle):
+    large = PHOTO + bytes(1_400_000)
+    with serve(bundle_path=live_bundle, max_upload_bytes=len(large)) as client:
+        for content, status in ((large, 200), (large + b"\0", 413)):
+            body = b'--abc\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + content + b"\r\n--abc--\r\n"
+            response = client.post(URL, content=body, headers={"Content-Type": FORM})
+            assert response.status_code == status
+        assert problem_of(response, 413, "too_many_bytes")["limit"] == len(large)
+
+
+def test_a_compressed_body_is_refused_with_advice(client, problem_of):
+    for coding in ("gzip", "br, gzip"):
+        headers = {"Content-Encoding": coding}
+        response = client.post(URL, content=gzip.compress(PHOTO), headers=headers)
+        assert coding in problem_of(response, 415, "unsupported_encoding")["detail"]
+        assert response.headers["accept-encoding"] == "identity"
+    identity = client.post(URL, content=PHOTO, headers={"Content-Encoding": "identity"})
+    assert answer_of(identity)["verdict"] == "live"
 
 
 def test_an_upload_needs_no_disk(client, monkeypatch):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from liveness_service.decoding import jpeg, parts, webp
 from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.decoding.promise import told_to
 from liveness_service.errors import TooManyPartsError, TooManyPixelsError, TooManyScansError
 from support import bombs
 from support.pictures import SHARED, astronaut, encoded
@@ -169,35 +170,90 @@ _PEAK = """
 import sys
 from pathlib import Path
 from liveness_service.decoding.image import ImageLimits, decode_image
+from liveness_service.decoding.promise import told_to
 from liveness_service.errors import TransparentImageError
+from liveness_service.workers.limits import OwnMemory
 def memory(field):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 content = sys.stdin.buffer.read()
 before = memory("VmRSS")
 pixels = int(sys.argv[1])
+own = OwnMemory()
+allocated = own.allocated_bytes()
+own.bound(allocated + (16 << 20))
 try:
-    picture = decode_image(content, ImageLimits(50_000_000))
+    with told_to(lambda promised: own.bound(allocated + (16 << 20) + promised)):
+        picture = decode_image(content, ImageLimits(50_000_000))
     assert picture.shape[0] * picture.shape[1] == pixels
 except TransparentImageError:  # after it was decoded
     pass
 print((memory("VmHWM") - before) / pixels)
 """
+SIDE = 4_000
+BLACK = Image.new("RGB", (SIDE, SIDE))
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def mirrored():
+    """EXIF data that say that the picture is stored mirrored and on its side: both take a copy."""
+    exif = Image.Exif()
+    exif[0x0112] = 5
+    return exif.tobytes()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("content", "most"),
     [
-        (lambda: bombs.webp_pixels(4000), 8),
-        (lambda: encoded(np.zeros((4000, 4000, 4), np.uint8), "WEBP", method=0), 9),
-        (lambda: encoded(np.zeros((4000, 4000, 3), np.uint8)), 8.5),
-        (lambda: bombs.jpeg_scans(4000, 4000, 10), 8.5),
+        (lambda: bombs.webp_pixels(SIDE), 8),
+        (lambda: encoded(np.zeros((SIDE, SIDE, 4), np.uint8), "WEBP", method=0), 9),
+        (lambda: saved(BLACK, "WEBP", method=0, lossless=True, exif=mirrored()), 10),
+        (lambda: encoded(np.zeros((SIDE, SIDE, 3), np.uint8)), 8.5),
+        (lambda: saved(BLACK, "PNG", compress_level=1, exif=mirrored()), 10),
+        (lambda: bombs.jpeg_scans(SIDE, SIDE, 10), 8.5),
+        (lambda: saved(BLACK, "JPEG", progressive=True, subsampling=0, exif=mirrored()), 13),
+        (lambda: saved(BLACK.convert("CMYK"), "JPEG", progressive=True, subsampling=0), 14),
     ],
-    ids=["webp", "transparent webp", "jpeg", "progressive jpeg"],
+    ids=["webp", "transparent webp", "mirrored webp", "jpeg", "png", "progressive jpeg", "full colour", "four colours"],
 )
-def test_decoding_takes_the_memory_that_the_settings_name(content, most):
+def test_decoding_takes_the_memory_that_the_settings_name_and_the_header_promises(content, most):
     run = subprocess.run(
-        [sys.executable, "-c", _PEAK, str(4000 * 4000)], input=content(), capture_output=True, check=True
+        [sys.executable, "-c", _PEAK, str(SIDE * SIDE)], input=content(), capture_output=True, check=False
     )
+    assert run.returncode == 0, run.stderr.decode()[-2_000:]
     assert float(run.stdout) < most
+
+
+def test_an_animation_keeps_to_its_promise_too():
+    half = Image.new("RGB", (SIDE, SIDE // 2))
+    content = saved(half, "WEBP", save_all=True, append_images=[half.transpose(Image.Transpose.ROTATE_180)], method=0)
+    run = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(SIDE * SIDE // 2)], input=content, capture_output=True, check=False
+    )
+    assert run.returncode == 0, run.stderr.decode()[-2_000:]
+    assert float(run.stdout) < 17
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lossless": True}, {"exif": mirrored()}, {"lossless": True, "exif": mirrored()}]
+)
+def test_a_webp_says_its_size_before_it_is_opened(options):
+    content = saved(Image.new("RGB", (321, 123)), "WEBP", **options)
+    assert webp.canvas_size(content) == (321, 123)
+    for length in range(30):
+        assert webp.canvas_size(content[:length]) is None
+
+
+def test_a_webp_that_is_too_large_is_not_even_opened():
+    content = bytearray(saved(Image.new("RGB", (321, 123)), "WEBP", exif=mirrored()))
+    content[24:30] = (16_382).to_bytes(3, "little") * 2
+    promised = []
+    with told_to(promised.append), pytest.raises(TooManyPixelsError, match="16383x16383"):
+        decode_image(bytes(content), LIMITS)
+    assert promised == []

@@ -132,6 +132,21 @@ async def test_a_clip_that_is_too_short_is_not_even_searched(pipeline):
     assert made._model.detector.shown == 0
 
 
+@pytest.mark.parametrize(("frames", "is_searched"), [(20, True), (19, False)])
+async def test_a_clip_of_the_least_length_is_searched_and_one_of_a_frame_less_is_not(pipeline, frames, is_searched):
+    made = pipeline()
+    result = await made.score(clip(seconds=frames / 40, fps=40), ScoreOptions())
+    assert ("clip_too_short" in result.reasons) != is_searched
+    assert (made._model.detector.shown > 0) == is_searched
+
+
+async def test_a_crowd_in_every_frame_costs_two_looks_at_those_that_would_be_scored_and_no_more(pipeline):
+    made = pipeline(lambda picture: [face_at(10 + 10 * n, 20, size=9) for n in range(30)])
+    result = await made.score(person_clip(), ScoreOptions())
+    assert result.reasons == ("multiple_faces",)
+    assert made._model.detector.shown <= 2 * 8
+
+
 async def test_a_second_face_refuses_the_clip_unless_the_largest_is_asked_for(pipeline):
     def two(picture):
         height, width = picture.shape[:2]

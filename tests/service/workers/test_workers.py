@@ -13,41 +13,32 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
 
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
-from liveness_core.quality import QualityGates
-from liveness_core.video import VideoLimits
 from liveness_service.app import create_app
-from liveness_service.decoding.image import ImageLimits
-from liveness_service.errors import DeadlineExceededError, DecoderFailedError, UnsupportedMediaError
+from liveness_service.errors import (
+    DeadlineExceededError,
+    DecoderFailedError,
+    ScoringFailedError,
+    ServiceError,
+)
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.tracing import Tracing
 from liveness_service.settings import Settings
-from liveness_service.submission import Endpoint, FacePolicy
 from liveness_service.workers import forkserver
 from liveness_service.workers.memory import SharedMemory
-from liveness_service.workers.messages import PreparationSpec
-from liveness_service.workers.pool import WorkerPool
-from liveness_service.workers.preparer import InWorkers, Workers
+from liveness_service.workers.messages import MAX_DOCUMENT_BYTES, Done
+from liveness_service.workers.preparer import Workers
 from liveness_service.workers.processes import ForkServer
 from liveness_service.workers.worker import PoolLimits
-from support import hostile_worker
 from support.clips import clip, one_after_the_other, person, person_clip, somebody_else
 from support.pictures import astronaut, encoded, two_faces
+from support.pools import SPEC, Pool
 from support.tiny_bundle import make_tiny_bundle
 
 PHOTO = encoded(astronaut(), "JPEG")
-SPEC = PreparationSpec(
-    detector=DetectorSpec(),
-    gates=QualityGates(),
-    crop=PreprocessSpec(size=160),
-    clip=None,
-    image_limits=ImageLimits(1_000_000),
-    video_limits=VideoLimits(),
-    max_faces=2,
-    min_clip_seconds=0.5,
-)
 
 
 class Service:
@@ -145,6 +136,9 @@ def test_stages_of_workers_have_their_times(services):
 def test_without_workers_there_are_none_and_other_systems_are_told(monkeypatch, capsys):
     assert Workers.of(Settings(workers=0), Metrics()) is None
     assert Workers.of(Settings(workers=1), Metrics()) is not None
+    assert "workers_find_faces_on_cpu" not in capsys.readouterr().out
+    assert Workers.of(Settings(workers=1, provider="cuda"), Metrics()) is not None
+    assert "workers_find_faces_on_cpu" in capsys.readouterr().out
     monkeypatch.setattr(sys, "platform", "darwin")
     assert Workers.of(Settings(workers=1), Metrics()) is None
     assert "workers_unsupported" in capsys.readouterr().out
@@ -155,41 +149,6 @@ def test_as_many_workers_as_preparation_threads_unless_it_is_said(monkeypatch):
     assert Settings(preparation_threads=3).worker_count == 3
     assert Settings(preparation_threads=3, workers=0).worker_count == 0
     assert Settings(preparation_threads=3, workers=5).worker_count == 5
-
-
-class Pool:
-    """A pool whose decoders obey the upload, and the reasons for which its workers ended."""
-
-    def __init__(self, server, **limits):
-        self.ends = []
-        given = {"size": 1, "memory_bytes": 1 << 30, "deadline_s": 2.0} | limits
-        self.pool = WorkerPool("photos", PoolLimits(**given), server, lambda _, reason: self.ends.append(reason))
-
-    def prepare(self, content, spec=SPEC):
-        return InWorkers(self.pool, spec, Endpoint.PHOTO, lambda document: document.photo)(content, FacePolicy.SINGLE)
-
-
-@pytest.fixture
-async def started(monkeypatch):
-    """Make pools of hostile workers."""
-    monkeypatch.setattr(forkserver, "ENTRY", hostile_worker.__name__)
-    monkeypatch.setenv("PYTHONPATH", hostile_worker.environment()["PYTHONPATH"])
-    servers, pools = [], []
-
-    async def make(**limits):
-        servers.append(ForkServer(limits.get("memory_bytes", 1 << 30)))
-        pools.append(Pool(servers[-1], **limits))
-        servers[-1].start()
-        pools[-1].pool.expect(SPEC)
-        await pools[-1].pool.until_ready()
-        assert pools[-1].pool.alive == pools[-1].pool.limits.size
-        return pools[-1]
-
-    yield make
-    for each in pools:
-        await each.pool.close()
-    for server in servers:
-        await server.close()
 
 
 @pytest.mark.anyio
@@ -206,6 +165,45 @@ async def test_uploads_whose_callers_left_are_not_begun_and_the_next_one_is(star
         await hanging
     assert (await waiting).facts.width == 512
     assert made.ends == ["deadline"]  # none has crashed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("start_s", "ends"), [(0.0, ["abandoned"]), (20.0, [])])
+async def test_an_upload_that_nobody_waits_for_is_ended_when_a_new_worker_costs_less(started, start_s, ends):
+    made = await started()
+    made.pool._health.start_s = start_s
+    left = asyncio.create_task(made.prepare(b"pause 1.2"))
+    await asyncio.sleep(0.1)
+    left.cancel()
+    assert (await made.prepare(PHOTO)).facts.width == 512
+    assert made.ends == ends
+
+
+@pytest.mark.anyio
+async def test_more_than_can_be_done_in_time_is_refused_at_once_and_the_rest_is_done(started):
+    made = await started()
+    began, outcomes = time.monotonic(), []
+
+    async def upload():
+        since = time.monotonic()
+        try:
+            async with asyncio.timeout(2):
+                await made.prepare(b"pause 0.3")
+        except ServiceError as error:
+            outcomes.append((error.code, time.monotonic() - since))
+        except TimeoutError:
+            outcomes.append(("late", 2.0))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):  # three times as many as it can do
+            await asyncio.sleep(max(0.0, began + number / 10 - time.monotonic()))
+            group.create_task(upload())
+    done = [code for code, _ in outcomes].count("unsupported_media")
+    refused = [seconds for code, seconds in outcomes if code == "overloaded"]
+    assert done >= 8, outcomes  # 13 and those that wait at the end on an idle machine
+    assert len(refused) >= 12
+    assert sorted(refused)[len(refused) // 2] < 0.1
+    assert made.ends == []
 
 
 @pytest.mark.anyio
@@ -231,12 +229,12 @@ async def test_processor_time_is_bounded(started):
 
 
 @pytest.mark.anyio
-async def test_the_limit_on_memory_lets_pass_what_is_below_it(started):
-    made = await started(memory_bytes=600 << 20)
-    with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
-        await made.prepare(b"allocate 300")
-    with pytest.raises(DecoderFailedError, match="memory"):
-        await made.prepare(b"allocate 600")
+async def test_a_detector_that_fails_is_answered_as_where_threads_prepare(started, capsys):
+    made = await started()
+    with pytest.raises(ScoringFailedError, match="face detector"):
+        await made.prepare(b"network")
+    assert "cannot run this picture" in capsys.readouterr().out
+    assert made.ends == []
 
 
 @pytest.mark.anyio
@@ -287,6 +285,13 @@ def test_shared_memory_is_of_a_fixed_size_and_uploads_of_a_fixed_content():
         for size in (9, 11):
             with pytest.raises(OSError, match="not permitted"):
                 os.ftruncate(memory.fd, size)
+
+
+def test_an_answer_has_as_many_bytes_as_are_read_and_no_more():
+    assert Done(document_bytes=MAX_DOCUMENT_BYTES)
+    for wrong in (1, MAX_DOCUMENT_BYTES + 1):
+        with pytest.raises(ValidationError):
+            Done(document_bytes=wrong)
 
 
 def test_the_kernels_limits_are_set_in_a_worker():

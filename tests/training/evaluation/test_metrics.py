@@ -88,7 +88,7 @@ def test_equal_error_rate_within_a_run_of_attacks_is_found():
 @given(scored())
 def test_equal_error_rate_is_where_the_two_rates_are_closest(set_):
     rate, threshold = eer(set_)
-    candidates = [rates(set_, candidate) for candidate in (*set_.scores_M, 1.0)]
+    candidates = [rates(set_, candidate) for candidate in {*set_.scores_M.tolist(), 1.0}]
     passed, refused = rates(set_, threshold)
     assert abs(passed - refused) == pytest.approx(min(abs(p - r) for p, r in candidates))
     assert rate == pytest.approx((passed + refused) / 2)

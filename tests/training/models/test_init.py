@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from liveness_training.models.network import create_encoder
 from support.pictures import SHARED, astronaut
 
 
+@cache  # nobody changes it
 def folded_network(padding):
     """A MobileNetV2 without batch norms, whose convolutions have biases: what a file of folded weights computes."""
     torch.manual_seed(3)
@@ -128,6 +131,7 @@ def state_file(folder, encoder, kind, **changes):
     return path
 
 
+@cache  # nobody changes it
 def lived_in(name):
     torch.manual_seed(1)
     encoder = create_encoder(name)

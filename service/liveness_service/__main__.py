@@ -1,0 +1,15 @@
+"""`liveness`, also as `python -m liveness_service`: the command, or which extra is missing to run it."""
+
+from liveness_core.extras import needs_extra
+
+
+def main() -> None:
+    """Run the command."""
+    with needs_extra("service"):
+        from liveness_service.cli import app
+
+        app()
+
+
+if __name__ == "__main__":
+    main()

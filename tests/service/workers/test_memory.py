@@ -1,0 +1,96 @@
+"""What a worker may take of memory: what its upload promises, and little more."""
+
+import asyncio
+import subprocess
+import sys
+import time
+
+import pytest
+
+from liveness_service.decoding.promise import NotNowError
+from liveness_service.errors import DecoderFailedError, UnsupportedMediaError
+from liveness_service.submission import Endpoint
+from liveness_service.workers import child
+from liveness_service.workers.messages import MEMORY_OF_ANY_JOB, Task
+from support.pools import SPEC
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("promised", [0, 100, 300])
+async def test_an_upload_gets_the_memory_that_its_header_promises_and_little_more(started, promised):
+    made = await started(memory_bytes=700 << 20, deadline_s=60.0)
+    with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
+        await made.prepare(b"promise %d %d" % (promised, promised + 110))
+    with pytest.raises(DecoderFailedError, match="memory"):
+        await made.prepare(b"promise %d %d" % (promised, promised + 129))
+    assert made.ends == []
+
+
+@pytest.mark.anyio
+async def test_no_promise_gets_more_than_a_worker_may_take(started):
+    made = await started(memory_bytes=400 << 20, deadline_s=60.0)
+    with pytest.raises(UnsupportedMediaError):
+        await made.prepare(b"promise 400 1")
+    for order in (b"promise 401 1", b"promise 400 401"):
+        with pytest.raises(DecoderFailedError, match="memory"):
+            await made.prepare(order)
+    assert made.ends == []
+
+
+@pytest.mark.anyio
+async def test_memory_that_the_kernel_does_not_bound_is_seen_by_the_service(started):
+    made = await started(deadline_s=60.0)
+    with pytest.raises(UnsupportedMediaError):
+        await made.prepare(b"mapped 200 0.3")
+    with pytest.raises(DecoderFailedError, match="memory"):
+        await made.prepare(b"mapped 280 1000")  # any photo's 128 MB, and what 128 MB of promises may take at once
+    assert made.ends == ["memory"]
+
+
+@pytest.mark.anyio
+async def test_photos_that_promise_much_wait_for_each_other_and_not_the_others(started):
+    made = await started(size=2, deadline_s=60.0)
+    large = [asyncio.create_task(made.prepare(b"promise 129 1 0.6")) for _ in range(2)]
+    small = [asyncio.create_task(made.prepare(b"promise 128 1 0")) for _ in range(2)]
+    began = time.monotonic()
+    assert all(
+        isinstance(error, UnsupportedMediaError) for error in await asyncio.gather(*small, return_exceptions=True)
+    )
+    assert not all(task.done() for task in large)
+    assert all(
+        isinstance(error, UnsupportedMediaError) for error in await asyncio.gather(*large, return_exceptions=True)
+    )
+    assert time.monotonic() - began > 1.2
+
+
+def allowed(endpoint, memory_bytes, promised):
+    """What a worker lets itself take, beside what it has and what any upload may take."""
+    bounds = []
+
+    class Memory:
+        allocated_bytes, bound = staticmethod(lambda: 1_000), staticmethod(bounds.append)
+
+    child._Bound(Task(spec=SPEC, endpoint=endpoint, cpu_s=1, memory_bytes=memory_bytes), Memory())(promised)
+    return [bound - 1_000 - MEMORY_OF_ANY_JOB for bound in bounds]
+
+
+def test_a_photo_is_given_its_promise_and_a_clip_the_most_until_its_header_is_read():
+    assert allowed(Endpoint.PHOTO, 500, 500) == [0, 500]
+    with pytest.raises(NotNowError) as raised:
+        allowed(Endpoint.PHOTO, 500, 501)
+    assert raised.value.memory_bytes == 501
+    assert allowed(Endpoint.CLIP, 500, 499) == [500, 499]
+    assert allowed(Endpoint.CLIP, 500, 501) == [500, 500]
+
+
+def test_the_bound_on_memory_is_exact():
+    code = (
+        "import mmap; from liveness_service.workers.limits import OwnMemory;"
+        "own, size = OwnMemory(), 1 << 24; own.bound(own.allocated_bytes() + size);"
+        "private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS;"
+        "mmap.mmap(-1, size, private).close(); print('as much');"
+        "mmap.mmap(-1, size + mmap.PAGESIZE, private)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "as much\n"
+    assert "Cannot allocate memory" in done.stderr
