@@ -135,8 +135,10 @@ def main() -> None:
                 f"round {number + 1}: saturated {pairs[-1][0]:.1f} bare, {pairs[-1][1]:.1f} served a second; "
                 f"alone {latencies[-1][0]:.1f} ms bare, {latencies[-1][1]:.1f} ms served"
             )
-    print(f"throughput, served / bare: {statistics.median(served / base for base, served in pairs):.2f} (target 0.85)")
-    print(f"latency alone, served / bare: {statistics.median(served / base for base, served in latencies):.2f}")
+    throughput_ratio = statistics.median(served / base for base, served in pairs)
+    latency_ratio = statistics.median(served / base for base, served in latencies)
+    print(f"throughput, served / bare: {throughput_ratio:.2f} (target 0.90)")
+    print(f"latency alone, served / bare: {latency_ratio:.2f} (target 1.10)")
 
 
 if __name__ == "__main__":
