@@ -46,8 +46,8 @@ class TrainConfig(BaseModel):
     encoder: EncoderName = "mobilenet_v2"
     """Encoder of both the image-based (IB) and the video-based (VB) network."""
     padding: Padding = "tensorflow"
-    """How MobileNetV2 pads its convolutions of stride 2; must be that of the initial weights. ResNets use torchvision's,
-    EfficientNet-Lite TensorFlow's."""
+    """How MobileNetV2 pads its convolutions of stride 2; must be that of the initial weights. ResNets use
+    torchvision's, EfficientNet-Lite TensorFlow's."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Dropout before the live/spoof classifiers. The paper does not give it; 0.2 is MobileNetV2's own."""
     dis: bool = False

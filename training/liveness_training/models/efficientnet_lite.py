@@ -23,7 +23,7 @@ _STEM = 32
 
 
 class EfficientNetLiteEncoder(nn.Module):
-    """Maps image (N, 3, S, S) to embedding (N, 1280), the mean of features (N, 1280, S/32, S/32); S even at each halving.
+    """Maps image (N, 3, S, S) to embedding (N, 1280), the mean of features (N, 1280, S/32, S/32); 32 divides S.
 
     Its layers keep the underscores of the file that the weights come from.
     """
@@ -77,12 +77,10 @@ class _Block(nn.Module):
 
 
 class _SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's SAME does it: at stride 2 and even sizes one pixel more at right and bottom."""
+    """A convolution padded as TensorFlow's SAME: at stride 2 and even sizes one pixel more at the right and bottom."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
-        super().__init__(
-            inputs, outputs, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups, bias=False
-        )
+        super().__init__(inputs, outputs, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups, bias=False)
         before = (kernel - 2) // 2
         self._sides = None if stride == 1 else (before, kernel - 2 - before) * 2
 
