@@ -39,14 +39,28 @@ class PreprocessSpec(BaseModel):
         Raises:
             ValueError: a crop's shape is not (S, S, 3).
         """
-        expected = (self.size, self.size, 3)
-        for crop in crops:
-            if crop.shape != expected:
-                raise ValueError(f"a crop has shape {crop.shape}, expected {expected}: cut it with size={self.size}")
-        x_NSS3 = np.stack(crops)
-        if self.colour_order == "BGR":
-            x_NSS3 = x_NSS3[..., ::-1]
-        std = np.asarray(self.std, np.float32)
-        scale = 1.0 / (255.0 * std)
-        offset = np.asarray(self.mean, np.float32) / std
-        return np.ascontiguousarray((x_NSS3 * scale - offset).transpose(0, 3, 1, 2), dtype=np.float32)
+        return stacked(self, crops)
+
+
+def stacked(spec: PreprocessSpec, crops: Sequence[Picture], max_value: float = 1.0) -> NDArray[np.float32]:
+    """The tensor of some crops, shape (N, 3, S, S).
+
+    Args:
+        spec: size, colour order, mean and standard deviation.
+        crops: RGB, each of shape (S, S, 3).
+        max_value: what 255 becomes before the mean is subtracted.
+
+    Raises:
+        ValueError: a crop's shape is not (S, S, 3).
+    """
+    expected = (spec.size, spec.size, 3)
+    for crop in crops:
+        if crop.shape != expected:
+            raise ValueError(f"a crop has shape {crop.shape}, expected {expected}: cut it with size={spec.size}")
+    x_NSS3 = np.stack(crops)
+    if spec.colour_order == "BGR":
+        x_NSS3 = x_NSS3[..., ::-1]
+    std = np.asarray(spec.std, np.float32)
+    scale = max_value / (255.0 * std)
+    offset = np.asarray(spec.mean, np.float32) / std
+    return np.ascontiguousarray((x_NSS3 * scale - offset).transpose(0, 3, 1, 2), dtype=np.float32)

@@ -51,7 +51,7 @@ def make_tiny_bundle(
     encoder, classifier = encoder_bytes(), classifier_bytes(bias, gain)
     crops = _golden_crops(preprocess.size)
     scorer = Scorer(OrtSession(encoder), OrtSession(classifier), preprocess, 1.0)
-    golden = GoldenCases(crops, {"fp32": np.array([result.score for result in scorer.score(list(crops))])})
+    golden = GoldenCases({"image": crops}, {"fp32": np.array([result.score for result in scorer.score(list(crops))])})
     head_files = {}
     if temporal:
         head_files["temporal.onnx"] = temporal_bytes(bias, gain)
@@ -170,8 +170,8 @@ def _head(operating_points: dict[str, OperatingPoint]) -> TemporalHead:
 
 
 def _with_clips(golden: GoldenCases, scorer: Scorer, clip_scorer: ClipScorer) -> GoldenCases:
-    clips_JT = np.random.default_rng(1).integers(0, len(golden.crops_KSS3), (4, FRAMES))
-    embedding_KD = scorer.embed(list(golden.crops_KSS3))
+    clips_JT = np.random.default_rng(1).integers(0, len(golden.crops_KSS3["image"]), (4, FRAMES))
+    embedding_KD = scorer.embed(golden.faces(["image"]))
     scores_J = clip_scorer.score_embeddings(embedding_KD[clips_JT])
     return GoldenCases(golden.crops_KSS3, golden.scores_K, clips_JT, {"fp32": scores_J})
 

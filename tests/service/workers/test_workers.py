@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from liveness_core.detection import DetectorSpec
-from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.video import VideoLimits
+from liveness_core.views import View
 from liveness_service.app import create_app
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.errors import DeadlineExceededError, DecoderFailedError, UnsupportedMediaError
@@ -41,7 +41,7 @@ PHOTO = encoded(astronaut(), "JPEG")
 SPEC = PreparationSpec(
     detector=DetectorSpec(),
     gates=QualityGates(),
-    crop=PreprocessSpec(size=160),
+    views=(View(size=160),),
     clip=None,
     image_limits=ImageLimits(1_000_000),
     video_limits=VideoLimits(),
@@ -211,10 +211,13 @@ async def test_uploads_whose_callers_left_are_not_begun_and_the_next_one_is(star
 @pytest.mark.anyio
 async def test_a_worker_prepares_for_several_models(started):
     made = await started()
-    other = SPEC.model_copy(update={"crop": PreprocessSpec(size=224), "detector": DetectorSpec(min_confidence=0.5)})
-    for spec, size in ((SPEC, 160), (other, 224), (SPEC, 160)):
+    other = SPEC.model_copy(
+        update={"views": (View(size=224), View(name="small", size=96)), "detector": DetectorSpec(min_confidence=0.5)}
+    )
+    for spec, sizes in ((SPEC, [160]), (other, [224, 96]), (SPEC, [160])):
         prepared = await made.prepare(PHOTO, spec)
-        assert [crop.shape for crop in prepared.crops] == [(size, size, 3)]
+        [crops] = prepared.crops
+        assert [crop.shape for crop in crops] == [(size, size, 3) for size in sizes]
     assert made.ends == []
 
 
