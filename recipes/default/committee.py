@@ -53,6 +53,12 @@ class Faces:
         """Domain of each face."""
         return np.array([sample.domain for sample in self.samples])
 
+    def without(self, domain: str) -> "Faces":
+        """The faces of the other domains."""
+        rows = np.flatnonzero(self.domain != domain)
+        samples = tuple(self.samples[row] for row in rows.tolist())
+        return Faces(samples, self.members, self.x_NM[rows], self.weight_N[rows])
+
     def scored(self, score_N: NDArray[np.float64], rows_N: NDArray[np.bool_]) -> Scored:
         """Scores of some faces, clustered by person."""
         kept = [(sample, score) for sample, score, row in zip(self.samples, score_N, rows_N, strict=True) if row]

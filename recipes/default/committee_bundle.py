@@ -3,7 +3,8 @@
     python recipes/default/committee_bundle.py DATA PUBLIC.npz PUBLIC-grey.npz RUNS OUT --version 6
 
 DATA, PUBLIC.npz and RUNS are those of `committee.py`; PUBLIC-grey.npz comes from `committee_scores.py --grey`.
-SPEC.yaml names the published members by $PUBLIC and the runs of ours by $RUNS.
+SPEC.yaml names the published members by $PUBLIC and the runs of ours by $RUNS. With `--without DOMAIN` it is the
+committee that knows nothing of a domain, for `evaluate.py --held-out`.
 
 A clip's score is made of the mean of its frames' log-odds: on domains kept out an LSTM over them was no better, alone
 or beside it (`clip_verdict.py`). `frame_mean.onnx` is that mean in the place of a temporal head.
@@ -49,8 +50,8 @@ _FLOAT_CONVOLUTIONS = 9
 _LIMIT = 8.0
 
 
-def members(faces: Faces, grey: Faces) -> list[dict[str, Any]]:
-    """The members' entries in SPEC.yaml."""
+def members(faces: Faces, grey: Faces, runs: str) -> list[dict[str, Any]]:
+    """The members' entries in SPEC.yaml, ours from the runs whose names end so."""
     everything = np.ones(len(faces.samples), bool)
     lines = calibration(faces, everything)
     grey_lines = dict(zip(grey.members, calibration(grey, np.ones(len(grey.samples), bool)), strict=True))
@@ -59,7 +60,7 @@ def members(faces: Faces, grey: Faces) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"name": name, "calibration": {"slope": slope, "offset": offset}, "limit": _LIMIT}
         if name in OURS:
             entry |= {
-                "run": f"$RUNS/{name}-all",
+                "run": f"$RUNS/{name}-{runs}",
                 "features": "none",
                 "source": _OWN[name],
                 "heatmap": name == "context",
@@ -153,10 +154,10 @@ def _joined(parts: Sequence[Scored], rows: NDArray[np.int64] | None = None) -> S
     return Scored(*(np.concatenate([getattr(part, name) for part in parts])[taken] for name in fields))
 
 
-def test_figures(data: Path, public: Path, runs: Path, spec: dict[str, Any]) -> dict[str, dict[str, float]]:
+def test_figures(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Figures on people whom no member of ours was trained on, of the domains that they were trained on."""
     lines = np.array([[entry["calibration"][key] for key in ("slope", "offset")] for entry in spec["members"]])
-    faces = read_faces(data, public, runs, unseen_people=True)
+    faces = read_faces(options.data, options.public, options.runs, unseen_people=True)
     score_N = probability(combined(faces, lines, faces.members, _LIMIT), spec["temperature"])
     threshold = spec["operating_points"]["balanced"]["threshold"]
     names = sorted({*faces.domain.tolist()})
@@ -169,11 +170,13 @@ def main() -> None:
     for name in ("data", "public", "grey", "runs", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--version", required=True)
+    parser.add_argument("--without", metavar="DOMAIN", default="")
     parser.add_argument("--licence", action="append", default=[], metavar="DOMAIN=TERMS")
     parser.add_argument("--card", type=Path, help="Markdown for the card: where the model fails.")
     options = parser.parse_args()
-    faces = read_faces(options.data, options.public, options.runs)
-    entries = members(faces, read_faces(options.data, options.grey, None))
+    faces = read_faces(options.data, options.public, options.runs).without(options.without)
+    grey = read_faces(options.data, options.grey, None).without(options.without)
+    entries = members(faces, grey, f"without-{options.without}" if options.without else "all")
     everything = np.ones(len(faces.samples), bool)
     log_odds_N = combined(faces, calibration(faces, everything), faces.members, _LIMIT)
     temperature = fit_temperature(log_odds_N, faces.live)
@@ -215,7 +218,7 @@ def main() -> None:
     if options.card is not None:
         spec["card"] = str(options.card.absolute())
     options.out.mkdir(parents=True, exist_ok=True)
-    metrics = held_out_figures(faces) | test_figures(options.data, options.public, options.runs, spec)
+    metrics = {} if options.without else held_out_figures(faces) | test_figures(options, spec)
     (options.out / "frame_mean.onnx").write_bytes(frame_mean(len(faces.members)))
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (options.out / "SPEC.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
