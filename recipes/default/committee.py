@@ -4,22 +4,21 @@
 
 DATA is a folder with an index.csv. PUBLIC.npz holds log-odds of the published members (`committee_scores.py`). RUNS
 holds the runs of ours, `NAME-without-DOMAIN` for each domain; a domain is scored by the runs that did not train on it.
-The scale of each member, and the thresholds that a domain is judged at, come from the other domains. What is written to
-OUT: `tables.md`, and `committee.json` with the calibration and thresholds from all domains, for the bundle.
+The calibration of each member, and the threshold that a domain is judged at, come from the other domains. OUT gets
+`tables.md`; `committee_bundle.py` makes the bundle's own calibration and thresholds from all domains.
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from liveness_training.data.samples import Sample, read_index
 from liveness_training.evaluation.bootstrap import intervals
-from liveness_training.evaluation.calibration import fit_temperature, operating_points
 from liveness_training.evaluation.metrics import Scored, apcer, auc, bpcer, eer
 from liveness_training.evaluation.score_file import read_scores
 
@@ -28,7 +27,7 @@ from liveness_training.evaluation.score_file import read_scores
 REFERENCE = ("silent_face_2_7", "silent_face_4_0")
 TRAINED_ON = {"face_antispoof": "celeba_spoof"}
 """Published members that saw one of the domains."""
-OURS = ("context", "texture")
+OURS = ("context",)
 _EDGE = 1e-9
 """Scores nearer to 0 or 1 than this have lost their digits."""
 
@@ -54,6 +53,12 @@ class Faces:
         """Domain of each face."""
         return np.array([sample.domain for sample in self.samples])
 
+    def without(self, domain: str) -> "Faces":
+        """The faces of the other domains."""
+        rows = np.flatnonzero(self.domain != domain)
+        samples = tuple(self.samples[row] for row in rows.tolist())
+        return Faces(samples, self.members, self.x_NM[rows], self.weight_N[rows])
+
     def scored(self, score_N: NDArray[np.float64], rows_N: NDArray[np.bool_]) -> Scored:
         """Scores of some faces, clustered by person."""
         kept = [(sample, score) for sample, score, row in zip(self.samples, score_N, rows_N, strict=True) if row]
@@ -65,21 +70,32 @@ class Faces:
         )
 
 
-def read_faces(data: Path, public: Path, runs: Path) -> Faces:
-    """The faces of all domains with attacks, scored by members that did not train on them (see `TRAINED_ON`)."""
+def read_faces(data: Path, public: Path, runs: Path | None, *, unseen_people: bool = False) -> Faces:
+    """The faces of all domains with attacks that all members scored.
+
+    Args:
+        data: folder with an index.csv.
+        public: scores of the published members.
+        runs: folder of our runs; None reads the published members alone.
+        unseen_people: False takes from ours the scores of domains kept out. True takes those of the runs on all
+            domains, of people whom these were not trained on.
+    """
     samples = {sample.path: sample for sample in read_index(data)}
     domains = sorted({sample.domain for sample in samples.values() if not sample.live})
     with np.load(public) as file:
         paths = file["path"].tolist()
         found = {name: dict(zip(paths, file[name].tolist(), strict=True)) for name in file.files if name != "path"}
-    for member in OURS:
+    for member in OURS if runs is not None else ():
+        assert runs is not None
+        parts = {f"test/{domain}" if unseen_people else f"held_out/{domain}" for domain in domains}
+        folders = ["all"] if unseen_people else [f"without-{domain}" for domain in domains]
         found[member] = {}
-        for domain in domains:
-            for row in read_scores(runs / f"{member}-without-{domain}" / "scores.csv"):
-                score = row.presentation.score
-                if row.level == "frame" and row.part == f"held_out/{domain}" and score is not None:
+        for folder in folders:
+            for line in read_scores(runs / f"{member}-{folder}" / "scores.csv"):
+                score, sample = line.presentation.score, line.presentation.sample
+                if line.level == "frame" and line.part in parts and score is not None:
                     share = min(max(score, _EDGE), 1 - _EDGE)
-                    found[member][row.presentation.name] = float(np.log(share / (1 - share)))
+                    found[member][sample.path.removeprefix(f"{sample.domain}/")] = float(np.log(share / (1 - share)))
     kept = [path for path in samples if samples[path].domain in domains and all(path in one for one in found.values())]
     x_NM = np.array([[one[path] for one in found.values()] for path in kept])
     chosen = tuple(samples[path] for path in kept)
@@ -93,19 +109,28 @@ def _weights(samples: Sequence[Sample]) -> NDArray[np.float64]:
 
 
 def calibration(faces: Faces, rows_N: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Slope and offset of each member, shape (M, 2), from some faces.
+    """Slope and offset of each member, shape (M, 2): afterwards its values are log-odds of live on some faces.
 
-    Afterwards every member has the same variance, 4, and the middle between the means of both labels is 0.
+    By logistic regression (Platt, 1999). A weak member gets a small slope, so that it counts for little in the sum. A
+    member that was trained on a domain is calibrated without it.
     """
-    weight_N1 = (faces.weight_N * rows_N)[:, None]
-    live_N1 = faces.live[:, None]
-    mean_M = (weight_N1 * faces.x_NM).sum(0) / weight_N1.sum()
-    deviation_M = np.sqrt((weight_N1 * (faces.x_NM - mean_M) ** 2).sum(0) / weight_N1.sum())
-    middles = [
-        (weight_N1 * label_N1 * faces.x_NM).sum(0) / (weight_N1 * label_N1).sum() for label_N1 in (live_N1, ~live_N1)
-    ]
-    slope_M = 2 / deviation_M
-    return np.stack([slope_M, -slope_M * (middles[0] + middles[1]) / 2], axis=1)
+    sign_N = np.where(faces.live, 1.0, -1.0)
+    found = []
+    for name, x_N in zip(faces.members, faces.x_NM.T, strict=True):
+        rows = rows_N & (faces.domain != TRAINED_ON.get(name, ""))
+        scale = x_N[rows].std()
+
+        def loss(
+            line: NDArray[np.float64],
+            x: NDArray[np.float64] = x_N[rows] / scale,
+            sign: NDArray[np.float64] = sign_N[rows],
+            weight: NDArray[np.float64] = faces.weight_N[rows],
+        ) -> float:
+            return float((weight * np.logaddexp(0, -sign * (line[0] * x + line[1]))).sum())
+
+        best = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-9}).x
+        found.append([best[0] / scale, best[1]])
+    return np.array(found)
 
 
 def combined(
@@ -174,39 +199,6 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def for_bundle(faces: Faces, limit: float) -> dict[str, object]:
-    """Calibration, temperature and thresholds from all domains, each scored by members that did not train on it."""
-    everything_N = np.ones(len(faces.samples), bool)
-    calibration_M2 = calibration(faces, everything_N)
-    score_N = combined(faces, calibration_M2, faces.members, limit)
-    temperature = fit_temperature(score_N, faces.live)
-    probability_N = 1 / (1 + np.exp(-score_N / temperature))
-    scored = faces.scored(probability_N, everything_N)
-    chosen_on = (
-        f"pooled scores of {', '.join(sorted({*faces.domain.tolist()}))}, each by members that did not train on it"
-    )
-    points: dict[str, object] = {
-        name: point.model_dump() for name, point in operating_points(scored, chosen_on).items()
-    }
-    threshold = balanced_threshold(faces, probability_N, everything_N)
-    points["balanced"] = {
-        "threshold": threshold,
-        "chosen_on": chosen_on,
-        "apcer": apcer(scored, threshold),
-        "bpcer": bpcer(scored, threshold),
-    }
-    return {
-        "calibration": {
-            name: {"slope": float(slope), "offset": float(offset)}
-            for name, (slope, offset) in zip(faces.members, calibration_M2, strict=True)
-        },
-        "limit": limit,
-        "weight": 1 / len(faces.members),
-        "temperature": temperature,
-        "operating_points": points,
-    }
-
-
 def main() -> None:
     """Combine, print the tables and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -219,7 +211,6 @@ def main() -> None:
     print(text)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "tables.md").write_text(text + "\n")
-    (options.out / "committee.json").write_text(json.dumps(for_bundle(faces, options.limit), indent=1) + "\n")
 
 
 if __name__ == "__main__":
