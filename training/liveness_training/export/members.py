@@ -9,6 +9,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from liveness_core.bundle import load_bundle
 from liveness_core.preprocess import PreprocessSpec
@@ -41,7 +42,11 @@ class Member:
 
     def in_fp16(self) -> "Member":
         """The same in float16; input and outputs stay float32."""
-        return self if self.is_fixed else replace(self, network=to_fp16(self.network))
+        if self.is_fixed:
+            return self
+        halved = OnnxModel(onnx.load_from_string(to_fp16(self.network)))
+        halved.topological_sort()  # the converter appends the nodes that it adds
+        return replace(self, network=bytes(halved.model.SerializeToString()))
 
     def in_int8(self, batches: Sequence[NDArray[np.float32]]) -> "Member":
         """The same in int8; `batches` are inputs that give the ranges."""
