@@ -134,12 +134,21 @@ def _upright_box(picture: Picture, face: DetectedFace, margin: float) -> Picture
     height, width = picture.shape[:2]
     box_width, box_height = max(face.box.width, 1.0), max(face.box.height, 1.0)
     factor = _fitting(margin, box_width, box_height, width, height)
-    new_width, new_height = box_width * factor, box_height * factor
     x, y = face.box.centre
-    left = min(max(x - new_width / 2, 0.0), width - 1 - new_width)
-    top = min(max(y - new_height / 2, 0.0), height - 1 - new_height)
+    left, right = _inside(x, box_width * factor, width)
+    top, bottom = _inside(y, box_height * factor, height)
     # The pixel of the right and of the lower edge belongs to it, as where these networks were trained.
-    return picture[max(int(top), 0) : int(top + new_height) + 1, max(int(left), 0) : int(left + new_width) + 1]
+    return picture[top : bottom + 1, left : right + 1]
+
+
+def _inside(centre: float, length: float, extent: int) -> tuple[int, int]:
+    """First and last pixel of a piece of a row of `extent` pixels, moved into the row."""
+    low, high = centre - length / 2, centre + length / 2
+    if low < 0:
+        low, high = 0.0, high - low
+    if high > extent - 1:
+        low, high = low - (high - extent + 1), extent - 1.0
+    return max(int(low), 0), int(high)
 
 
 def _upright_square(picture: Picture, face: DetectedFace, margin: float) -> Picture:

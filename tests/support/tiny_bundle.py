@@ -140,17 +140,19 @@ def classifier_bytes(bias: float, gain: float) -> bytes:
     return _serialised(graph)
 
 
-def temporal_bytes(bias: float, gain: float, *, frames: int = FRAMES, input_name: str = "embeddings") -> bytes:
+def temporal_bytes(
+    bias: float, gain: float, *, frames: int = FRAMES, input_name: str = "embeddings", depth: int = DEPTH
+) -> bytes:
     """logit of live = bias + gain x mean over frames and depth, frame t of T weighing as t does; of spoof = 0."""
-    weight = np.zeros((frames, DEPTH, 2), np.float32)
-    weight[..., 0] = gain / DEPTH * (np.arange(1, frames + 1) / np.arange(1, frames + 1).sum())[:, None]
+    weight = np.zeros((frames, depth, 2), np.float32)
+    weight[..., 0] = gain / depth * (np.arange(1, frames + 1) / np.arange(1, frames + 1).sum())[:, None]
     graph = helper.make_graph(
         [
             helper.make_node("Flatten", [input_name], ["flat"]),
             helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
         ],
         "temporal",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["B", frames, DEPTH])],
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["B", frames, depth])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", 2])],
         [
             numpy_helper.from_array(weight.reshape(-1, 2), "weight"),

@@ -49,8 +49,9 @@ class Member:
         return replace(self, network=bytes(halved.model.SerializeToString()))
 
     def in_int8(self, batches: Sequence[NDArray[np.float32]]) -> "Member":
-        """The same in int8; `batches` are inputs that give the ranges."""
-        if self.is_fixed or self.spec.int8 == "never":
+        """The same in int8, if it may be and has convolutions for it; `batches` are inputs that give the ranges."""
+        convolutions = sum(node.op_type == "Conv" for node in onnx.load_from_string(self.network).graph.node)
+        if self.is_fixed or self.spec.int8 == "never" or convolutions <= self.spec.float_convolutions:
             return self
         made = to_int8(self.network, batches, float_convolutions=self.spec.float_convolutions, input_name=INPUT)
         return replace(self, network=made)

@@ -40,7 +40,10 @@ class Merged:
 
 @dataclass(slots=True)
 class _Graph:
-    """A graph that grows; each method adds a node and gives the name of its result."""
+    """A graph that grows; each method adds a node and gives the name of its result.
+
+    A network's own tensors are named MEMBER/…, and what is computed from them MEMBER:…
+    """
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
@@ -84,7 +87,7 @@ def merge(members: Sequence[Member], offset: float) -> Merged:
             colour[view.name] = _colour(graph, view)
         raw = _log_odds(graph, member)
         line = _line(graph, member, colour.get(view.name, ""))
-        calibrated.append(_limited(graph, member, _applied(graph, f"{name}/calibrated", raw, line)))
+        calibrated.append(_limited(graph, member, _applied(graph, f"{name}:calibrated", raw, line)))
         if member.has_features:
             features.append(f"{name}/{FEATURES}")
         if member.has_map:
@@ -133,18 +136,18 @@ def _log_odds(graph: _Graph, member: Member) -> str:
         for one in np.flatnonzero(weights).tolist():
             others = [index for index in range(len(weights)) if index != one]
             own = graph.node(
-                "Gather", [taken, graph.constant(f"{name}/at_{one}", [one], np.int64)], f"{name}/z_{one}", axis=1
+                "Gather", [taken, graph.constant(f"{name}:at_{one}", [one], np.int64)], f"{name}:z_{one}", axis=1
             )
             rest = graph.node(
-                "Gather", [taken, graph.constant(f"{name}/but_{one}", others, np.int64)], f"{name}/rest_{one}", axis=1
+                "Gather", [taken, graph.constant(f"{name}:but_{one}", others, np.int64)], f"{name}:rest_{one}", axis=1
             )
-            axis = graph.constant(f"{name}/axis_{one}", [1], np.int64)
-            rest = graph.node("ReduceLogSumExp", [rest, axis], f"{name}/sum_{one}", keepdims=1)
-            ratios.append(graph.node("Sub", [own, rest], f"{name}/ratio_{one}"))
-        taken = graph.node("Concat", ratios, f"{name}/ratios", axis=1)
+            axis = graph.constant(f"{name}:axis_{one}", [1], np.int64)
+            rest = graph.node("ReduceLogSumExp", [rest, axis], f"{name}:sum_{one}", keepdims=1)
+            ratios.append(graph.node("Sub", [own, rest], f"{name}:ratio_{one}"))
+        taken = graph.node("Concat", ratios, f"{name}:ratios", axis=1)
         weights = weights[np.flatnonzero(weights)]
-    constants = graph.constant(f"{name}/weights", weights), graph.constant(f"{name}/bias", [rule.offset])
-    return graph.node("Gemm", [taken, *constants], f"{name}/log_odds")
+    constants = graph.constant(f"{name}:weights", weights), graph.constant(f"{name}:bias", [rule.offset])
+    return graph.node("Gemm", [taken, *constants], f"{name}:log_odds")
 
 
 def _colour(graph: _Graph, view: View) -> str:
@@ -152,37 +155,37 @@ def _colour(graph: _Graph, view: View) -> str:
 
     It is judged by the mean, over pixels of every fourth row and column, of the largest minus the smallest colour.
     """
-    name = f"{view.name}/colour"
+    name = f"{view.name}:colour"
     scale = np.asarray(view.std, np.float32).reshape(1, 3, 1, 1) / view.max_value
     shift = np.asarray(view.mean, np.float32).reshape(1, 3, 1, 1) / view.max_value
-    bounds = [graph.constant(f"{name}/{part}", value, np.int64) for part, value in _EACH_FOURTH.items()]
-    pixels = graph.node("Slice", [view.name, *bounds], f"{name}/some")
-    pixels = graph.node("Mul", [pixels, graph.constant(f"{name}/std", scale)], f"{name}/scaled")
-    pixels = graph.node("Add", [pixels, graph.constant(f"{name}/mean", shift)], f"{name}/pixels")
+    bounds = [graph.constant(f"{name}:{part}", value, np.int64) for part, value in _EACH_FOURTH.items()]
+    pixels = graph.node("Slice", [view.name, *bounds], f"{name}:some")
+    pixels = graph.node("Mul", [pixels, graph.constant(f"{name}:std", scale)], f"{name}:scaled")
+    pixels = graph.node("Add", [pixels, graph.constant(f"{name}:mean", shift)], f"{name}:pixels")
     channel, places = (
-        graph.constant(f"{name}/channel", [1], np.int64),
-        graph.constant(f"{name}/places", [2, 3], np.int64),
+        graph.constant(f"{name}:channel", [1], np.int64),
+        graph.constant(f"{name}:places", [2, 3], np.int64),
     )
-    most = graph.node("ReduceMax", [pixels, channel], f"{name}/most", keepdims=1)
-    least = graph.node("ReduceMin", [pixels, channel], f"{name}/least", keepdims=1)
-    spread = graph.node("Sub", [most, least], f"{name}/spread")
-    mean = graph.node("ReduceMean", [spread, places], f"{name}/mean_spread", keepdims=1)
-    mean = graph.node("Squeeze", [mean, places], f"{name}/mean_1")
-    above = graph.node("Sub", [mean, graph.constant(f"{name}/from", _GREY_FROM)], f"{name}/above")
-    share = graph.node("Div", [above, graph.constant(f"{name}/width", _GREY_TO - _GREY_FROM)], f"{name}/share")
-    return graph.node("Clip", [share, graph.constant(f"{name}/0", 0.0), graph.constant(f"{name}/1", 1.0)], name)
+    most = graph.node("ReduceMax", [pixels, channel], f"{name}:most", keepdims=1)
+    least = graph.node("ReduceMin", [pixels, channel], f"{name}:least", keepdims=1)
+    spread = graph.node("Sub", [most, least], f"{name}:spread")
+    mean = graph.node("ReduceMean", [spread, places], f"{name}:mean_spread", keepdims=1)
+    mean = graph.node("Squeeze", [mean, places], f"{name}:mean_1")
+    above = graph.node("Sub", [mean, graph.constant(f"{name}:from", _GREY_FROM)], f"{name}:above")
+    share = graph.node("Div", [above, graph.constant(f"{name}:width", _GREY_TO - _GREY_FROM)], f"{name}:share")
+    return graph.node("Clip", [share, graph.constant(f"{name}:0", 0.0), graph.constant(f"{name}:1", 1.0)], name)
 
 
 def _line(graph: _Graph, member: Member, colour: str) -> tuple[str, str]:
     """Names of slope and offset of a member's calibration: constants, or of shape (N, 1) where colour decides."""
     name, coloured, grey = member.spec.name, member.spec.calibration, member.spec.grey
     if grey is None:
-        return graph.constant(f"{name}/slope", coloured.slope), graph.constant(f"{name}/offset", coloured.offset)
+        return graph.constant(f"{name}:slope", coloured.slope), graph.constant(f"{name}:offset", coloured.offset)
 
     def mixed(what: str, at_grey: float, at_colour: float) -> str:
-        step = graph.constant(f"{name}/{what}_step", at_colour - at_grey)
-        step = graph.node("Mul", [colour, step], f"{name}/{what}_change")
-        return graph.node("Add", [step, graph.constant(f"{name}/{what}_grey", at_grey)], f"{name}/{what}")
+        step = graph.constant(f"{name}:{what}_step", at_colour - at_grey)
+        step = graph.node("Mul", [colour, step], f"{name}:{what}_change")
+        return graph.node("Add", [step, graph.constant(f"{name}:{what}_grey", at_grey)], f"{name}:{what}")
 
     return mixed("slope", grey.slope, coloured.slope), mixed("offset", grey.offset, coloured.offset)
 
@@ -196,8 +199,8 @@ def _limited(graph: _Graph, member: Member, value: str) -> str:
     limit, name = member.spec.limit, member.spec.name
     if limit is None:
         return value
-    bounds = graph.constant(f"{name}/least", -limit), graph.constant(f"{name}/most", limit)
-    return graph.node("Clip", [value, *bounds], f"{name}/limited")
+    bounds = graph.constant(f"{name}:least", -limit), graph.constant(f"{name}:most", limit)
+    return graph.node("Clip", [value, *bounds], f"{name}:limited")
 
 
 def _map(graph: _Graph, member: Member, line: tuple[str, str]) -> str:
@@ -205,18 +208,18 @@ def _map(graph: _Graph, member: Member, line: tuple[str, str]) -> str:
     name = member.spec.name
     kernel = np.asarray(member.log_odds.weights, np.float32).reshape(1, -1, 1, 1)
     constants = (
-        graph.constant(f"{name}/map_weights", kernel),
-        graph.constant(f"{name}/map_bias", [member.log_odds.offset]),
+        graph.constant(f"{name}:map_weights", kernel),
+        graph.constant(f"{name}:map_bias", [member.log_odds.offset]),
     )
-    raw = graph.node("Conv", [f"{name}/{MAP}", *constants], f"{name}/map_log_odds", kernel_shape=[1, 1])
+    raw = graph.node("Conv", [f"{name}/{MAP}", *constants], f"{name}:map_log_odds", kernel_shape=[1, 1])
     if member.spec.grey is not None:
-        axes = graph.constant(f"{name}/map_axes", [2, 3], np.int64)
+        axes = graph.constant(f"{name}:map_axes", [2, 3], np.int64)
         line = (
-            graph.node("Unsqueeze", [line[0], axes], f"{name}/map_slope"),
-            graph.node("Unsqueeze", [line[1], axes], f"{name}/map_offset"),
+            graph.node("Unsqueeze", [line[0], axes], f"{name}:map_slope"),
+            graph.node("Unsqueeze", [line[1], axes], f"{name}:map_offset"),
         )
-    weight = graph.constant(f"{name}/map_weight", member.spec.weight)
-    return graph.node("Mul", [_applied(graph, f"{name}/map_calibrated", raw, line), weight], f"{name}/map_weighted")
+    weight = graph.constant(f"{name}:map_weight", member.spec.weight)
+    return graph.node("Mul", [_applied(graph, f"{name}:map_calibrated", raw, line), weight], f"{name}:map_weighted")
 
 
 def _classifier(members: Sequence[Member], offset: float, depth: int) -> bytes:
