@@ -117,8 +117,8 @@ def _clips(manifest: Manifest) -> list[str]:
         ]
     return [
         "## Clips",
-        f"An LSTM over the embeddings of {head.clip.frames} frames gives a clip its one score. Thresholds of its own, "
-        f"chosen on {head.operating_points[manifest.default_operating_point].chosen_on}.",
+        f"A temporal head, `{head.network.file}`, gives a clip one score from {head.clip.frames} frames. Thresholds of "
+        f"its own, chosen on {head.operating_points[manifest.default_operating_point].chosen_on}.",
         _points(head.operating_points, manifest.default_operating_point),
         f"Temperature {head.temperature:.3f}.",
     ]
