@@ -25,7 +25,7 @@ _PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 _SILENT = {
     "rule": "upright_box",
     "size": 80,
-    "resampling": "bilinear",
+    "resampling": "area_bilinear",
     "colour_order": "BGR",
     "max_value": 255,
     **_PLAIN,
