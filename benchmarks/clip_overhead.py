@@ -23,12 +23,12 @@ from pathlib import Path
 import av
 import cv2
 
-from liveness_core.alignment import align
 from liveness_core.bundle import Bundle, default_bundle_path, load_bundle
 from liveness_core.clips import ClipSpec
 from liveness_core.detection import FaceDetector, create_detector
 from liveness_core.detection.tracking import FaceTracker
 from liveness_core.video import VideoReader
+from liveness_core.views import cut_views
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.clips import clip, person
@@ -38,16 +38,16 @@ SPEC = ClipSpec()
 
 
 def bare(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
-    spec = bundle.manifest.preprocess
+    views = bundle.manifest.views
     video, tracker, crops = VideoReader(io.BytesIO(content)), FaceTracker(detector), []
     for frame in video.read(SPEC.positions(video.frames)):
         (face,) = tracker.find(frame.pixels, frame.position)
-        crops.append(align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels)
+        crops.append(cut_views(views, frame.pixels, face))
     bundle.scorer.score(crops)
 
 
 def naive(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
-    spec, crops = bundle.manifest.preprocess, []
+    views, crops = bundle.manifest.views, []
     with av.open(io.BytesIO(content)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -56,7 +56,7 @@ def naive(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
             if position in wanted:
                 picture = frame.to_ndarray(format="rgb24")
                 (face,) = detector.detect(picture)
-                crops.append(align(picture, face, margin=spec.margin, size=spec.size).pixels)
+                crops.append(cut_views(views, picture, face))
             if position == wanted[-1]:
                 break
     bundle.scorer.score(crops)

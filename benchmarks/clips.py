@@ -1,19 +1,23 @@
 """Count which clips get a verdict: real recordings, splices of two of them, and stills made into clips.
 
-    python benchmarks/clips.py CLIPS [--data PAD_DATA] [--splices 200] [--stills 200] [--seed 0]
+    python benchmarks/clips.py CLIPS [--data PAD_DATA] [--splices 200] [--stills 200] [--seed 0] [--verdicts]
 
 CLIPS is a folder of recordings: `moving/` holds those of one person who moves. PAD_DATA is a folder with an index.csv
 (docs/training.md): splices from a live person to an attack take its pictures of attacks, as a hand-held print or screen
 that sways. Splices are cut at random instants, a quarter of them cross-faded in 0.3 to 1 s; the second recording is
 scaled to the first one's size. Stills are frames of the recordings: frozen, with noise, panned, zoomed, two in turn,
 each by one of nine encoders and qualities. The clips are prepared as the service does it; nothing is scored.
+
+`--verdicts` counts nothing of this and asks the service about the recordings of one person, at the default operating
+point of `--bundle`.
 """
 
 import argparse
+import asyncio
 import csv
 import io
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +29,13 @@ from numpy.typing import NDArray
 from liveness_core.bundle import default_bundle_path, load_bundle
 from liveness_core.detection import create_detector
 from liveness_core.video import VideoLimits, VideoReader
-from liveness_service.results import FACE_CHANGED, STATIC_CLIP
+from liveness_service.observability.metrics import Metrics
+from liveness_service.results import FACE_CHANGED, STATIC_CLIP, ClipResult
 from liveness_service.scoring.clip_preparation import ClipPreparation
 from liveness_service.scoring.finder import Finder
-from liveness_service.submission import FacePolicy
+from liveness_service.service import LivenessService
+from liveness_service.settings import Settings
+from liveness_service.submission import Endpoint, FacePolicy, ScoreOptions, Submission
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.videos import encode_video
@@ -133,6 +140,24 @@ def attacks(root: Path) -> list[Path]:
         ]
 
 
+async def verdicts(bundle: Path, recordings: list[Recording]) -> list[str]:
+    """Lines of a table: what the service says of each recording at the bundle's default operating point."""
+    service = LivenessService(Settings(bundle_path=bundle, deadline_ms=60_000, log_level="error"), Metrics())
+    await service.start()
+    lines = ["| recording | verdict | score | threshold | mean of the frames |", "| --- " * 5 + "|"]
+    said: Counter[str] = Counter()
+    for recording in recordings:
+        answer = await service.score(Submission(Endpoint.CLIP, recording.content, ScoreOptions()))
+        assert isinstance(answer, ClipResult)
+        said[answer.verdict] += 1
+        shown = [
+            "–" if value is None else f"{value:.3f}" for value in (answer.score, answer.threshold, answer.frame_score)
+        ]
+        lines.append(f"| {recording.name} | {answer.verdict} {' '.join(answer.reasons)} | {' | '.join(shown)} |")
+    await service.close()
+    return [*lines, ", ".join(f"{count} {verdict}" for verdict, count in said.items())]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path)
@@ -141,9 +166,15 @@ def main() -> None:
     parser.add_argument("--stills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--verdicts", action="store_true", help="only what the service says of the recordings")
+    parser.add_argument("--bundle", type=Path, default=default_bundle_path())
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    manifest = load_bundle(default_bundle_path()).manifest
+    if options.verdicts:
+        moving = [Recording(path.stem, path.read_bytes()) for path in sorted((options.clips / "moving").glob("*.*"))]
+        print("\n".join(asyncio.run(verdicts(options.bundle, moving))))
+        return
+    manifest = load_bundle(options.bundle).manifest
     assert manifest.temporal is not None
     finder = Finder.of(manifest, create_detector(manifest.detector))
     preparation = ClipPreparation(finder, manifest.temporal.clip, VideoLimits(), 0.5)

@@ -28,10 +28,11 @@ import cv2
 import numpy as np
 from skimage import data
 
-from liveness_core.alignment import align, crop_square, face_size
+from liveness_core.alignment import crop_square, face_size
 from liveness_core.bundle import load_bundle
 from liveness_core.detection import DetectorSpec, FaceDetector, create_detector
 from liveness_core.types import DetectedFace, Picture
+from liveness_core.views import cut_views
 from liveness_training.data.cutting import read_picture
 from liveness_training.data.protocols import assign_splits
 from liveness_training.data.samples import Sample, read_index
@@ -122,7 +123,7 @@ def coverage(detectors: dict[str, FaceDetector], root: Path, samples: Sequence[S
 
 def placement(detectors: dict[str, FaceDetector], root: Path, samples: Sequence[Sample], bundle: Path) -> None:
     loaded = load_bundle(bundle)
-    spec = loaded.manifest.preprocess
+    views = loaded.manifest.views
     first, *others = detectors
     off: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -141,8 +142,8 @@ def placement(detectors: dict[str, FaceDetector], root: Path, samples: Sequence[
             shift = np.hypot(*np.subtract(face.box.centre, known.box.centre)) / size
             off[name, sample.domain].append([apart, shift, abs(np.log(face_size(face.box) / size))])
         for name, found in faces.items():
-            crop = align(picture, found[0], margin=spec.margin, size=spec.size).pixels
-            scores[sample.domain][name].append(float(loaded.scorer.score([crop])[0].score))
+            crops = cut_views(views, picture, found[0])
+            scores[sample.domain][name].append(float(loaded.scorer.score([crops])[0].score))
         kept[sample.domain].append(sample)
     rows = [
         [name, domain, len(values), *(f"{np.median(v):.3f}, {np.percentile(v, 95):.3f}" for v in np.transpose(values))]

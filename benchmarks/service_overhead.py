@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from liveness_core.alignment import align
 from liveness_core.bundle import default_bundle_path, load_bundle
 from liveness_core.detection import create_detector
 from liveness_core.quality import measure
+from liveness_core.views import cut_views
 from liveness_service.cores import available_cores
 from liveness_service.decoding.image import ImageLimits, decode_image
 from liveness_service.process import prepare_process
@@ -39,13 +39,13 @@ def bare_stages() -> Callable[[], None]:
     prepare_process()
     bundle = load_bundle(default_bundle_path())
     detector = create_detector(bundle.manifest.detector)
-    spec = bundle.manifest.preprocess
+    views = bundle.manifest.views
 
     def run() -> None:
         picture = decode_image(CONTENT, ImageLimits(50_000_000))
         (face,) = detector.detect(picture)
         measure(picture, face)
-        bundle.scorer.score([align(picture, face, margin=spec.margin, size=spec.size).pixels])
+        bundle.scorer.score([cut_views(views, picture, face)])
 
     return run
 

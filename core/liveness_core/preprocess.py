@@ -39,17 +39,31 @@ class PreprocessSpec(BaseModel):
         Raises:
             ValueError: a crop's shape is not (S, S, 3).
         """
-        expected = (self.size, self.size, 3)
-        for crop in crops:
-            if crop.shape != expected:
-                raise ValueError(f"a crop has shape {crop.shape}, expected {expected}: cut it with size={self.size}")
-        std = np.asarray(self.std, np.float32)
-        scale = 1.0 / (255.0 * std)
-        offset = np.asarray(self.mean, np.float32) / std
-        # Channel by channel: NumPy takes four times as long for an array whose last dimension is 3.
-        x_N3SS = np.empty((len(crops), 3, self.size, self.size), np.float32)
-        for channel, source in enumerate((2, 1, 0) if self.colour_order == "BGR" else (0, 1, 2)):
-            for x_3SS, crop in zip(x_N3SS, crops, strict=True):
-                np.multiply(crop[..., source], scale[channel], out=x_3SS[channel])
-            x_N3SS[:, channel] -= offset[channel]
-        return x_N3SS
+        return stacked(self, crops)
+
+
+def stacked(spec: PreprocessSpec, crops: Sequence[Picture], max_value: float = 1.0) -> NDArray[np.float32]:
+    """The tensor of some crops, shape (N, 3, S, S).
+
+    Args:
+        spec: size, colour order, mean and standard deviation.
+        crops: RGB, each of shape (S, S, 3).
+        max_value: what 255 becomes before the mean is subtracted.
+
+    Raises:
+        ValueError: a crop's shape is not (S, S, 3).
+    """
+    expected = (spec.size, spec.size, 3)
+    for crop in crops:
+        if crop.shape != expected:
+            raise ValueError(f"a crop has shape {crop.shape}, expected {expected}: cut it with size={spec.size}")
+    std = np.asarray(spec.std, np.float32)
+    scale = max_value / (255.0 * std)
+    offset = np.asarray(spec.mean, np.float32) / std
+    # Channel by channel: NumPy takes four times as long for an array whose last dimension is 3.
+    x_N3SS = np.empty((len(crops), 3, spec.size, spec.size), np.float32)
+    for channel, source in enumerate((2, 1, 0) if spec.colour_order == "BGR" else (0, 1, 2)):
+        for x_3SS, crop in zip(x_N3SS, crops, strict=True):
+            np.multiply(crop[..., source], scale[channel], out=x_3SS[channel])
+        x_N3SS[:, channel] -= offset[channel]
+    return x_N3SS

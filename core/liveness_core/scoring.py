@@ -1,4 +1,4 @@
-"""From aligned crops to scores of photos and clips.
+"""From crops of faces to scores of photos and clips.
 
 The encoder turns crops into embeddings, the classifier (photos) or the temporal head (clips) turns those into logits,
 and a softmax with a temperature turns logits into the probability of live.
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from liveness_core.clips import ClipSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.runtime import TensorSession
-from liveness_core.types import Picture, Score
+from liveness_core.types import FaceCrops, Picture, Score
+from liveness_core.views import View, tensors, views_of
 
 # N images, S crop size, D embedding, h x w last feature map, B clips, T frames of a clip
 
@@ -30,37 +31,53 @@ class ScoreError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class CropScore:
-    """What the networks compute for one crop."""
+    """What the networks compute for the crops of one face."""
 
     score: Score
     embedding: NDArray[np.float32]
     """Embedding of shape (D,). A temporal head scores a clip from those of its frames."""
     activation: NDArray[np.float32] | None
     """Class activation map of shape (h, w): logit of live minus logit of spoof at each position in the feature map.
-    None unless it was asked for."""
+    None unless it was asked for, or if no network of the model can be explained."""
 
 
 class Scorer:
-    """Scores crops. Safe to call from several threads at once."""
+    """Scores faces by their crops, one for each view. Safe to call from several threads at once."""
 
     def __init__(
-        self, encoder: TensorSession, classifier: TensorSession, preprocess: PreprocessSpec, temperature: float
+        self,
+        encoder: TensorSession,
+        classifier: TensorSession,
+        preprocess: PreprocessSpec | Sequence[View],
+        temperature: float,
     ) -> None:
+        """Put the networks together.
+
+        Args:
+            encoder: one input a view. Gives `embedding` and, if `preprocess` is one specification, `features`; of
+                views, `activation` if a heat map lies on one of them.
+            classifier: `embedding` to `logits`.
+            preprocess: as in the manifest.
+            temperature: divides the logits.
+        """
         self._encoder = encoder
         self._classifier = classifier
-        self._preprocess = preprocess
+        self._views = views_of(preprocess)
         self._temperature = temperature
+        explained = any(view.heatmap for view in self._views)
+        self._map = "features" if isinstance(preprocess, PreprocessSpec) else "activation" if explained else None
 
     @property
     def provider(self) -> str:
         """What the encoder runs on, e.g. `cpu` or `cuda`."""
         return self._encoder.provider
 
-    def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
-        """Score crops as one batch.
+    def score(self, faces: Sequence[FaceCrops | Picture], *, explain: bool = False) -> list[CropScore]:
+        """Score faces as one batch.
 
         Args:
-            crops: RGB crops of shape (S, S, 3), cut by `alignment.align`.
+            faces: of each face its RGB crops, of shape (S, S, 3), cut by `views.cut_views`; of a model with one view
+                the crop alone will do.
             explain: also compute class activation maps (Zhou et al., 2016). The embedding is the mean of the feature
                 map, so the classifier applied to the features at one position gives its share of the logits.
 
@@ -68,12 +85,12 @@ class Scorer:
             ScoreError: a logit is not a finite number.
             NetworkError: the runtime failed.
         """
-        if not crops:
+        if not faces:
             return []
-        wanted = ["embedding", "features"] if explain else ["embedding"]
-        outputs = self._encoder.run({"image": self._preprocess.to_tensor(crops)}, wanted)
+        wanted = ["embedding", self._map] if explain and self._map else ["embedding"]
+        outputs = self._encoder.run(self._tensors(faces), wanted)
         scores_N = self.score_embeddings(outputs[0])
-        maps = self._activation_maps(outputs[1]) if explain else [None] * len(crops)
+        maps = self._activation_maps(outputs[1]) if len(outputs) > 1 else [None] * len(faces)
         return [
             CropScore(Score(float(score)), embedding_D, map_hw)
             for score, embedding_D, map_hw in zip(scores_N, outputs[0], maps, strict=True)
@@ -92,22 +109,25 @@ class Scorer:
         Raises:
             ScoreError, NetworkError: as in `score`.
         """
-        black = np.zeros((self._preprocess.size, self._preprocess.size, 3), np.uint8)
+        black = tuple(np.zeros((view.size, view.size, 3), np.uint8) for view in self._views)
         for size in range(1, most + 1):
             if size <= WARMED_SINGLY or size == most or not size & (size - 1):
                 self.score([black] * size)
         self.score([black], explain=True)
 
-    def embed(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
-        """The encoder's embeddings of at least one crop, computed as one batch: shape (N, D).
+    def embed(self, faces: Sequence[FaceCrops | Picture]) -> NDArray[np.float32]:
+        """The encoder's embeddings of at least one face, computed as one batch: shape (N, D). `faces` as in `score`.
 
         Raises:
             NetworkError: the runtime failed.
         """
-        return self._encoder.run({"image": self._preprocess.to_tensor(crops)}, ["embedding"])[0]
+        return self._encoder.run(self._tensors(faces), ["embedding"])[0]
+
+    def _tensors(self, faces: Sequence[FaceCrops | Picture]) -> dict[str, NDArray[np.float32]]:
+        return tensors(self._views, [(face,) if isinstance(face, np.ndarray) else face for face in faces])
 
     def score_embeddings(self, embedding_ND: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The scores, shape (N,), of crops whose embeddings are known.
+        """The scores, shape (N,), of faces whose embeddings are known.
 
         Raises:
             ScoreError: a logit is not a finite number.
@@ -119,6 +139,8 @@ class Scorer:
         return self._classifier.run({"embedding": embedding_ND}, ["logits"])[0]
 
     def _activation_maps(self, features_NDhw: NDArray[Any]) -> list[NDArray[np.float32] | None]:
+        if self._map == "activation":  # the encoder of several networks has applied each one's own classifier
+            return list(features_NDhw)
         count, depth, height, width = features_NDhw.shape
         positions = np.ascontiguousarray(features_NDhw.transpose(0, 2, 3, 1)).reshape(-1, depth)
         logits = self._logits(positions)

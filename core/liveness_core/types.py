@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 """An upright RGB picture, shape (H, W, 3)."""
 
+FaceCrops = tuple[Picture, ...]
+"""The crops of one face: one for each view of the model, in the order of its views, each (S, S, 3)."""
+
 Score = NewType("Score", float)
 """Probability that the presentation is bona fide (live), in [0, 1]. Higher is always more live."""
 

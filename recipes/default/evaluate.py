@@ -134,7 +134,7 @@ _COLUMNS = (
     ("eer", "EER"),
     *(
         (f"{rate}@{name}", f"{rate.upper()} {name}")
-        for name in ("eer", "apcer5", "apcer1")
+        for name in ("balanced", "eer", "apcer5", "apcer1")
         for rate in ("apcer", "bpcer")
     ),
     ("peer_auc", "AUC peer"),

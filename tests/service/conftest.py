@@ -97,9 +97,10 @@ def fragile_bundle(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "fragile"
     manifest = make_tiny_bundle(path)
     classifier = _classifier_that_takes_a_logarithm()
-    crops = GoldenCases.from_bytes((path / "golden.npz").read_bytes()).crops_KSS3
+    cases = GoldenCases.from_bytes((path / "golden.npz").read_bytes())
     scorer = Scorer(OrtSession(encoder_bytes()), OrtSession(classifier), manifest.preprocess, 1.0)
-    golden = GoldenCases(crops, {"fp32": np.array([result.score for result in scorer.score(list(crops))])})
+    scores = np.array([result.score for result in scorer.score(cases.faces(["image"]))])
+    golden = GoldenCases(cases.crops_KSS3, {"fp32": scores})
     resave(path, {"classifier.onnx": classifier, "golden.npz": golden.to_bytes()})
     return path
 

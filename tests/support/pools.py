@@ -1,9 +1,9 @@
 """Pools of workers whose decoders obey the upload (`hostile_worker`), for tests in one event loop."""
 
 from liveness_core.detection import DetectorSpec
-from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.video import VideoLimits
+from liveness_core.views import View
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.submission import Endpoint, FacePolicy
 from liveness_service.workers.messages import PreparationSpec
@@ -14,7 +14,7 @@ from liveness_service.workers.worker import PoolLimits
 SPEC = PreparationSpec(
     detector=DetectorSpec(),
     gates=QualityGates(),
-    crop=PreprocessSpec(size=160),
+    views=(View(size=160),),
     clip=None,
     image_limits=ImageLimits(1_000_000),
     video_limits=VideoLimits(),

@@ -51,7 +51,7 @@ def make_tiny_bundle(
     encoder, classifier = encoder_bytes(), classifier_bytes(bias, gain)
     crops = _golden_crops(preprocess.size)
     scorer = Scorer(OrtSession(encoder), OrtSession(classifier), preprocess, 1.0)
-    golden = GoldenCases(crops, {"fp32": np.array([result.score for result in scorer.score(list(crops))])})
+    golden = GoldenCases({"image": crops}, {"fp32": np.array([result.score for result in scorer.score(list(crops))])})
     head_files = {}
     if temporal:
         head_files["temporal.onnx"] = temporal_bytes(bias, gain)
@@ -140,17 +140,19 @@ def classifier_bytes(bias: float, gain: float) -> bytes:
     return _serialised(graph)
 
 
-def temporal_bytes(bias: float, gain: float, *, frames: int = FRAMES, input_name: str = "embeddings") -> bytes:
+def temporal_bytes(
+    bias: float, gain: float, *, frames: int = FRAMES, input_name: str = "embeddings", depth: int = DEPTH
+) -> bytes:
     """logit of live = bias + gain x mean over frames and depth, frame t of T weighing as t does; of spoof = 0."""
-    weight = np.zeros((frames, DEPTH, 2), np.float32)
-    weight[..., 0] = gain / DEPTH * (np.arange(1, frames + 1) / np.arange(1, frames + 1).sum())[:, None]
+    weight = np.zeros((frames, depth, 2), np.float32)
+    weight[..., 0] = gain / depth * (np.arange(1, frames + 1) / np.arange(1, frames + 1).sum())[:, None]
     graph = helper.make_graph(
         [
             helper.make_node("Flatten", [input_name], ["flat"]),
             helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
         ],
         "temporal",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["B", frames, DEPTH])],
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["B", frames, depth])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", 2])],
         [
             numpy_helper.from_array(weight.reshape(-1, 2), "weight"),
@@ -170,8 +172,8 @@ def _head(operating_points: dict[str, OperatingPoint]) -> TemporalHead:
 
 
 def _with_clips(golden: GoldenCases, scorer: Scorer, clip_scorer: ClipScorer) -> GoldenCases:
-    clips_JT = np.random.default_rng(1).integers(0, len(golden.crops_KSS3), (4, FRAMES))
-    embedding_KD = scorer.embed(list(golden.crops_KSS3))
+    clips_JT = np.random.default_rng(1).integers(0, len(golden.crops_KSS3["image"]), (4, FRAMES))
+    embedding_KD = scorer.embed(golden.faces(["image"]))
     scores_J = clip_scorer.score_embeddings(embedding_KD[clips_JT])
     return GoldenCases(golden.crops_KSS3, golden.scores_K, clips_JT, {"fp32": scores_J})
 

@@ -301,5 +301,39 @@ def export(
     typer.echo(as_table(manifest.metrics))
 
 
+@app.command()
+def committee(
+    spec: Annotated[Path, typer.Argument(help="YAML file that names the members and how they are combined.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle, which gets its name.")],
+) -> None:
+    """Put several networks together to one bundle, each with its own crop of the face (docs/training.md)."""
+    from liveness_training.export.committee import export_committee
+    from liveness_training.export.committee_spec import read_spec
+
+    with _explained():
+        manifest = export_committee(read_spec(spec), bundle)
+    for variant in manifest.variants:
+        parity = variant.parity
+        drift = "" if parity is None else f", scores drift by {parity.mean_score_drift:.4f} on the average"
+        typer.echo(f"{variant.precision}: {(bundle / variant.encoder.file).stat().st_size / 1e6:.1f} MB{drift}")
+
+
+@app.command()
+def embed(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="NPZ file to write.")],
+    precision: Annotated[ExportedPrecision | None, typer.Option(help="By default the bundle's first.")] = None,
+) -> None:
+    """Write a bundle's embeddings of all faces of some data, to fit a calibration or a temporal head on."""
+    from liveness_training.data.datasets import parse_source
+    from liveness_training.export.embeddings import write_embeddings
+
+    with _explained():
+        chosen = None if precision is None else precision.value
+        count = write_embeddings(bundle, [parse_source(text) for text in data], out, precision=chosen)
+    typer.echo(f"written: {out}, {count} faces")
+
+
 if __name__ == "__main__":
     app()

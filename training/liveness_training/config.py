@@ -47,7 +47,7 @@ class TrainConfig(BaseModel):
     """Encoder of both the image-based (IB) and the video-based (VB) network."""
     padding: Padding = "tensorflow"
     """How MobileNetV2 pads its convolutions of stride 2; must be that of the initial weights. ResNets use
-    torchvision's."""
+    torchvision's, EfficientNet-Lite TensorFlow's."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Dropout before the live/spoof classifiers. The paper does not give it; 0.2 is MobileNetV2's own."""
     dis: bool = False
@@ -100,6 +100,9 @@ class TrainConfig(BaseModel):
     grey_weight: float = Field(default=0.0, ge=0)
     """Weight of grey copies in the refit of the image classifier after training, which gives grey copies of training
     pictures the score of the coloured ones (see `runs.refit`); 0 for no refit."""
+    patch_labels: bool = False
+    """Whether every place of the last feature map learns the picture's label by itself, so that the network looks for
+    traces of paper and screen everywhere. The score stays the same function: the mean of all places."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     """Smoothing of the labels live and spoof; keeps the scores of training pictures away from 0 and 1, so that
     thresholds keep their meaning."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 import liveness_core
 from liveness_core.bundle.errors import SIGNATURE_FILE, BundleError, BundleFolderError, SignatureError
 from liveness_core.bundle.golden import self_test
-from liveness_core.bundle.manifest import SCHEMA_VERSION, Manifest, NetworkFile, Variant
+from liveness_core.bundle.manifest import SCHEMA_VERSIONS, Manifest, NetworkFile, Variant
 from liveness_core.runtime import NetworkError, OrtSession, RuntimeOptions, TensorSpec
 from liveness_core.scoring import ClipScorer, Scorer
 
@@ -89,9 +89,8 @@ def load_bundle(
     if variant is None:
         precisions = ", ".join(variant.precision for variant in manifest.variants)
         raise BundleError(MANIFEST_FILE, f"there is no {precision} variant: choose one of {precisions}")
-    size = manifest.preprocess.size
     half = replace(runtime or RuntimeOptions(), half=variant.precision == "fp16")
-    encoder = _open(variant.encoder, contents, half, _encoder_contract(size))
+    encoder = _open(variant.encoder, contents, half, _encoder_contract(manifest))
     depth = next(output.shape[1] for output in encoder.outputs if output.name == "embedding")
     classifier = _open(manifest.classifier, contents, runtime, _classifier_contract(depth))
     scorer = Scorer(encoder, classifier, manifest.preprocess, manifest.temperature)
@@ -136,7 +135,7 @@ def parse_manifest(content: bytes) -> Manifest:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BundleError(
             MANIFEST_FILE,
-            f"not a manifest of schema version {SCHEMA_VERSION}: {where}: {first['msg']} "
+            f"not a manifest of schema version {' or '.join(map(str, SCHEMA_VERSIONS))}: {where}: {first['msg']} "
             f"({error.error_count()} fault(s)); check that the bundle and this software belong together",
         ) from error
     if manifest.manifest_sha256 != manifest.digest():
@@ -194,13 +193,15 @@ def _read_signature(path: Path) -> bytes:
     return content
 
 
-def _encoder_contract(size: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
+def _encoder_contract(manifest: Manifest) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    outputs = [TensorSpec(name="embedding", dtype="float32", shape=(None, None))]
+    if manifest.schema_version == 1:
+        outputs.append(TensorSpec(name="features", dtype="float32", shape=(None, None, None, None)))
+    elif manifest.heatmap_view is not None:
+        outputs.append(TensorSpec(name="activation", dtype="float32", shape=(None, None, None)))
     return (
-        [TensorSpec(name="image", dtype="float32", shape=(None, 3, size, size))],
-        [
-            TensorSpec(name="embedding", dtype="float32", shape=(None, None)),
-            TensorSpec(name="features", dtype="float32", shape=(None, None, None, None)),
-        ],
+        [TensorSpec(name=view.name, dtype="float32", shape=(None, 3, view.size, view.size)) for view in manifest.views],
+        outputs,
     )
 
 

@@ -15,8 +15,10 @@ from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.runtime import TensorSpec
+from liveness_core.views import View, views_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+"""Versions that this software reads: 2 has views, 1 the crop of one rule."""
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
 """A file name without folders, so that a manifest cannot name a file outside its bundle."""
@@ -145,10 +147,11 @@ class Provenance(Part):
 class Manifest(Part):
     """The content of `bundle.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     name: Name
     version: Name
-    preprocess: PreprocessSpec
+    preprocess: PreprocessSpec | Annotated[tuple[View, ...], Field(min_length=1, max_length=16)]
+    """How a face becomes the encoder's input: in schema version 2 a list of views, in 1 the only crop (see `views`)."""
     detector: DetectorSpec
     """The detector whose crops the encoder was trained on, or one that was measured to cut the same."""
     quality_gates: QualityGates
@@ -177,6 +180,15 @@ class Manifest(Part):
     def _refers_to_what_it_holds(self) -> Self:
         if self.default_operating_point not in self.operating_points:
             raise ValueError(f"default_operating_point {self.default_operating_point!r} is not an operating point")
+        if isinstance(self.preprocess, PreprocessSpec) != (self.schema_version == 1):
+            raise ValueError(
+                "preprocess: must be a list of views with schema_version 2, and one crop with schema_version 1"
+            )
+        names = [view.name for view in self.views]
+        if len(set(names)) != len(names):
+            raise ValueError("preprocess: a view's name is there twice")
+        if sum(view.heatmap for view in self.views) > 1:
+            raise ValueError("preprocess: heat maps can lie on one view only")
         named = {self.golden, self.classifier.file, *(variant.encoder.file for variant in self.variants)}
         if self.temporal is not None:
             named.add(self.temporal.network.file)
@@ -193,6 +205,16 @@ class Manifest(Part):
         if len(set(precisions)) != len(precisions):
             raise ValueError("variants: a precision is there twice")
         return self
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The crops of a face that the encoder takes; one of them in schema version 1."""
+        return views_of(self.preprocess)
+
+    @property
+    def heatmap_view(self) -> int | None:
+        """Which of the views heat maps lie on; None if the encoder explains nothing."""
+        return next((number for number, view in enumerate(self.views) if view.heatmap), None)
 
     def digest(self) -> str:
         """SHA-256 of the manifest without its own digest.

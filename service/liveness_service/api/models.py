@@ -9,6 +9,7 @@ from liveness_core.bundle import OperatingPoint, Parity, Provenance, TemporalHea
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
+from liveness_core.views import View
 from liveness_service.api.access import Service, requires
 from liveness_service.api.openapi import REFUSED, UNAVAILABLE
 from liveness_service.keys import Permission
@@ -46,7 +47,8 @@ class ModelDetails(BaseModel):
     operating_points: dict[str, OperatingPoint]
     default_operating_point: str
     clips: ClipDetails | None = Field(description="How clips are scored; null where the bundle scores photos only.")
-    preprocess: PreprocessSpec
+    preprocess: PreprocessSpec = Field(description="The crop of the first view.")
+    views: list[View] = Field(description="The crops of a face that the encoder takes, each with its rule.")
     detector: DetectorSpec = Field(description="The detector that the bundle was trained with.")
     detector_in_use: str
     quality_gates: QualityGates
@@ -58,6 +60,7 @@ class ModelDetails(BaseModel):
         """Make the details of a loaded model and its role."""
         bundle = model.bundle
         manifest = bundle.manifest
+        first = manifest.views[0]
         return cls(
             role=role,
             name=manifest.name,
@@ -70,7 +73,8 @@ class ModelDetails(BaseModel):
             operating_points=dict(manifest.operating_points),
             default_operating_point=manifest.default_operating_point,
             clips=None if manifest.temporal is None else ClipDetails.of(manifest.temporal),
-            preprocess=manifest.preprocess,
+            preprocess=PreprocessSpec(**{name: getattr(first, name) for name in PreprocessSpec.model_fields}),
+            views=list(manifest.views),
             detector=manifest.detector,
             detector_in_use=model.detector.name,
             quality_gates=manifest.quality_gates,

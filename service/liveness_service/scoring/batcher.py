@@ -1,5 +1,8 @@
 """Micro-batching: the crops of requests that come at the same time share a run of the encoder.
 
+All crops of a face travel together, one for each view of the model. Where a number of crops is named below, those of
+one face count as one.
+
 By default there is no timer. While a batch runs, further crops queue, and the next batch takes them. So a single
 request never waits for others, and the busier the service, the fuller its batches. Crops that are submitted together,
 such as those of a clip, stay in one batch.
@@ -19,7 +22,7 @@ from typing import Protocol
 import structlog
 
 from liveness_core.scoring import CropScore
-from liveness_core.types import Picture
+from liveness_core.types import FaceCrops
 from liveness_service.errors import OverloadedError, ScoringFailedError
 from liveness_service.observability.stages import record, stage
 
@@ -33,8 +36,8 @@ One crop that cannot be scored takes 2 times the logarithm to find, and where al
 class CropScorer(Protocol):
     """Runs a batch; `liveness_core.scoring.Scorer` is the implementation for production."""
 
-    def score(self, crops: Sequence[Picture], *, explain: bool = False) -> list[CropScore]:
-        """Score the crops as one batch; the scores are in the order of the crops."""
+    def score(self, faces: Sequence[FaceCrops], *, explain: bool = False) -> list[CropScore]:
+        """Score the faces as one batch; the scores are in their order."""
         ...
 
 
@@ -54,7 +57,7 @@ class Scored:
 
 @dataclass(slots=True)
 class _Item:
-    crops: tuple[Picture, ...]
+    crops: tuple[FaceCrops, ...]
     explain: bool
     future: asyncio.Future[Scored]
     request_id: str | None = None
@@ -143,7 +146,7 @@ class MicroBatcher:
         """Tell whoever judges the model that another network of it failed: the detector, or the temporal head."""
         self._on_failure(error)
 
-    async def submit(self, crops: Sequence[Picture], *, explain: bool = False) -> Scored:
+    async def submit(self, crops: Sequence[FaceCrops], *, explain: bool = False) -> Scored:
         """Score crops in one batch. If the caller is cancelled while its crops wait, they are not scored.
 
         Raises:
@@ -255,7 +258,7 @@ class MicroBatcher:
             if not item.future.done():
                 item.future.set_result(Scored(own, started - item.queued_at, took, len(crops)))
 
-    async def _in_thread(self, runs: Sequence[Sequence[Picture]], *, explain: bool) -> list[CropScore]:
+    async def _in_thread(self, runs: Sequence[Sequence[FaceCrops]], *, explain: bool) -> list[CropScore]:
         def score() -> list[CropScore]:
             try:
                 return [result for run in runs for result in self._scorer.score(run, explain=explain)]

@@ -9,7 +9,7 @@ import structlog
 
 from liveness_core.bundle import OperatingPoint, TemporalHead
 from liveness_core.scoring import ClipScorer
-from liveness_core.types import Picture
+from liveness_core.types import FaceCrops
 from liveness_core.video import VideoLimits
 from liveness_service.errors import ClipsUnsupportedError, ScoringFailedError
 from liveness_service.observability.stages import stage
@@ -56,8 +56,8 @@ class ClipPipeline(Pipeline[ClipFacts, ClipResult]):
             )
         return bundle.manifest.temporal, bundle.clip_scorer
 
-    def _groups(self, prepared: Prepared[ClipFacts]) -> list[tuple[Picture, ...]]:
-        # All crops in one group, since the temporal head needs them together.
+    def _groups(self, prepared: Prepared[ClipFacts]) -> list[tuple[FaceCrops, ...]]:
+        # All frames in one group, since the temporal head needs them together.
         return [prepared.crops] if prepared.crops else []
 
     async def _conclude(

@@ -56,7 +56,7 @@ class ClipPreparation:
                 width=width,
                 height=height,
             )
-            return Prepared(facts, tuple(found.value.crop for found in usable[: facts.crops]))
+            return Prepared(facts, tuple(found.value.crops for found in usable[: facts.crops]))
 
     def _refusals(
         self, video: VideoReader, taken: _Taken, middles: Sequence[int], look: FrameLook, following: Following

@@ -1,11 +1,11 @@
-"""What a model needs to find faces: its detector, the limits of quality, and the rule by which it cuts crops."""
+"""What a model needs to find faces: its detector, the limits of quality, and the crops that it takes."""
 
 from dataclasses import dataclass
 
 from liveness_core.bundle import Manifest
 from liveness_core.detection import FaceDetector
-from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
+from liveness_core.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +15,10 @@ class Finder:
     detector: FaceDetector
     gates: QualityGates
     """Limits beyond which a face is refused."""
-    crop: PreprocessSpec
-    """Margin and size of the crops."""
+    views: tuple[View, ...]
+    """The crops of a face that the model takes."""
 
     @classmethod
     def of(cls, manifest: Manifest, detector: FaceDetector) -> "Finder":
         """The finder for the bundle with this manifest."""
-        return cls(detector, manifest.quality_gates, manifest.preprocess)
+        return cls(detector, manifest.quality_gates, manifest.views)

@@ -1,15 +1,15 @@
-"""Looks at the frames of a clip: each frame gives a crop to score, or the reasons why it has none."""
+"""Looks at the frames of a clip: each frame gives crops to score, or the reasons why it has none."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from liveness_core.alignment import align
 from liveness_core.detection.rotated import is_rotated
 from liveness_core.detection.scaling import enlarge_face
 from liveness_core.detection.tracking import FaceTracker
 from liveness_core.quality import measure, refusals
-from liveness_core.types import DetectedFace, Picture, Quality
+from liveness_core.types import DetectedFace, FaceCrops, Quality
 from liveness_core.video import VideoFrame
+from liveness_core.views import cut_views
 from liveness_service.observability.stages import stage
 from liveness_service.results import FACE_ROTATED, MULTIPLE_FACES, NO_FACE
 from liveness_service.scoring.continuity import Appearance, appearance
@@ -24,8 +24,8 @@ class UsableFrame:
     face: DetectedFace
     """The face, in pixels of the upright frame."""
     quality: Quality
-    crop: Picture
-    """The aligned face that the model scores."""
+    crops: FaceCrops
+    """The crops of the face that the model scores."""
     appearance: Appearance
     """What the face looks like, for the comparison with the next frame."""
     time_s: float
@@ -121,6 +121,5 @@ class FrameLook:
             return RefusedFrame(shown, reasons, frame.time_s)
         if is_rotated(self._finder.detector, frame.pixels, face):
             return RefusedFrame(shown, (FACE_ROTATED,), frame.time_s)
-        spec = self._finder.crop
-        crop = align(frame.pixels, face, margin=spec.margin, size=spec.size).pixels
-        return UsableFrame(shown, quality, crop, appearance(frame.pixels, face), frame.time_s, self.size)
+        crops = cut_views(self._finder.views, frame.pixels, face)
+        return UsableFrame(shown, quality, crops, appearance(frame.pixels, face), frame.time_s, self.size)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from liveness_core.bundle import OperatingPoint
-from liveness_core.types import Picture
+from liveness_core.types import FaceCrops
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.results import FaceResult, ImageResult, Verdict
 from liveness_service.scoring.batcher import MicroBatcher, Scored
@@ -35,9 +35,9 @@ class PhotoPipeline(Pipeline[PhotoFacts, ImageResult]):
     def _operating_points(self) -> Mapping[str, OperatingPoint]:
         return self.manifest.operating_points
 
-    def _groups(self, prepared: Prepared[PhotoFacts]) -> list[list[Picture]]:
-        # Every crop in a group of its own: the faces of one photo need not share a batch.
-        return [[crop] for crop in prepared.crops]
+    def _groups(self, prepared: Prepared[PhotoFacts]) -> list[list[FaceCrops]]:
+        # Every face in a group of its own: the faces of one photo need not share a batch.
+        return [[crops] for crops in prepared.crops]
 
     async def _conclude(
         self, prepared: Prepared[PhotoFacts], scored: Sequence[Scored], options: ScoreOptions, point: ChosenPoint
@@ -49,7 +49,7 @@ class PhotoPipeline(Pipeline[PhotoFacts, ImageResult]):
                 reasons = candidate.reasons or ((facts.refusal,) if facts.refusal else ())
                 faces.append(FaceResult(candidate.face, candidate.quality, Verdict.UNDETERMINED, reasons))
                 continue
-            crop, own = next(rest)
+            crops, own = next(rest)
             score = float(own.results[0].score)
             faces.append(
                 FaceResult(
@@ -57,7 +57,7 @@ class PhotoPipeline(Pipeline[PhotoFacts, ImageResult]):
                     quality=candidate.quality,
                     verdict=verdict_of_score(score, point.threshold),
                     score=score,
-                    heatmap_png=await self._heatmap(crop, own, 0, options),
+                    heatmap_png=await self._heatmap(crops, own, 0, options),
                 )
             )
         verdict, reasons, score_of_all = combine(facts.refusal, faces)

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from liveness_core.bundle import Manifest, OperatingPoint
 from liveness_core.runtime import NetworkError
-from liveness_core.types import Picture
+from liveness_core.types import FaceCrops
 from liveness_service.errors import InvalidParameterError, ScoringFailedError, shown
 from liveness_service.observability.stages import StageTimes, stage, timed
 from liveness_service.results import ClipResult, ImageResult, Timings
@@ -82,8 +82,8 @@ class Pipeline(ABC, Generic[Facts, _R]):
         """The thresholds for uploads of this kind, by name."""
 
     @abstractmethod
-    def _groups(self, prepared: Prepared[Facts]) -> Sequence[Sequence[Picture]]:
-        """The crops in groups; the crops of a group are scored in one batch. Empty if nothing can be scored."""
+    def _groups(self, prepared: Prepared[Facts]) -> Sequence[Sequence[FaceCrops]]:
+        """The faces in groups; the crops of a group are scored in one batch. Empty if nothing can be scored."""
 
     @abstractmethod
     async def _conclude(
@@ -148,12 +148,13 @@ class Pipeline(ABC, Generic[Facts, _R]):
         here = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._threads, here.run, work)
 
-    async def _heatmap(self, crop: Picture, scored: Scored, index: int, options: ScoreOptions) -> bytes | None:
-        """The heat map of a scored crop as PNG; None if the request did not ask for it."""
-        activation = scored.results[index].activation
+    async def _heatmap(self, crops: FaceCrops, scored: Scored, index: int, options: ScoreOptions) -> bytes | None:
+        """The heat map of a scored face as PNG; None if the request did not ask for it, or the model has none."""
+        activation, view = scored.results[index].activation, self.manifest.heatmap_view
         # Activation maps are made for whole batches, so a crop may have one that its own request did not ask for.
-        if not options.explain or activation is None:
+        if not options.explain or activation is None or view is None:
             return None
+        crop = crops[view]
         with stage("heatmap"):
             return await self._in_thread(lambda: heatmap_png(crop, activation))
 

@@ -11,11 +11,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from liveness_core.alignment import align
 from liveness_core.detection.rotated import is_rotated
 from liveness_core.detection.scaling import enlarge_face
 from liveness_core.quality import measure, refusals
-from liveness_core.types import Box, DetectedFace, Picture
+from liveness_core.types import Box, DetectedFace, FaceCrops
+from liveness_core.views import cut_views
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.decoding.scaled import ScaledImage
 from liveness_service.observability.stages import stage
@@ -51,13 +51,13 @@ class PhotoPreparation:
     def prepare(self, content: bytes, faces: FacePolicy, unwanted: Callable[[], bool]) -> Prepared[PhotoFacts]:  # noqa: ARG002 (none of its steps can be interrupted)
         """See `Preparation`."""
         most_shown = 1 if faces is FacePolicy.LARGEST else self.max_faces
-        seen = search(content, self.limits, self.finder.detector, self.finder.crop, most_shown)
+        seen = search(content, self.limits, self.finder.detector, self.finder.views, most_shown)
         refusal = refusal_of_count(len(seen.faces), faces, self.max_faces)
         with stage("align"):
             judged = [self._judged(seen.image, face, scored=refusal is None) for face in seen.faces[:most_shown]]
         return Prepared(
             PhotoFacts(seen.image.width, seen.image.height, refusal, tuple(candidate for candidate, _ in judged)),
-            tuple(crop for _, crop in judged if crop is not None),
+            tuple(crops for _, crops in judged if crops is not None),
         )
 
     def rehearse(self) -> None:
@@ -69,16 +69,15 @@ class PhotoPreparation:
         eyes_and_mouth = ((270.0, 200.0), (370.0, 200.0), (320.0, 255.0), (280.0, 310.0), (360.0, 310.0))
         face = DetectedFace(Box(220.0, 120.0, 420.0, 380.0), eyes_and_mouth, 1.0)
         self._judged(image, face, scored=True)
-        align(picture, face, margin=self.finder.crop.margin, size=self.finder.crop.size)
+        cut_views(self.finder.views, picture, face)
 
-    def _judged(self, image: ScaledImage, face: DetectedFace, *, scored: bool) -> tuple[Candidate, Picture | None]:
+    def _judged(self, image: ScaledImage, face: DetectedFace, *, scored: bool) -> tuple[Candidate, FaceCrops | None]:
         quality = measure(image.picture, face)
         quality = replace(quality, face_px=quality.face_px * image.factor)
         reasons = refusals(quality, self.finder.gates)
-        crop = None
+        crops = None
         if scored and not reasons and is_rotated(self.finder.detector, image.picture, face):
             reasons = (FACE_ROTATED,)
         if scored and not reasons:
-            spec = self.finder.crop
-            crop = align(image.picture, face, margin=spec.margin, size=spec.size).pixels
-        return Candidate(enlarge_face(face, image.factor), quality, reasons, crop is not None), crop
+            crops = cut_views(self.finder.views, image.picture, face)
+        return Candidate(enlarge_face(face, image.factor), quality, reasons, crops is not None), crops

@@ -6,7 +6,7 @@ The facts hold no pixels and can be written as JSON, since they come from anothe
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from liveness_core.types import DetectedFace, Picture, Quality
+from liveness_core.types import DetectedFace, FaceCrops, Quality
 from liveness_service.results import FrameResult
 
 
@@ -19,7 +19,7 @@ class Candidate:
     reasons: tuple[str, ...]
     """Why the quality gates refuse the face; empty if they pass it."""
     cropped: bool
-    """Whether there is a crop to score; none if the face, or the whole photo, is refused."""
+    """Whether there are crops to score; none if the face, or the whole photo, is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class PhotoFacts:
 
     @property
     def crops(self) -> int:
-        """How many crops there are to score, in the order of the candidates."""
+        """How many faces have crops to score, in the order of the candidates."""
         return sum(candidate.cropped for candidate in self.candidates)
 
 
@@ -69,7 +69,7 @@ class ClipFacts:
 
     @property
     def crops(self) -> int:
-        """How many crops there are to score, in the order of time; none if the clip is refused."""
+        """How many faces have crops to score, in the order of time; none if the clip is refused."""
         return 0 if self.refusals else len(self.usable)
 
 
@@ -82,5 +82,5 @@ class Prepared(Generic[Facts_co]):
     """An upload that is ready to be scored."""
 
     facts: Facts_co
-    crops: tuple[Picture, ...]
-    """The crops to score, `facts.crops` of them, each (S, S, 3)."""
+    crops: tuple[FaceCrops, ...]
+    """The crops of each face to score, `facts.crops` faces."""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from liveness_core.alignment import crop_square, face_size
+from liveness_core.alignment import face_size
 from liveness_core.detection import FaceDetector
-from liveness_core.preprocess import PreprocessSpec
 from liveness_core.types import DetectedFace
+from liveness_core.views import View
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.decoding.scaled import FACTORS, Choice, ScaledDecoder, ScaledImage
 from liveness_service.observability.stages import stage
@@ -31,7 +31,7 @@ class Searched:
 
 
 def search(
-    content: bytes, limits: ImageLimits, detector: FaceDetector, crop: PreprocessSpec, most_shown: int
+    content: bytes, limits: ImageLimits, detector: FaceDetector, views: Sequence[View], most_shown: int
 ) -> Searched:
     """Decode a photo and find its faces.
 
@@ -44,7 +44,7 @@ def search(
     decoder = ScaledDecoder(content, limits)
     found = _look(decoder, detector, lambda size: _factor(max(size) / LEAST_SEARCHED_PX))
     shown = found.faces[:most_shown]
-    needed = min((_enough(face, found.image, crop) for face in shown), default=found.image.factor)
+    needed = min((_enough(face, found.image, views) for face in shown), default=found.image.factor)
     return found if needed >= found.image.factor else _look(decoder, detector, lambda _: needed)
 
 
@@ -57,11 +57,11 @@ def _look(decoder: ScaledDecoder, detector: FaceDetector, choose: Choice) -> Sea
     return Searched(image, faces)
 
 
-def _enough(face: DetectedFace, image: ScaledImage, crop: PreprocessSpec) -> int:
+def _enough(face: DetectedFace, image: ScaledImage, views: Sequence[View]) -> int:
     """The factor by which the whole picture may be reduced for this face."""
     height, width = image.picture.shape[:2]
-    side = crop_square(face, width, height, crop.margin).side_px
-    return _factor(image.factor * min(side / (LEAST_CROPPED * crop.size), face_size(face.box) / LEAST_FACE_PX))
+    cropped = min(view.least_side_px(face, width, height) / (LEAST_CROPPED * view.size) for view in views)
+    return _factor(image.factor * min(cropped, face_size(face.box) / LEAST_FACE_PX))
 
 
 def _factor(most: float) -> int:

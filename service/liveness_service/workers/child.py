@@ -13,7 +13,7 @@ import numpy as np
 
 from liveness_core.detection import DetectorSpec, FaceDetector, create_detector, warm_up
 from liveness_core.runtime import NetworkError, RuntimeOptions
-from liveness_core.types import Picture
+from liveness_core.types import FaceCrops
 from liveness_service.decoding.promise import NotNowError, told_to
 from liveness_service.errors import DecoderFailedError, OverloadedError, ScoringFailedError, ServiceError
 from liveness_service.observability.remote import noting
@@ -111,18 +111,18 @@ def _answer(task: Task, content: bytes, room_fd: int, detectors: _Detectors) -> 
     if len(text) > MAX_DOCUMENT_BYTES:
         text = Document(fault=f"the answer has {len(text)} bytes").model_dump_json().encode()
     with mmap.mmap(room_fd, task.room) as room:
-        for number, crop in enumerate(crops):
-            start = number * task.spec.crop_bytes
-            room[start : start + task.spec.crop_bytes] = np.ascontiguousarray(crop).tobytes()
+        for number, face in enumerate(crops):
+            start = number * task.spec.face_bytes
+            room[start : start + task.spec.face_bytes] = b"".join(np.ascontiguousarray(crop).tobytes() for crop in face)
         room[task.crops_room : task.crops_room + len(text)] = text
     return len(text)
 
 
-def _document(task: Task, content: bytes, detectors: _Detectors) -> tuple[Document, tuple[Picture, ...]]:
+def _document(task: Task, content: bytes, detectors: _Detectors) -> tuple[Document, tuple[FaceCrops, ...]]:
     with noting(traced=task.traced) as noted:
         try:
             finder = Finder(
-                detectors.get(task.spec.detector, task.spec.detector_model), task.spec.gates, task.spec.crop
+                detectors.get(task.spec.detector, task.spec.detector_model), task.spec.gates, task.spec.views
             )
             if task.endpoint is None:
                 PhotoPreparation(finder, task.spec.image_limits, task.spec.max_faces).rehearse()

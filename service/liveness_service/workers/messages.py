@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from liveness_core.bundle import Manifest
 from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
-from liveness_core.preprocess import PreprocessSpec
 from liveness_core.quality import QualityGates
 from liveness_core.video import VideoLimits
+from liveness_core.views import View
 from liveness_service.decoding.clip import MEMORY_OF_A_PIXEL
 from liveness_service.decoding.image import ImageLimits
 from liveness_service.observability.remote import RemoteTimes
@@ -40,7 +40,7 @@ class PreparationSpec(_Part):
     detector_model: str | None = None
     """Model file or pack of the detector, where it needs one."""
     gates: QualityGates
-    crop: PreprocessSpec
+    views: tuple[View, ...]
     clip: ClipSpec | None
     """None if the model scores photos only."""
     image_limits: ImageLimits
@@ -64,7 +64,7 @@ class PreparationSpec(_Part):
             detector=detector,
             detector_model=detector_model,
             gates=manifest.quality_gates,
-            crop=manifest.preprocess,
+            views=manifest.views,
             clip=None if manifest.temporal is None else manifest.temporal.clip,
             image_limits=image_limits,
             video_limits=video_limits,
@@ -73,9 +73,9 @@ class PreparationSpec(_Part):
         )
 
     @property
-    def crop_bytes(self) -> int:
-        """Bytes of a crop."""
-        return self.crop.size**2 * 3
+    def face_bytes(self) -> int:
+        """Bytes of the crops of a face, which lie one after the other in the order of the views."""
+        return sum(view.size**2 * 3 for view in self.views)
 
     @property
     def clip_bytes(self) -> int:
@@ -83,7 +83,7 @@ class PreparationSpec(_Part):
         return MEMORY_OF_A_PIXEL * self.video_limits.max_pixels
 
     def most_crops(self, endpoint: Endpoint) -> int:
-        """Most crops of one upload."""
+        """Most faces with crops of one upload."""
         if endpoint is Endpoint.PHOTO:
             return self.max_faces
         return 0 if self.clip is None else self.clip.frames
@@ -106,7 +106,7 @@ class Task(_Part):
     @property
     def crops_room(self) -> int:
         """Bytes at the start of the answer's memory that are for crops; the document comes after them."""
-        return 0 if self.endpoint is None else self.spec.most_crops(self.endpoint) * self.spec.crop_bytes
+        return 0 if self.endpoint is None else self.spec.most_crops(self.endpoint) * self.spec.face_bytes
 
     @property
     def room(self) -> int:

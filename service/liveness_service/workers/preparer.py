@@ -10,7 +10,7 @@ from typing import Generic
 import numpy as np
 import structlog
 
-from liveness_core.types import Picture
+from liveness_core.types import FaceCrops
 from liveness_service.errors import DecoderFailedError, errors_of_content
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.stages import active_tracer
@@ -97,12 +97,15 @@ class InWorkers(Generic[Facts]):
         facts = self._facts_of(document)
         if facts is None or facts.crops > self._spec.most_crops(self._endpoint):
             raise ValueError("no facts of this kind of upload, or too many crops")
-        return document, Prepared(facts, tuple(self._crop(room, number) for number in range(facts.crops)))
+        return document, Prepared(facts, tuple(self._face(room, number) for number in range(facts.crops)))
 
-    def _crop(self, room: SharedMemory, number: int) -> Picture:
-        size = self._spec.crop_bytes
-        side = self._spec.crop.size
-        return np.frombuffer(room.read(number * size, size), np.uint8).reshape(side, side, 3)
+    def _face(self, room: SharedMemory, number: int) -> FaceCrops:
+        content = np.frombuffer(room.read(number * self._spec.face_bytes, self._spec.face_bytes), np.uint8)
+        ends = np.cumsum([view.size**2 * 3 for view in self._spec.views])[:-1]
+        return tuple(
+            part.reshape(view.size, view.size, 3)
+            for part, view in zip(np.split(content, ends), self._spec.views, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)

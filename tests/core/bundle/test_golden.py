@@ -15,9 +15,9 @@ def archive(**arrays):
 
 
 def test_cases_survive_the_file():
-    cases = GoldenCases(CROPS, {"fp32": np.array([0.1, 0.5, 1 / 3]), "int8": np.array([0.2, 0.5, 0.9])})
+    cases = GoldenCases({"image": CROPS}, {"fp32": np.array([0.1, 0.5, 1 / 3]), "int8": np.array([0.2, 0.5, 0.9])})
     again = GoldenCases.from_bytes(cases.to_bytes())
-    np.testing.assert_array_equal(again.crops_KSS3, CROPS)
+    np.testing.assert_array_equal(again.crops_KSS3["image"], CROPS)
     assert sorted(again.scores_K) == ["fp32", "int8"]
     for precision, scores in cases.scores_K.items():
         np.testing.assert_array_equal(again.scores_K[precision], scores)
@@ -25,7 +25,7 @@ def test_cases_survive_the_file():
 
 def test_clips_survive_the_file():
     clips = np.array([[0, 1, 2, 0], [2, 2, 1, 0]])
-    cases = GoldenCases(CROPS, {"fp32": np.zeros(3)}, clips, {"fp32": np.array([0.25, 1 / 3])})
+    cases = GoldenCases({"image": CROPS}, {"fp32": np.zeros(3)}, clips, {"fp32": np.array([0.25, 1 / 3])})
     again = GoldenCases.from_bytes(cases.to_bytes())
     np.testing.assert_array_equal(again.clips_JT, clips)
     np.testing.assert_array_equal(again.clip_scores_J["fp32"], [0.25, 1 / 3])
@@ -33,7 +33,7 @@ def test_clips_survive_the_file():
 
 
 def test_file_without_clips_has_none():
-    again = GoldenCases.from_bytes(GoldenCases(CROPS, {"fp32": np.zeros(3)}).to_bytes())
+    again = GoldenCases.from_bytes(GoldenCases({"image": CROPS}, {"fp32": np.zeros(3)}).to_bytes())
     assert again.clips_JT is None
     assert again.clip_scores_J == {}
 
@@ -43,7 +43,7 @@ def test_file_without_clips_has_none():
     [
         b"",
         b"garbage",
-        GoldenCases(CROPS, {}).to_bytes()[:-50],
+        GoldenCases({"image": CROPS}, {}).to_bytes()[:-50],
         archive(scores_fp32=np.zeros(3)),
         archive(crops=CROPS[:0]),
         archive(crops=CROPS[0]),

@@ -168,6 +168,7 @@ def test_layout_of_the_json_does_not_matter(bundle):
     ("edit", "said"),
     [
         (lambda content: content.update(schema_version=2), "schema_version"),
+        (lambda content: content.update(schema_version=3), "schema_version"),
         (lambda content: content.pop("temperature"), "temperature"),
         (lambda content: content.update(surprise=1), "surprise"),
         (lambda content: content["files"].update({"../../etc/passwd": "0" * 64}), "files"),
@@ -322,7 +323,7 @@ def test_golden_file_that_is_none_is_refused(bundle):
 
 def test_golden_crops_of_another_size_are_refused(bundle):
     crops = np.zeros((2, 64, 64, 3), np.uint8)
-    resave(bundle, golden_npz=GoldenCases(crops, {"fp32": np.zeros(2)}).to_bytes())
+    resave(bundle, golden_npz=GoldenCases({"image": crops}, {"fp32": np.zeros(2)}).to_bytes())
     assert "golden" in error_of(bundle).reason
 
 

@@ -64,7 +64,7 @@ async def test_one_face_decides(answer):
 
 async def test_the_crop_is_of_the_bundles_size_and_shows_the_face(answer):
     await answer([face()], [0.7])
-    [crop] = answer.scorer.crops
+    [(crop,)] = answer.scorer.crops
     assert crop.shape == (224, 224, 3)
     # 2.7 faces of about 100 px about the face: the head's colours, not the whole picture's.
     expected = astronaut()[0:280, 85:365]

@@ -2,18 +2,17 @@ import cv2
 import numpy as np
 import pytest
 
-from liveness_core.alignment import align
 from liveness_core.bundle import default_bundle_path, load_bundle
 from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.detection.scaling import enlarge_face
-from liveness_core.preprocess import PreprocessSpec
 from liveness_core.types import Box, DetectedFace
+from liveness_core.views import View, cut_views
 from liveness_service.decoding.image import ImageLimits, decode_image
 from liveness_service.scoring.search import search
 from support.pictures import astronaut, encoded
 
 LIMITS = ImageLimits(20_000_000)
-CROP = PreprocessSpec(size=160, margin=2.7)
+CROP = View(size=160, margin=2.7)
 
 
 class OneFace:
@@ -42,7 +41,7 @@ def large(width, height=None):
 )
 def test_a_picture_is_reduced_while_enough_of_it_is_left_to_search(width, searched):
     detector = OneFace(0, width)
-    found = search(encoded(large(width, 300)), LIMITS, detector, CROP, 1)
+    found = search(encoded(large(width, 300)), LIMITS, detector, [CROP], 1)
     assert detector.shown == [searched]
     assert (found.image.width, found.image.height, found.faces) == (width, 300, [])
 
@@ -59,7 +58,7 @@ def test_a_picture_is_reduced_while_enough_of_it_is_left_to_search(width, search
 )
 def test_it_is_decoded_again_where_the_crop_needs_more(face, size, searched):
     detector = OneFace(face, 3840)
-    found = search(encoded(large(3840)), LIMITS, detector, PreprocessSpec(size=size, margin=2.7), 1)
+    found = search(encoded(large(3840)), LIMITS, detector, [View(size=size, margin=2.7)], 1)
     assert detector.shown == searched
     assert found.image.factor == 3840 // searched[-1]
     [shown] = found.faces
@@ -74,24 +73,23 @@ def test_of_faces_that_are_not_shown_nothing_is_needed():
 
     for most_shown, looks in ((1, 1), (2, 2)):
         detector = Two(600, 3840)
-        search(encoded(large(3840)), LIMITS, detector, CROP, most_shown)
+        search(encoded(large(3840)), LIMITS, detector, [CROP], most_shown)
         assert len(detector.shown) == looks
 
 
 @pytest.fixture(scope="module")
 def scored():
     bundle, detector = load_bundle(default_bundle_path()), create_detector(DetectorSpec())
-    spec = bundle.manifest.preprocess
+    views = bundle.manifest.views
 
     def score(content):
-        found = search(content, LIMITS, detector, spec, 1)
-        crop = align(found.image.picture, found.faces[0], margin=spec.margin, size=spec.size).pixels
-        return found.image.factor, float(bundle.scorer.score([crop])[0].score)
+        found = search(content, LIMITS, detector, views, 1)
+        crops = cut_views(views, found.image.picture, found.faces[0])
+        return found.image.factor, float(bundle.scorer.score([crops])[0].score)
 
     def score_of_all_pixels(content):
         picture = decode_image(content, LIMITS)
-        crop = align(picture, detector.detect(picture)[0], margin=spec.margin, size=spec.size).pixels
-        return float(bundle.scorer.score([crop])[0].score)
+        return float(bundle.scorer.score([cut_views(views, picture, detector.detect(picture)[0])])[0].score)
 
     return score, score_of_all_pixels
 

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from liveness_core.detection import DetectorSpec
-from liveness_core.preprocess import PreprocessSpec
+from liveness_core.views import View
 from liveness_service.app import create_app
 from liveness_service.errors import (
     DeadlineExceededError,
@@ -209,10 +209,13 @@ async def test_more_than_can_be_done_in_time_is_refused_at_once_and_the_rest_is_
 @pytest.mark.anyio
 async def test_a_worker_prepares_for_several_models(started):
     made = await started()
-    other = SPEC.model_copy(update={"crop": PreprocessSpec(size=224), "detector": DetectorSpec(min_confidence=0.5)})
-    for spec, size in ((SPEC, 160), (other, 224), (SPEC, 160)):
+    other = SPEC.model_copy(
+        update={"views": (View(size=224), View(name="small", size=96)), "detector": DetectorSpec(min_confidence=0.5)}
+    )
+    for spec, sizes in ((SPEC, [160]), (other, [224, 96]), (SPEC, [160])):
         prepared = await made.prepare(PHOTO, spec)
-        assert [crop.shape for crop in prepared.crops] == [(size, size, 3)]
+        [crops] = prepared.crops
+        assert [crop.shape for crop in crops] == [(size, size, 3) for size in sizes]
     assert made.ends == []
 
 

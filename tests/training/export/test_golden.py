@@ -27,7 +27,7 @@ def test_chosen_clips_are_those_that_the_head_is_least_sure_of():
     # As the clip is scored when it comes as pictures.
     scorer = Scorer(OrtSession(encoder_bytes()), OrtSession(classifier_bytes(0, 4)), PreprocessSpec(), 1.0)
     clip_scorer = ClipScorer(OrtSession(temporal_bytes(0, 4)), ClipSpec(), 1.0)
-    again = score_clips(scorer, clip_scorer, [list(golden.crops_KSS3[clip]) for clip in golden.clips_JT])
+    again = score_clips(scorer, clip_scorer, [list(golden.crops_KSS3["image"][clip]) for clip in golden.clips_JT])
     assert [each.score for each in again] == pytest.approx(scores, abs=1e-6)
 
 

@@ -142,7 +142,7 @@ def lived_in(name):
 
 
 @pytest.mark.parametrize("kind", ["pth", "pt", "npz"])
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_lite0"])
 def test_whole_state_dict_is_loaded_whatever_its_last_layer(tmp_path, kind, name):
     source, encoder = lived_in(name), create_encoder(name)
     load_initial_weights(encoder, state_file(tmp_path, source, kind), images(2))

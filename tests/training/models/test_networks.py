@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from liveness_training.models.efficientnet_lite import EfficientNetLiteEncoder
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
 from liveness_training.models.network import (
     ImageNetwork,
@@ -137,6 +138,45 @@ def test_memory_layout_does_not_change_the_output(encoder):
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
 
 
+def test_lite0_has_the_names_and_the_size_of_its_published_weights():
+    encoder = EfficientNetLiteEncoder().eval()
+    state = encoder.state_dict()
+    shapes = {
+        "_conv_stem.weight": (32, 3, 3, 3),
+        "_bn0.running_mean": (32,),
+        "_blocks.0._depthwise_conv.weight": (32, 1, 3, 3),
+        "_blocks.0._project_conv.weight": (16, 32, 1, 1),
+        "_blocks.1._expand_conv.weight": (96, 16, 1, 1),
+        "_blocks.3._depthwise_conv.weight": (144, 1, 5, 5),
+        "_blocks.15._bn2.bias": (320,),
+        "_conv_head.weight": (1280, 320, 1, 1),
+        "_bn1.num_batches_tracked": (),
+    }
+    assert {key: tuple(state[key].shape) for key in shapes} == shapes
+    assert len(state) == 294  # the file has 296 with its last layer of 1,000 classes
+    assert sum(weight.numel() for weight in encoder.parameters()) == 4_652_008 - 1_281_000
+    with torch.no_grad():
+        embedding, features = encoder(torch.randn(2, 3, 64, 64))
+    assert features.shape == (2, 1280, 2, 2)
+    torch.testing.assert_close(embedding, features.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("kernel", "first"), [(3, 0), (5, 1)])
+def test_lite0_pads_more_at_the_right_and_the_bottom(kernel, first):
+    """Where stride 2 leaves an odd pixel to pad: the window's place `first` lies on the picture's own first pixel."""
+    encoder = EfficientNetLiteEncoder()
+    convolution = encoder._conv_stem if kernel == 3 else encoder._blocks[3]._depthwise_conv
+    picture = torch.zeros(1, 3 if kernel == 3 else 144, 8, 8)
+    picture[0, :, 0, 0] = 1.0
+    with torch.no_grad():
+        nn.init.zeros_(convolution.weight)
+        convolution.weight[:, :, first, first] = 1.0
+        seen = convolution(picture)[0, 0]
+    assert seen.shape == (4, 4)
+    assert seen[0, 0] == (3 if kernel == 3 else 1)
+    assert seen.sum() == seen[0, 0]
+
+
 def torchvisions_keys(blocks, convolutions, shortcut_of_first):
     """The names of torchvision's ResNets without `fc`, from its layout."""
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -179,7 +219,8 @@ def test_bottleneck_has_its_stride_in_the_middle_convolution():
 
 
 @pytest.mark.parametrize(
-    ("name", "dim"), [("mobilenet_v2", 1280), ("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
+    ("name", "dim"),
+    [("mobilenet_v2", 1280), ("efficientnet_lite0", 1280), ("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)],
 )
 def test_encoders_are_made_by_name(name, dim):
     assert create_encoder(name).embedding_dim == dim

@@ -62,6 +62,16 @@ class TestEnergies:
             expected += 0.7 * entropy(head(ccdd.trunk(feature)), domain)
         torch.testing.assert_close(made(batch)["loss"], expected)
 
+    def test_with_patch_labels_every_place_of_the_picture_learns_the_label(self):
+        made, batch = task(patch_labels=True), random_batch()
+        _, features = made.network.encoder(batch.image)
+        expected = torch.zeros(())
+        for picture, label in zip(features, batch.label, strict=True):
+            places = picture.flatten(1).T
+            expected += sum(entropy(made.network.classifier(place), label) for place in places) / len(places)
+        assert features.shape[2] * features.shape[3] > 1
+        torch.testing.assert_close(made(batch)["loss"], expected)
+
     def test_clips_give_equation_2(self):
         made, batch = task(lstm=True, dvb=True, lambda_vb=0.3), random_batch(images=6, frames=8)
         expected = torch.zeros(())

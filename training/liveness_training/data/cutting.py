@@ -2,9 +2,10 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -81,12 +82,70 @@ def chunks(samples: Sequence[Sample], least: int) -> Iterator[list[Sample]]:
         yield chunk
 
 
+_T = TypeVar("_T")
+
+
+class FaceFinder(Generic[_T]):
+    """Finds the faces of pictures and of frames of videos, as the service does, and takes of each what is wanted."""
+
+    def __init__(
+        self, root: Path, detector: DetectorSpec, clip: ClipSpec, take: Callable[[Sample, Picture, DetectedFace], _T]
+    ) -> None:
+        """Load the detector.
+
+        Args:
+            root: folder that the samples' paths are relative to.
+            detector: the detector and its settings.
+            clip: the frames of a video to look at.
+            take: called with each sample, its picture and the largest face in it.
+        """
+        self._root, self._clip, self._take = root, clip, take
+        self._detector = create_detector(detector)
+
+    def of_picture(self, sample: Sample) -> _T | None:
+        """What is taken of a picture; None where there is no face.
+
+        Raises:
+            DataError: see `read_picture`.
+        """
+        picture = read_picture(self._root / sample.path)
+        faces = self._detector.detect(picture)
+        return self._take(sample, picture, faces[0]) if faces else None
+
+    def of_video(self, sample: Sample) -> tuple[list[_T | None], list[bool]]:
+        """For each of the T frames what is taken of it, None where there is no face; and whether it only repeats the
+        frame before, since the video has fewer than T.
+
+        Raises:
+            UnreadableError: it cannot be read as a video.
+            DataError: it cannot be opened.
+        """
+        tracker = FaceTracker(self._detector)
+
+        def look(frame: VideoFrame) -> _T | None:
+            faces = tracker.find(frame.pixels, frame.position)
+            return self._take(sample, frame.pixels, faces[0]) if faces else None
+
+        path = self._root / sample.path
+        try:
+            with path.open("rb") as file:
+                video = VideoReader(file, turn_deg=sample.turn_deg)
+                taken = sample_clip(video, self._clip, look)
+        except OSError as error:
+            raise DataError(f"{path} cannot be opened: {error.strerror}") from error
+        except VideoError as error:
+            raise UnreadableError(f"{path} cannot be read as a video: {error}") from error
+        middles = self._clip.positions(video.frames)
+        again = [False, *(middle == before for before, middle in itertools.pairwise(middles))]
+        return [None if frame is None else frame.value for frame in taken], again
+
+
 class Cutter:
     """Cuts crops; every worker has its own."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._detector = create_detector(recipe.detector)
+        self._finder = FaceFinder(recipe.root, recipe.detector, recipe.clip, self._cut)
 
     def __call__(self, samples: Sequence[Sample]) -> CutChunk:
         """Cut the crops of some samples, which must hold all frames of a video or none.
@@ -100,7 +159,7 @@ class Cutter:
         for path, group in itertools.groupby(samples, key=lambda sample: sample.path):
             frames = list(group)
             try:
-                cut = self._cut_video(frames[0]) if frames[0].is_video else [self._cut_picture(frames[0])]
+                cut = self._cut_video(frames[0]) if frames[0].is_video else [self._finder.of_picture(frames[0])]
             except UnreadableError:
                 unreadable.append(path)
                 found.extend([False] * len(frames))
@@ -113,35 +172,10 @@ class Cutter:
         shape = (len(crops), self._recipe.views, size, size, 3)
         return CutChunk(tuple(found), np.array(crops, np.uint8).reshape(shape), tuple(unreadable))
 
-    def _cut_picture(self, sample: Sample) -> NDArray[np.uint8] | None:
-        """Shape (V, S, S, 3); None where there is no face."""
-        picture = read_picture(self._recipe.root / sample.path)
-        faces = self._detector.detect(picture)
-        return self._cut(sample, picture, faces[0]) if faces else None
-
     def _cut_video(self, sample: Sample) -> list[NDArray[np.uint8] | None]:
         """For each of the T frames its crops, None where there is no face, or `_REPEATED`."""
-        tracker = FaceTracker(self._detector)
-
-        def look(frame: VideoFrame) -> NDArray[np.uint8] | None:
-            faces = tracker.find(frame.pixels, frame.position)
-            return self._cut(sample, frame.pixels, faces[0]) if faces else None
-
-        path = self._recipe.root / sample.path
-        try:
-            with path.open("rb") as file:
-                video = VideoReader(file, turn_deg=sample.turn_deg)
-                taken = sample_clip(video, self._recipe.clip, look)
-        except OSError as error:
-            raise DataError(f"{path} cannot be opened: {error.strerror}") from error
-        except VideoError as error:
-            raise UnreadableError(f"{path} cannot be read as a video: {error}") from error
-        middles = self._recipe.clip.positions(video.frames)
-        again = [False, *(middle == before for before, middle in itertools.pairwise(middles))]
-        return [
-            _REPEATED if is_again else None if frame is None else frame.value
-            for frame, is_again in zip(taken, again, strict=True)
-        ]
+        taken, again = self._finder.of_video(sample)
+        return [_REPEATED if is_again else frame for frame, is_again in zip(taken, again, strict=True)]
 
     def _cut(self, sample: Sample, picture: Picture, face: DetectedFace) -> NDArray[np.uint8]:
         """Shape (V, S, S, 3)."""

@@ -24,11 +24,11 @@ from liveness_training.export.temporal import TEMPORAL, ExportedHead, export_hea
 from liveness_training.runs.environment import libraries
 from liveness_training.runs.folder import RunFolder
 
-_CLASSIFIER = "classifier.onnx"
-_GOLDEN = "golden.npz"
+CLASSIFIER, GOLDEN = "classifier.onnx", "golden.npz"
+"""Names of files of a bundle."""
 # Integer sums are exact everywhere, but the float steps between them round differently from processor to processor.
-_GOLDEN_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "int8": 2e-2}
-_UNHASHED = "0" * 64  # `save_bundle` puts the hashes in
+GOLDEN_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "int8": 2e-2}
+UNHASHED = "0" * 64  # `save_bundle` puts the hashes in
 
 
 def export_bundle(
@@ -74,17 +74,17 @@ def export_bundle(
         detector=run.detector,
         quality_gates=QualityGates(),
         variants=tuple(_variant(photo, precision, data) for precision in precisions),
-        classifier=network_file(_CLASSIFIER, photo.classifier),
+        classifier=network_file(CLASSIFIER, photo.classifier),
         temperature=photo.temperature,
         operating_points=photo.operating_points,
         default_operating_point=DEFAULT_POINT,
         temporal=None if head is None else head.entry,
         reference_scores=ReferenceScores(photo=photo.reference, clip=None if head is None else head.reference),
-        files=dict.fromkeys(files, _UNHASHED),
+        files=dict.fromkeys(files, UNHASHED),
         provenance=_provenance(run, data, licences or {}),
         metrics=metrics,
     )
-    files["MODEL_CARD.md"] = model_card(manifest, _network_sizes(files), failures).encode()
+    files["MODEL_CARD.md"] = model_card(manifest, network_sizes(files), failures).encode()
     saved = save_bundle(folder, manifest, files)
     for precision in precisions:
         load_bundle(folder, precision=precision, runtime=RuntimeOptions("cpu"))
@@ -104,27 +104,29 @@ def _files(
 ) -> dict[str, bytes]:
     """Name -> content of every file beside the manifest and the model card."""
     return {
-        **{_encoder_name(precision): photo.encoders[precision] for precision in precisions},
-        _CLASSIFIER: photo.classifier,
+        **{encoder_name(precision): photo.encoders[precision] for precision in precisions},
+        CLASSIFIER: photo.classifier,
         **({} if head is None else {TEMPORAL: head.content}),
-        _GOLDEN: golden.to_bytes(),
+        GOLDEN: golden.to_bytes(),
     }
 
 
-def _encoder_name(precision: Precision) -> str:
+def encoder_name(precision: Precision) -> str:
+    """Name of the encoder's file."""
     return "encoder.onnx" if precision == "fp32" else f"encoder.{precision}.onnx"
 
 
-def _network_sizes(files: Mapping[str, bytes]) -> dict[str, int]:
+def network_sizes(files: Mapping[str, bytes]) -> dict[str, int]:
+    """Bytes of each network, by its file."""
     return {name: len(content) for name, content in files.items() if name.endswith(".onnx")}
 
 
 def _variant(photo: ExportedPhoto, precision: Precision, data: SplitCrops) -> Variant:
     return Variant(
         precision=precision,
-        encoder=network_file(_encoder_name(precision), photo.encoders[precision]),
+        encoder=network_file(encoder_name(precision), photo.encoders[precision]),
         parity=photo.parity(precision, data),
-        golden_tolerance=_GOLDEN_TOLERANCE[precision],
+        golden_tolerance=GOLDEN_TOLERANCE[precision],
     )
 
 

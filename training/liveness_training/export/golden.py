@@ -1,6 +1,6 @@
 """Crops and clips for the self-test of a bundle; none comes from a data set, since bundles are passed on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import permutations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import data
 
-from liveness_core.alignment import align
 from liveness_core.bundle import GoldenCases
 from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorSpec, create_detector
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.scoring import ClipScorer, Scorer
-from liveness_core.types import Picture
+from liveness_core.types import FaceCrops, Picture
+from liveness_core.views import View, cut_views, views_of
 from liveness_training.export.networks import ExportError
 
 # K candidates, S crop size, J clips, T frames of a clip
@@ -26,54 +26,59 @@ _WANTED = (0.1, 0.3, 0.5, 0.7, 0.9)
 _TELLING = (0.05, 0.95)
 """At least one score of a bundle's cases must lie between these two."""
 _RANDOM_CLIPS = 200
+_NEARER = (1.0, 0.45, 0.67, 1.3)
+"""Parts of the views' margins: the face fills more of the crop, or less."""
 
-Scoring = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+Scoring = Callable[[Sequence[FaceCrops]], NDArray[np.float64]]
 ClipScoring = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
 def golden_cases(
-    preprocess: PreprocessSpec, scorers: Mapping[Precision, Scorer], clip_scorers: Mapping[Precision, ClipScorer]
+    preprocess: PreprocessSpec | Sequence[View],
+    scorers: Mapping[Precision, Scorer],
+    clip_scorers: Mapping[Precision, ClipScorer],
 ) -> GoldenCases:
     """The cases of a bundle, with their scores.
 
     Args:
-        preprocess: margin and size of the crops.
+        preprocess: the crops, as in the manifest.
         scorers: precision -> scorer of photos; the first one chooses the cases.
         clip_scorers: precision -> scorer of clips; empty without a temporal head.
 
     Raises:
         ExportError: all scores of a variant are near 0 or 1.
     """
-    first = next(iter(scorers))
+    first, views = next(iter(scorers)), views_of(preprocess)
 
-    def scores_of(precision: Precision, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return np.array([result.score for result in scorers[precision].score(list(crops))])
+    def scores_of(precision: Precision, faces: Sequence[FaceCrops]) -> NDArray[np.float64]:
+        return np.array([result.score for result in scorers[precision].score(faces)])
 
-    crops = golden_crops(preprocess, partial(scores_of, first))
-    scores: dict[str, NDArray[np.float64]] = {precision: scores_of(precision, crops) for precision in scorers}
+    faces = golden_faces(views, partial(scores_of, first))
+    crops = {view.name: np.stack([face[number] for face in faces]) for number, view in enumerate(views)}
+    scores: dict[str, NDArray[np.float64]] = {precision: scores_of(precision, faces) for precision in scorers}
     _refuse_untelling("score", scores)
     if not clip_scorers:
         return GoldenCases(crops, scores)
-    embeddings = {precision: scorer.embed(list(crops)) for precision, scorer in scorers.items()}
+    embeddings = {precision: scorer.embed(faces) for precision, scorer in scorers.items()}
 
     def clip_scores_of(precision: Precision, clips: NDArray[np.int64]) -> NDArray[np.float64]:
         return clip_scorers[precision].score_embeddings(embeddings[precision][clips])
 
-    clips = golden_clips(len(crops), clip_scorers[first].clip.frames, partial(clip_scores_of, first))
+    clips = golden_clips(len(faces), clip_scorers[first].clip.frames, partial(clip_scores_of, first))
     clip_scores: dict[str, NDArray[np.float64]] = {precision: clip_scores_of(precision, clips) for precision in scorers}
     _refuse_untelling("clip's score", clip_scores)
     return GoldenCases(crops, scores, clips, clip_scores)
 
 
-def golden_crops(preprocess: PreprocessSpec, score: Scoring) -> NDArray[np.uint8]:
-    """The plain face and five changed ones whose scores are spread over the range, shape (6, S, S, 3).
+def golden_faces(views: Sequence[View], score: Scoring) -> list[FaceCrops]:
+    """The plain face and five changed ones whose scores are spread over the range.
 
     Args:
-        preprocess: margin and size of the crops.
-        score: function from crops (K, S, S, 3) to scores (K,), by the network of the bundle.
+        views: the crops of a face.
+        score: function from K faces to scores (K,), by the networks of the bundle.
     """
-    candidates = golden_candidates(preprocess)
-    return candidates[_chosen(score(candidates))]
+    candidates = golden_candidates(views)
+    return [candidates[index] for index in _chosen(score(candidates))]
 
 
 def golden_clips(crops: int, frames: int, score: ClipScoring) -> NDArray[np.int64]:
@@ -116,23 +121,24 @@ def _chosen(scores_K: NDArray[np.float64]) -> list[int]:
     return chosen
 
 
-def golden_candidates(preprocess: PreprocessSpec) -> NDArray[np.uint8]:
-    """scikit-image's public-domain astronaut, first unchanged, then changed as attacks do; shape (K, S, S, 3)."""
+def golden_candidates(views: Sequence[View]) -> list[FaceCrops]:
+    """scikit-image's public-domain astronaut, first unchanged, then changed as attacks do."""
     picture: Picture = data.astronaut()  # type: ignore[no-untyped-call]  # scikit-image leaves it untyped
     # Always this detector, with its own weights: golden crops must not depend on what a user has installed.
     face = create_detector(DetectorSpec()).detect(picture)[0]
-    crops = [
-        align(picture, face, margin=margin, size=preprocess.size).pixels
-        for margin in (preprocess.margin, 1.2, 1.8, 3.5)
-    ]
+    faces = [cut_views([_nearer(view, factor) for view in views], picture, face) for factor in _NEARER]
     random = np.random.default_rng(0)
     changed = [
-        change(crop, strength, random)
-        for crop in crops
+        tuple(change(crop, strength, random) for crop in crops)
+        for crops in faces
         for change in (_on_screen, _on_paper, _noisy, _dim)
         for strength in (0.25, 0.5, 0.75, 1.0)
     ]
-    return np.stack([*crops, *changed])
+    return [*faces, *changed]
+
+
+def _nearer(view: View, factor: float) -> View:
+    return view.model_copy(update={"margin": min(max(view.margin * factor, 1.0), 6.0)})
 
 
 def _on_screen(crop: Picture, strength: float, _random: np.random.Generator) -> Picture:

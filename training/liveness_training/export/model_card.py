@@ -19,13 +19,14 @@ _COLUMNS = (
 )
 
 
-def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "") -> str:
+def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "", *, members: str = "") -> str:
     """The model card in Markdown.
 
     Args:
         manifest: manifest of the bundle.
         sizes: network file -> size in bytes.
         failures: Markdown that describes the model's failures; empty for no such section.
+        members: Markdown that names the networks of a committee; empty for a single network.
     """
     provenance = manifest.provenance
     test = {name: values for name, values in manifest.metrics.items() if not name.startswith("held_out/")}
@@ -45,10 +46,11 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "")
         "- Its error on cameras and attacks that it has not seen is the one under “Unseen domains”, not the one under "
         "“Unseen people”.\n"
         "- It has not been measured by age, sex or skin tone: the data do not name them.",
+        *(["## Members", members] if members else []),
         "## Trained on",
         "\n".join(f"- {entry}" for entry in provenance.data),
-        f"Split by person. Faces by `{manifest.detector.name}`, crops of {manifest.preprocess.margin:g} times the "
-        f"face. Code at commit `{provenance.git_commit}`, seed {provenance.seed}; settings and library versions are in "
+        f"Split by person. Faces by `{manifest.detector.name}`, {_crops(manifest)}. "
+        f"Code at commit `{provenance.git_commit}`, seed {provenance.seed}; settings and library versions are in "
         f"`bundle.json`.{_kept_from(provenance)}{_teachers(provenance)}{_grey(provenance)}",
         "## Unseen people of the same domains",
         f"Scored by the networks of this bundle ({manifest.variants[0].precision}), at the threshold of "
@@ -81,6 +83,12 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "")
     return "\n\n".join(sections) + "\n"
 
 
+def _crops(manifest: Manifest) -> str:
+    if manifest.schema_version == 2:
+        return "a crop for each member"
+    return f"crops of {manifest.views[0].margin:g} times the face"
+
+
 def _levels(manifest: Manifest) -> str:
     """How to read the rows of the levels that occur."""
     levels = {name.partition("@")[2] for name in manifest.metrics}
@@ -109,8 +117,8 @@ def _clips(manifest: Manifest) -> list[str]:
         ]
     return [
         "## Clips",
-        f"An LSTM over the embeddings of {head.clip.frames} frames gives a clip its one score. Thresholds of its own, "
-        f"chosen on {head.operating_points[manifest.default_operating_point].chosen_on}.",
+        f"A temporal head, `{head.network.file}`, gives a clip one score from {head.clip.frames} frames. Thresholds of "
+        f"its own, chosen on {head.operating_points[manifest.default_operating_point].chosen_on}.",
         _points(head.operating_points, manifest.default_operating_point),
         f"Temperature {head.temperature:.3f}.",
     ]

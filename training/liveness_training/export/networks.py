@@ -95,7 +95,13 @@ def to_onnx(
     return content
 
 
-def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]], *, float_convolutions: int = 0) -> bytes:
+def to_int8(
+    encoder: bytes,
+    calibration: Sequence[NDArray[np.float32]],
+    *,
+    float_convolutions: int = 0,
+    input_name: str = "image",
+) -> bytes:
     """Quantise an encoder: static, QDQ, `uint8` activations, `int8` weights per channel.
 
     Weights keep to 7 bits (`reduce_range`): on processors without VNNI the sum of two 8-bit products overflows 16 bits
@@ -106,6 +112,7 @@ def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]], *, float
         calibration: batches of typical inputs, which give the ranges of the activations.
         float_convolutions: number of first convolutions that stay in float32. They work on few channels of very
             different ranges, cost little, and their error passes through all later layers.
+        input_name: name of the input.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, prepared, result = (str(Path(folder) / name) for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
@@ -116,7 +123,7 @@ def to_int8(encoder: bytes, calibration: Sequence[NDArray[np.float32]], *, float
         quantize_static(
             prepared,
             result,
-            _Reader(calibration),
+            _Reader(calibration, input_name),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -146,12 +153,13 @@ def network_file(name: str, content: bytes) -> NetworkFile:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime comes without types
-    def __init__(self, batches: Sequence[NDArray[np.float32]]) -> None:
+    def __init__(self, batches: Sequence[NDArray[np.float32]], input_name: str) -> None:
+        self._input_name = input_name
         self._batches: Iterator[NDArray[np.float32]] = iter(batches)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {"image": batch}
+        return None if batch is None else {self._input_name: batch}
 
 
 def _without_batch_norms(module: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from liveness_training.errors import TrainingError
 from liveness_training.models.network import Encoder
 
-_LAST_LAYERS = ("fc.", "classifier.")
+_LAST_LAYERS = ("fc.", "classifier.", "_fc.")
 
 
 class InitError(TrainingError):
@@ -22,9 +22,9 @@ def load_initial_weights(encoder: Encoder, path: Path, images: Tensor) -> None:
 
     Args:
         encoder: the encoder to load into.
-        path: `.pth` or `.pt` with a state dict under torchvision's names (its last layer, `fc.*` or `classifier.*`, is
-            left out), or `.npz` with the same keys, or `.npz` with batch norms folded into the convolutions (a `weight`
-            and a `bias` each), which are put back.
+        path: `.pth` or `.pt` with a state dict under torchvision's names, or those of `models.efficientnet_lite` (its
+            last layer, `fc.*`, `classifier.*` or `_fc.*`, is left out), or `.npz` with the same keys, or `.npz` with
+            batch norms folded into the convolutions (a `weight` and a `bias` each), which are put back.
         images: a few dozen typical preprocessed crops, (N, 3, S, S); used for folded weights.
 
     Raises:

@@ -5,13 +5,14 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from liveness_training.models.efficientnet_lite import EfficientNetLiteEncoder
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder, Padding
 from liveness_training.models.resnet import ResNetEncoder
 
 # N images, B clips, T frames, D embedding, H hidden
 
-EncoderName = Literal["mobilenet_v2", "resnet18", "resnet34", "resnet50"]
-Encoder = MobileNetV2Encoder | ResNetEncoder
+EncoderName = Literal["mobilenet_v2", "efficientnet_lite0", "resnet18", "resnet34", "resnet50"]
+Encoder = MobileNetV2Encoder | EfficientNetLiteEncoder | ResNetEncoder
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -21,10 +22,13 @@ def create_encoder(name: EncoderName, padding: Padding = "torchvision") -> Encod
 
     Args:
         name: which encoder.
-        padding: sides on which MobileNetV2 pads its convolutions of stride 2; ResNets always use torchvision's.
+        padding: sides on which MobileNetV2 pads its convolutions of stride 2; ResNets always use torchvision's, and
+            EfficientNet-Lite TensorFlow's.
     """
     if name == "mobilenet_v2":
         return MobileNetV2Encoder(padding)
+    if name == "efficientnet_lite0":
+        return EfficientNetLiteEncoder()
     return ResNetEncoder(int(name.removeprefix("resnet")))
 
 

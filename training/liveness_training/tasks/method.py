@@ -30,6 +30,8 @@ class _Outputs:
     student_N2: Tensor
     """Learns from the teacher; the same as `logits_N2` without a distillation head."""
     discriminators: DomainEnergies | None
+    patch_NP2: Tensor | None = None
+    """Logits of each of P places of the last feature map; None where only the whole picture has a label."""
 
 
 class LivenessTask(Task):
@@ -75,6 +77,7 @@ class LivenessTask(Task):
         self._lambda_ib = config.lambda_ib
         self._lambda_vb = config.lambda_vb
         self._smoothing = config.label_smoothing
+        self._patch_labels = config.patch_labels
         self._distillation = config.distillation
         self._temperature = config.distillation_temperature
         self._right_only = config.distillation_of == "right"
@@ -94,7 +97,7 @@ class LivenessTask(Task):
         """
         outputs = self._of_clips(batch.image) if batch.holds_clips else self._of_images(batch.image)
         logits_N2 = outputs.logits_N2.float()
-        loss = nn.functional.cross_entropy(logits_N2, batch.label, reduction="sum", label_smoothing=self._smoothing)
+        loss = self._of_labels(logits_N2, batch.label, outputs.patch_NP2)
         losses = {"class": loss.detach(), "correct": (logits_N2.argmax(1) == batch.label).sum()}
         if batch.teacher is not None and self._distillation:
             right_N = (batch.teacher > 0) == (batch.label == 0)
@@ -110,12 +113,29 @@ class LivenessTask(Task):
                 losses[name] = value.detach()
         return {"loss": loss, **losses}
 
+    def _of_labels(self, logits_N2: Tensor, label_N: Tensor, patch_NP2: Tensor | None) -> Tensor:
+        """Cross-entropy of the pictures, or the mean of their places', summed over the batch."""
+        if patch_NP2 is None:
+            return nn.functional.cross_entropy(logits_N2, label_N, reduction="sum", label_smoothing=self._smoothing)
+        places = patch_NP2.shape[1]
+        of_places = nn.functional.cross_entropy(
+            patch_NP2.float().flatten(0, 1),
+            label_N.repeat_interleave(places),
+            reduction="sum",
+            label_smoothing=self._smoothing,
+        )
+        return of_places / places
+
     def _of_images(self, image_N3SS: Tensor) -> "_Outputs":
-        feature_ND, _ = self.network.encoder(image_N3SS)
+        feature_ND, features_NDhw = self.network.encoder(image_N3SS)
+        patch_NP2 = None
+        if self._patch_labels:
+            patch_NP2 = self.network.classifier(self.network.dropout(features_NDhw.flatten(2).transpose(1, 2)))
         dropped_ND = self.network.dropout(feature_ND)
         logits_N2 = self.network.classifier(dropped_ND)
         head = self.distillation_head
-        return _Outputs(feature_ND, logits_N2, logits_N2 if head is None else head(dropped_ND), self.image_domains)
+        student_N2 = logits_N2 if head is None else head(dropped_ND)
+        return _Outputs(feature_ND, logits_N2, student_N2, self.image_domains, patch_NP2)
 
     def _of_clips(self, clip_NT3SS: Tensor) -> "_Outputs":
         if self.temporal is None:
