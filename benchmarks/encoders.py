@@ -91,11 +91,13 @@ def main() -> None:
                 notes[name] = f"does not run: {error}"
             except BundleError as error:
                 notes[name] = f"would be passed over: {error}"
-    size = manifest.preprocess.size
     random = np.random.default_rng(0)
     rates: dict[str, dict[int, float]] = {name: {} for name in sessions}
     for images in BATCHES:
-        batch = {"image": random.uniform(-1, 1, (images, 3, size, size)).astype(np.float32)}
+        batch = {
+            view.name: random.uniform(-1, 1, (images, 3, view.size, view.size)).astype(np.float32)
+            for view in manifest.views
+        }
         seen: dict[str, list[float]] = {name: [] for name in sessions}
         for _ in range(options.rounds):
             for name, session in sessions.items():

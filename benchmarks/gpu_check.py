@@ -83,12 +83,15 @@ def scores(bundle: Path, provider: str) -> dict[str, Any]:
     from liveness_core.runtime import NetworkError, ProviderError, RuntimeOptions
 
     manifest = read_manifest(bundle)
-    size = manifest.preprocess.size
-    crops = list(np.random.default_rng(0).integers(0, 256, (max(BATCHES), size, size, 3), np.uint8))
+    random = np.random.default_rng(0)
+    faces = [
+        tuple(random.integers(0, 256, (view.size, view.size, 3), np.uint8) for view in manifest.views)
+        for _ in range(max(BATCHES))
+    ]
     precisions = [variant.precision for variant in manifest.variants]
     exact = "fp32" if "fp32" in precisions else "fp16"  # on a processor, fp16 weights compute in fp32
     on_cpu = load_bundle(bundle, precision=exact, runtime=RuntimeOptions("cpu"))
-    expected = np.array([each.score for each in on_cpu.scorer.score(crops)])
+    expected = np.array([each.score for each in on_cpu.scorer.score(faces)])
     found: dict[str, Any] = {}
     for precision in precisions:
         for graphs in (False, True) if provider == "cuda" else (False,):
@@ -102,24 +105,27 @@ def scores(bundle: Path, provider: str) -> dict[str, Any]:
             drifts = {}
             for images in BATCHES:
                 for _ in range(3):  # a graph is recorded in the first runs and replayed later
-                    got = np.array([each.score for each in loaded.scorer.score(crops[:images])])
+                    got = np.array([each.score for each in loaded.scorer.score(faces[:images])])
                 drifts[images] = round(float(np.abs(got - expected[:images]).max()), 6)
             allowed = TOLERANCE if precision == "fp16" else TOLERANCE / 10
             found[name] = {"drift": drifts, "good": max(drifts.values()) <= allowed, "providers": loaded.providers}
     return found
 
 
-def rates(session: Any, side: int, seconds: float) -> dict[int, float]:
-    """Images a second by the size of the batch, with the copies to and from the card."""
+def rates(session: Any, sides: dict[str, int], seconds: float) -> dict[int, float]:
+    """Faces a second by the size of the batch, with the copies to and from the card; `sides` by input."""
     found = {}
-    source, result = session.inputs[0].name, session.outputs[0].name
+    result = session.outputs[0].name
+    random = np.random.default_rng(0)
     for images in (1, 8, 32):
-        batch = np.random.default_rng(0).uniform(-1, 1, (images, 3, side, side)).astype(np.float32)
+        batch = {
+            name: random.uniform(-1, 1, (images, 3, side, side)).astype(np.float32) for name, side in sides.items()
+        }
         for _ in range(5):
-            session.run({source: batch}, [result])
+            session.run(batch, [result])
         done, end, started = 0, time.perf_counter() + seconds, time.perf_counter()
         while time.perf_counter() < end:
-            session.run({source: batch}, [result])
+            session.run(batch, [result])
             done += images
         found[images] = round(done / (time.perf_counter() - started), 1)
     return found
@@ -137,7 +143,9 @@ def encoder_rates(bundle: Path, provider: str, seconds: float) -> dict[str, Any]
             options = RuntimeOptions(provider, cuda_graphs=graphs, half=variant.precision == "fp16")  # type: ignore[arg-type]  # of our own list
             name = f"{variant.precision}{' with graphs' if graphs else ''}"
             try:
-                found[name] = rates(OrtSession(model, options), manifest.preprocess.size, seconds)
+                found[name] = rates(
+                    OrtSession(model, options), {view.name: view.size for view in manifest.views}, seconds
+                )
             except (ProviderError, NetworkError) as error:
                 found[name] = f"refused: {error}"
     return found
