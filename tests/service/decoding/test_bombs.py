@@ -156,15 +156,6 @@ def test_webp_has_the_very_pixels_that_pillow_gives(options, is_transparent):
         np.testing.assert_array_equal(webp.decode_still(content, decoded.size), np.asarray(decoded))
 
 
-def test_an_animation_may_have_half_the_pixels():
-    buffer = io.BytesIO()
-    red, blue = Image.new("RGB", (60, 50), "red"), Image.new("RGB", (60, 50), "blue")
-    red.save(buffer, "WEBP", save_all=True, append_images=[blue], lossless=True)
-    assert decode_image(buffer.getvalue(), ImageLimits(6_000)).shape == (50, 60, 3)
-    with pytest.raises(TooManyPixelsError, match="2,999 pixels"):
-        decode_image(buffer.getvalue(), ImageLimits(5_999))
-
-
 _PEAK = """
 import sys
 from pathlib import Path
