@@ -15,11 +15,11 @@ from liveness_core.video.hdr import HDR_TRANSFERS, tone_mapped
 from liveness_service.decoding.boxes import CodePoints
 
 MAX_PROFILE_BYTES = 4 << 20
-"""Largest colour profile that is used; a larger one is ignored. Profiles of cameras have 500 bytes, of printers 2 MB."""
+"""Largest colour profile that is used; larger ones are ignored. Those of cameras have 500 bytes, of printers 2 MB."""
 _STRIP = 256  # rows that are converted at once
 _SAME = 3  # grey levels: a profile that changes no colour by more is sRGB under another name
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
-# Linear colours of a wider space in those of sRGB, by H.273's number: BT.2020 (ITU-R BT.2087), Display P3 (SMPTE EG 432).
+# Linear colours of a wider space in those of sRGB, by H.273's number: BT.2020 (ITU-R BT.2087), Display P3.
 _TO_SRGB = {
     9: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32),
     12: np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]], np.float32),

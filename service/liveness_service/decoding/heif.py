@@ -1,7 +1,4 @@
-"""Decodes HEIF with HEVC, as iPhones and many Android phones take it, and AVIF.
-
-Both are read in one thread: a worker reads one upload at a time, and there is a worker for each core.
-"""
+"""Decodes HEIF with HEVC, as iPhones and many Android phones take it, and AVIF."""
 
 import io
 from collections.abc import Iterator
@@ -10,17 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin, Image
+from PIL import Image
 
 from liveness_service.errors import TooManyPartsError, UnsupportedMediaError
-
-
-def prepare_decoders() -> None:
-    """Let both decoders use one thread, and leave thumbnails, depth and other pictures alone. It changes the process."""
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    options = pillow_heif.options
-    options.DECODE_THREADS = 1
-    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
 
 
 class HeifPicture:
@@ -34,7 +23,6 @@ class HeifPicture:
             TooManyPartsError: it is beyond a limit of libheif.
             ValueError, OSError and others: it is damaged.
         """
-        prepare_decoders()
         with _told_apart():
             file = pillow_heif.open_heif(content, convert_hdr_to_8bit=True)
             self._picture = file[file.primary_index]
@@ -59,7 +47,6 @@ class HeifPicture:
 
 def open_avif(content: bytes) -> Image.Image:
     """Open an AVIF without decoding it. Its EXIF orientation is that of the file's own boxes."""
-    prepare_decoders()
     return Image.open(io.BytesIO(_as_one_picture(content)), formats=("AVIF",))
 
 

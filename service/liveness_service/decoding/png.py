@@ -17,7 +17,8 @@ from liveness_service.decoding.rows import bits_in_use
 
 _SIGNATURE_BYTES = 8
 _SMALL_BYTES = 1 << 20
-"""Most bytes of a chunk of metadata that is looked at; one with a colour profile may be longer."""
+_METADATA = {b"eXIf": _SMALL_BYTES, b"iCCP": MAX_PROFILE_BYTES, b"sBIT": _SMALL_BYTES, b"cICP": _SMALL_BYTES}
+"""Chunks beside the picture that are looked at, and how long they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,8 @@ def read_parts(content: bytes) -> PngParts:
             frames = int.from_bytes(content[at + 8 : at + 12], "big")
         elif name == b"fcTL" and not has_data:
             is_first_drawn = True
-        elif name in (b"eXIf", b"iCCP", b"sBIT", b"cICP") and name not in found and is_whole:
-            if length <= (MAX_PROFILE_BYTES if name == b"iCCP" else _SMALL_BYTES) and _is_sound(content, at, end):
-                found[name] = content[at + 8 : end - 4]
+        elif is_whole and name not in found and length <= _METADATA.get(name, -1) and _is_sound(content, at, end):
+            found[name] = content[at + 8 : end - 4]
         at = end
         if name == b"IEND":
             break
@@ -110,5 +110,5 @@ def few_bits(picture: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | N
     deep = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if deep is None or deep.dtype != np.uint16 or deep.shape != pixels.shape:
         return None
-    deep >>= bits_in_use(int(deep.max(initial=0))) - 8
-    return np.asarray(deep[..., ::-1].astype(np.uint8))
+    scaled = np.asarray(deep, np.uint16) >> (bits_in_use(int(deep.max(initial=0))) - 8)
+    return scaled[..., ::-1].astype(np.uint8)

@@ -78,7 +78,7 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _deep(strip: Image.Image) -> NDArray[np.uint16]:
-    return np.clip(np.asarray(strip), 0, 65535).astype(np.uint16)
+    return np.asarray(np.clip(np.asarray(strip), 0, 65535), np.uint16)
 
 
 def _flat_to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -74,7 +74,7 @@ class _Draft:
         self.factor = 1
         self.reduced = False
 
-    def __call__(self, size: tuple[int, int], is_reducible: bool) -> int:  # noqa: FBT001 (see `Opened`)
+    def __call__(self, size: tuple[int, int], is_reducible: bool) -> int:
         self.size = size
         self.factor = self._choose(size)
         self.reduced = is_reducible and self.factor > 1
