@@ -25,31 +25,31 @@ _RESIDUAL: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) /
 
 
 def noise(luma: NDArray[np.float32]) -> float:
-    """Standard deviation of the noise in the smooth parts of a picture, shape (H, W), in grey levels.
+    """Standard deviation of the noise in the smooth parts of a picture, shape (H, W), in grey levels; 0 if too small.
 
     The residual of a filter that passes over planes and edges is averaged in small windows; the quiet ones count.
     """
     residual = cv2.filter2D(luma, cv2.CV_32F, _RESIDUAL)
-    return math.sqrt(quiet_power(np.asarray(residual, np.float32), luma, _QUIETEST))
+    level = cv2.boxFilter(luma, cv2.CV_32F, (_WINDOW, _WINDOW))
+    return math.sqrt(quiet_power(np.asarray(residual, np.float32), _QUIETEST, (level > _SEEN[0]) & (level < _SEEN[1])))
 
 
-def quiet_power(response: NDArray[np.float32], luma: NDArray[np.float32], share: float) -> float:
+def quiet_power(response: NDArray[np.float32], share: float, counted: NDArray[np.bool_] | None = None) -> float:
     """Mean square of a filter's response in the quiet parts of a picture, where it is noise alone.
 
     Args:
         response: what the filter gives, shape (H, W).
-        luma: the picture, shape (H, W), in grey levels; what is black or burnt out does not count.
         share: share of the windows that are quieter than the value.
+        counted: where the windows lie that count, shape (H, W); None for everywhere.
 
     Returns:
         0 where the picture is too small to tell.
     """
-    if min(luma.shape) < 2 * _WINDOW:
+    if min(response.shape) < 2 * _WINDOW:
         return 0.0
     inside = slice(_WINDOW // 2 + 1, -(_WINDOW // 2 + 1), _STEP)
     power = cv2.boxFilter(response * response, cv2.CV_32F, (_WINDOW, _WINDOW))[inside, inside]
-    level = cv2.boxFilter(luma, cv2.CV_32F, (_WINDOW, _WINDOW))[inside, inside]
-    seen = power[(level > _SEEN[0]) & (level < _SEEN[1])]
+    seen = power.ravel() if counted is None else power[counted[inside, inside]]
     return float(np.quantile(seen, share)) if seen.size >= _FEWEST else 0.0
 
 

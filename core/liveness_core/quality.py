@@ -72,7 +72,7 @@ class QualityGates(BaseModel):
     """Largest mean blockiness of a clip's frames. It is lower: video decoders smooth the edges of their blocks."""
 
 
-MEASURED_GATES = QualityGates(max_noise=0.36, max_blockiness=0.7, max_clip_blockiness=0.2)
+MEASURED_GATES = QualityGates(max_noise=0.36, max_blockiness=0.7, max_clip_blockiness=0.16)
 """What a new bundle gets. The last three are where the errors of the default bundle rise (docs/adr/0022)."""
 
 
@@ -153,7 +153,7 @@ def _sharpness_and_brightness(view: Picture) -> tuple[float, float]:
     pixels = cv2.resize(view.astype(np.float32), size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     edges = np.asarray(cv2.Laplacian(luma, cv2.CV_32F), np.float32)
-    quiet = quiet_power(edges, np.asarray(luma, np.float32), _QUIET_SHARE)
+    quiet = quiet_power(edges, _QUIET_SHARE)
     variance = max(float(edges.var()) - _QUIET_TIMES * max(quiet - _QUIET_ORDINARY, 0.0), 0.0)
     return variance / (variance + _HALF_SHARP), float(luma.mean()) / 255
 
