@@ -16,6 +16,8 @@ _FACE = {
         "yaw_deg": 3.1,
         "pitch_deg": -4.0,
         "roll_deg": 3.8,
+        "noise": 0.21,
+        "blockiness": 0.03,
     },
     "heatmap_png": None,
 }

@@ -95,9 +95,8 @@ IMAGE_RESPONSES: Responses = {
     ),
     415: _problem(
         errors.UnsupportedMediaError,
-        "the content is a HEIC image; set the camera to JPEG (“most compatible”) or convert it; "
-        "accepted are JPEG, PNG, WebP and BMP, told from the content",
-        "Not JPEG, PNG, WebP or BMP.",
+        "the content is a TIFF image; accepted are JPEG, PNG, WebP, HEIC, AVIF and BMP, told from the content",
+        "Not JPEG, PNG, WebP, HEIC, AVIF or BMP, or a sequence of pictures.",
     ),
     422: _problem(
         errors.InvalidParameterError,
@@ -123,7 +122,7 @@ IMAGE_BODY: dict[str, Any] = {
 }
 
 IMAGE_DESCRIPTION = """\
-Send a JPEG, PNG, WebP or BMP image, either as a form field or as the body:
+Send a JPEG, PNG, WebP, HEIC, AVIF or BMP image, either as a form field or as the body:
 
     curl -F image=@photo.jpg http://localhost:8000/v1/liveness
     curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://localhost:8000/v1/liveness
@@ -132,7 +131,7 @@ The kind is told from the content. EXIF orientation is applied; all coordinates 
 Send the camera's own file: screenshots and re-compressed copies have lost what tells a screen from a face.
 
 `undetermined` comes with reasons: `no_face`, `multiple_faces`, `too_many_faces`, `face_too_small`, `face_cut_off`,
-`too_blurry`, `too_dark`, `too_bright`, `extreme_pose`.
+`too_blurry`, `too_dark`, `too_bright`, `too_noisy`, `too_compressed`, `extreme_pose`.
 """
 
 CLIP_RESPONSES: Responses = {
