@@ -56,6 +56,11 @@ def test_another_picture_size_and_a_badge_are_neither_a_cut_nor_a_second_face(pr
     assert len(facts.usable) == 8
 
 
+@pytest.mark.parametrize("name", ["vp8_120.webm", "vp8_200.webm", "vp8_450.webm"])
+def test_a_recording_of_too_few_bits_says_so(prepared, name):
+    assert prepared(CASES / "23-low-bitrate-recording" / name).refusals[0] == "too_compressed"
+
+
 @pytest.mark.parametrize("name", ["liveportrait_d12", "liveportrait_d19", "auduno_capture4", "Fellway_me"])
 def test_people_who_move_or_hold_still_are_not_refused(prepared, name):
     assert prepared(CLIPS / "moving" / f"{name}.mp4").refusals == ()
