@@ -15,6 +15,7 @@ one, must be made anew.
 
 import argparse
 import asyncio
+import hashlib
 import itertools
 import json
 import shutil
@@ -48,6 +49,7 @@ _OPEN = QualityGates(
     max_roll_deg=180,
 )  # noise and blockiness have no gate unless one is set
 _BINS = 10
+_CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,14 @@ def by_tenths(values: np.ndarray, found: Sequence[Verdict]) -> list[dict[str, fl
 
 
 def write_gates(bundle: Path, assignments: Sequence[str], version: str) -> None:
-    """Set gates of a bundle, each given as NAME=VALUE, and its version."""
+    """Set gates of a bundle, each given as NAME=VALUE, and its version. Its model card may have been changed before."""
     manifest = Manifest.model_validate_json((bundle / "bundle.json").read_text())
     values = {name: float(value) for name, _, value in (text.partition("=") for text in assignments)}
     gates = QualityGates.model_validate({**manifest.quality_gates.model_dump(), **values})
-    changed = manifest.model_copy(update={"quality_gates": gates, "version": version}).sealed()
+    files = dict(manifest.files)
+    if _CARD in files:
+        files[_CARD] = hashlib.sha256((bundle / _CARD).read_bytes()).hexdigest()
+    changed = manifest.model_copy(update={"quality_gates": gates, "version": version, "files": files}).sealed()
     (bundle / "bundle.json").write_text(changed.model_dump_json(indent=2) + "\n")
 
 
