@@ -49,7 +49,7 @@ def profile_to_srgb(pixels: NDArray[np.uint8], mode: str, profile: bytes | None)
         if mode != "CMYK" and _changes_nothing(transform, mode):
             return None
         result = np.empty((*pixels.shape[:2], 3), np.uint8)
-        for rows in strips(*pixels.shape[:2], _STRIP_PIXELS):
+        for rows in strips(pixels.shape[0], pixels.shape[1], _STRIP_PIXELS):
             strip = Image.fromarray(np.ascontiguousarray(pixels[rows]), mode)
             result[rows] = np.asarray(ImageCms.applyTransform(strip, transform))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
@@ -68,7 +68,7 @@ def code_points_to_srgb(picture: Picture, points: CodePoints | None) -> Picture:
     if transfer is None and matrix is None:
         return picture
     result = np.empty_like(picture)
-    for rows in strips(*picture.shape[:2], _STRIP_PIXELS):
+    for rows in strips(picture.shape[0], picture.shape[1], _STRIP_PIXELS):
         strip = picture[rows]
         if transfer is not None:
             result[rows] = tone_mapped(strip.astype(np.uint16) * 257, transfer)
