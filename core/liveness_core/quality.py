@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from liveness_core.alignment import align
+from liveness_core.artefacts import blockiness, luma_of, noise, quiet_power
 from liveness_core.reasons import Reason
-from liveness_core.types import DetectedFace, Picture, Quality
+from liveness_core.types import Box, DetectedFace, Picture, Quality
 
 FACE_TOO_SMALL = Reason.FACE_TOO_SMALL
 FACE_CUT_OFF = Reason.FACE_CUT_OFF
@@ -19,6 +21,8 @@ TOO_BLURRY = Reason.TOO_BLURRY
 TOO_DARK = Reason.TOO_DARK
 TOO_BRIGHT = Reason.TOO_BRIGHT
 EXTREME_POSE = Reason.EXTREME_POSE
+TOO_NOISY = Reason.TOO_NOISY
+TOO_COMPRESSED = Reason.TOO_COMPRESSED
 
 # Five points of an average adult head, in the order of `DetectedFace.landmarks`. The origin is the midpoint of the
 # eyes, the unit their distance; x points to the picture's right, y down, z away from the camera. Only the nose lies
@@ -30,6 +34,14 @@ _HEAD_PINV_45 = np.linalg.pinv(np.hstack([_HEAD_53, np.ones((5, 1))]))
 
 _FACE_VIEW = 128  # side in pixels at which sharpness is measured: one size, so that it does not depend on resolution
 _HALF_SHARP = 100.0  # variance of the Laplacian, at that size, whose sharpness is 0.5
+# What noise adds to that variance: so many times what it adds in the quieter third of the face, beyond what fine
+# texture has in good light. Set so that 123 live pictures at -1 to -5 stops of light keep the sharpness of full light.
+_QUIET_SHARE, _QUIET_TIMES, _QUIET_ORDINARY = 0.3, 1.6, 20.0
+_SURROUNDINGS = 0.55  # faces, from the middle of a face to what is looked at for blocks
+_GRID_PX = 8
+_NOISE_MARGIN, _NOISE_VIEW = 2.7, 160
+"""Noise is measured in what an encoder sees, at the size at which it sees it: the noise of a large picture is averaged
+away there, and does no harm."""
 
 
 class QualityGates(BaseModel):
@@ -53,13 +65,24 @@ class QualityGates(BaseModel):
     """Largest nod of the head up or down, in degrees."""
     max_roll_deg: float = Field(default=40.0, ge=0, le=180)
     """Largest tilt of the head to either side, in degrees."""
+    max_noise: float | None = Field(default=None, ge=0)
+    """Largest noise, on the scale of `Quality.noise`. None, as in older bundles: no face is refused for it."""
+    max_blockiness: float | None = Field(default=None, ge=0)
+    """Largest blockiness of a photo, on the scale of `Quality.blockiness`. None: as above."""
+    max_clip_blockiness: float | None = Field(default=None, ge=0)
+    """Largest mean blockiness of a clip's frames. It is lower: video decoders smooth the edges of their blocks."""
+
+
+MEASURED_GATES = QualityGates(max_noise=0.36, max_blockiness=0.7, max_clip_blockiness=0.16)
+"""What a new bundle gets. The last three are where the errors of the default bundle rise (docs/adr/0022)."""
 
 
 def measure(picture: Picture, face: DetectedFace) -> Quality:
     """Measure one face.
 
     Sharpness is v / (v + 100), where v is the variance of the Laplacian of the face's luma after resizing to 128x128
-    pixels (Pech-Pacheco et al., 2000). A smaller face is enlarged to that size, which adds no detail, so it scores low.
+    pixels (Pech-Pacheco et al., 2000), without the part that is noise. A smaller face is enlarged to that size, which
+    adds no detail, so it scores low.
     """
     height, width = picture.shape[:2]
     inside = face.box.clipped(width, height)
@@ -69,6 +92,7 @@ def measure(picture: Picture, face: DetectedFace) -> Quality:
     ]
     yaw, pitch, roll = head_pose_deg(face)
     sharpness, brightness = _sharpness_and_brightness(view) if view.size else (0.0, 0.0)
+    luma, box = _surroundings(picture, face.box)
     return Quality(
         face_px=min(face.box.width, face.box.height),
         sharpness=sharpness,
@@ -77,6 +101,8 @@ def measure(picture: Picture, face: DetectedFace) -> Quality:
         pitch_deg=pitch,
         roll_deg=roll,
         cut_off=1.0 - inside.area / face.box.area,
+        noise=_noise(picture, face) if view.size else 0.0,
+        blockiness=blockiness(luma, box) if view.size else 0.0,
     )
 
 
@@ -87,6 +113,8 @@ def refusals(quality: Quality, gates: QualityGates) -> tuple[str, ...]:
         FACE_CUT_OFF: quality.cut_off > gates.max_cut_off,
         TOO_DARK: quality.brightness < gates.min_brightness,
         TOO_BRIGHT: quality.brightness > gates.max_brightness,
+        TOO_NOISY: gates.max_noise is not None and quality.noise > gates.max_noise,
+        TOO_COMPRESSED: gates.max_blockiness is not None and quality.blockiness > gates.max_blockiness,
         TOO_BLURRY: quality.sharpness < gates.min_sharpness,
         EXTREME_POSE: abs(quality.yaw_deg) > gates.max_yaw_deg
         or abs(quality.pitch_deg) > gates.max_pitch_deg
@@ -125,5 +153,27 @@ def _sharpness_and_brightness(view: Picture) -> tuple[float, float]:
     size = (_FACE_VIEW, _FACE_VIEW)
     pixels = cv2.resize(view.astype(np.float32), size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    variance = float(cv2.Laplacian(luma, cv2.CV_32F).var())
+    edges = np.asarray(cv2.Laplacian(luma, cv2.CV_32F), np.float32)
+    quiet = quiet_power(edges, _QUIET_SHARE)
+    variance = max(float(edges.var()) - _QUIET_TIMES * max(quiet - _QUIET_ORDINARY, 0.0), 0.0)
     return variance / (variance + _HALF_SHARP), float(luma.mean()) / 255
+
+
+def _noise(picture: Picture, face: DetectedFace) -> float:
+    return noise(luma_of(align(picture, face, margin=_NOISE_MARGIN, size=_NOISE_VIEW).pixels))
+
+
+def _surroundings(picture: Picture, box: Box) -> tuple[NDArray[np.float32], Box]:
+    """Luma of the part of the picture around a box, and the box in that part.
+
+    It begins at a multiple of eight pixels, so that the blocks of a coder lie where they lie in the whole picture.
+    """
+    height, width = picture.shape[:2]
+    x, y = box.centre
+    reach = _SURROUNDINGS * max(box.width, box.height)
+    left, top = (max(int(start) // _GRID_PX * _GRID_PX, 0) for start in (x - reach, y - reach))
+    right, bottom = min(math.ceil(x + reach), width), min(math.ceil(y + reach), height)
+    if right <= left or bottom <= top:
+        return np.zeros((0, 0), np.float32), box
+    moved = Box(box.x1 - left, box.y1 - top, box.x2 - left, box.y2 - top)
+    return luma_of(picture[top:bottom, left:right]), moved

@@ -35,6 +35,12 @@ class Reason(StrEnum):
     TOO_BLURRY = "too_blurry", "The face is blurred.", "Hold still, and wipe the lens."
     TOO_DARK = "too_dark", "The face is too dark.", "Turn your face to a light."
     TOO_BRIGHT = "too_bright", "The face is too bright.", "Move out of the bright light."
+    TOO_NOISY = "too_noisy", "The picture of the face is noisy.", "Put more light on your face."
+    TOO_COMPRESSED = (
+        "too_compressed",
+        "The picture was compressed too much.",
+        "Send the file that the camera made, or record at a higher quality.",
+    )
     EXTREME_POSE = "extreme_pose", "The head is turned or tilted too far.", "Look straight into the camera."
     CLIP_TOO_SHORT = "clip_too_short", "The clip is too short.", "Record for a few seconds."
     TOO_FEW_FRAMES = (

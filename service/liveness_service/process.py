@@ -5,7 +5,8 @@ import ctypes
 import os
 
 import cv2
-from PIL import Image
+import pillow_heif
+from PIL import AvifImagePlugin, Image
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's parameters M_TRIM_THRESHOLD and M_MMAP_THRESHOLD."""
@@ -24,6 +25,7 @@ def prepare_process() -> None:
 
     - OpenCV uses one thread for each call: requests run side by side, and OpenCV's threads would compete with them for
       the cores.
+    - HEIC and AVIF are decoded in one thread as well, and of a HEIC the main picture alone is looked at.
     - Pillow allocates pictures in large blocks, which go back to the system when they are freed. Small blocks stay with
       the allocator, so that a service that has once seen large pictures would keep hundreds of megabytes. Where the
       variable PILLOW_BLOCK_SIZE is set, its value is used.
@@ -36,6 +38,8 @@ def prepare_process() -> None:
       Pillow would only warn.
     """
     cv2.setNumThreads(1)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
     if "PILLOW_BLOCK_SIZE" not in os.environ:
         Image.core.set_block_size(_PILLOW_BLOCK_BYTES)  # type: ignore[attr-defined]  # documented, not in its stubs
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc has no `mallopt`

@@ -1,12 +1,15 @@
+import dataclasses
+import io
 import math
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from liveness_core.quality import QualityGates, head_pose_deg, measure, refusals
+from liveness_core.quality import MEASURED_GATES, QualityGates, head_pose_deg, measure, refusals
 from liveness_core.types import Box, DetectedFace, Quality
-from support.pictures import astronaut
+from support.pictures import astronaut, encoded
 
 GOOD = Quality(face_px=200, sharpness=0.5, brightness=0.5, yaw_deg=0, pitch_deg=0, roll_deg=0, cut_off=0)
 LEVEL = ((40.0, 40.0), (60.0, 40.0), (50.0, 52.0), (42.0, 62.0), (58.0, 62.0))
@@ -93,7 +96,8 @@ def test_face_blurred_beyond_recognition_is_refused(astronaut_face):
 
 def test_sharpness_of_a_face_is_that_of_its_box_alone():
     picture = np.full((300, 300, 3), 128, np.uint8)
-    picture[:, 200:] = np.random.default_rng(0).integers(0, 256, (300, 100, 3), dtype=np.uint8)
+    squares = np.kron(np.arange(75).reshape(15, 5) % 2, np.ones((20, 20)))  # noise would be no sharpness
+    picture[:, 200:] = np.repeat(squares[..., None] * 255, 3, axis=2).astype(np.uint8)
     assert measure(picture, boxed(20, 20, 180, 180)).sharpness == 0
     assert measure(picture, boxed(200, 20, 300, 120)).sharpness > 0.9
 
@@ -182,6 +186,8 @@ def test_refusals_name_the_most_fundamental_first():
         ("pitch_deg", "max_pitch_deg", 20, -20.1, "extreme_pose"),
         ("roll_deg", "max_roll_deg", 20, 20.1, "extreme_pose"),
         ("roll_deg", "max_roll_deg", 20, -20.1, "extreme_pose"),
+        ("noise", "max_noise", 0.5, 0.51, "too_noisy"),
+        ("blockiness", "max_blockiness", 0.5, 0.51, "too_compressed"),
     ],
 )
 def test_each_gate_refuses_beyond_its_limit_only(field, gate, at_limit, beyond, reason):
@@ -189,3 +195,54 @@ def test_each_gate_refuses_beyond_its_limit_only(field, gate, at_limit, beyond, 
     values = {name: getattr(GOOD, name) for name in Quality.__slots__}
     assert refusals(Quality(**{**values, field: at_limit}), gates) == ()
     assert refusals(Quality(**{**values, field: beyond}), gates) == (reason,)
+
+
+# --- noise and compression ---
+
+
+def in_less_light(stops, seed=0):
+    """The astronaut in so many stops less light, with a sensor's noise, brightened again."""
+    stored = astronaut() / 255
+    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4) * 3000 / 2**stops
+    random = np.random.default_rng(seed)
+    seen = np.clip((random.poisson(light) + random.normal(0, 3, light.shape)) * 2**stops / 3000, 0, 1)
+    return np.round(255 * np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)).astype(np.uint8)
+
+
+def test_noise_is_not_sharpness_and_grows_as_the_light_goes(astronaut_face):
+    full = measure(astronaut(), astronaut_face)
+    darker = [measure(in_less_light(stops), astronaut_face) for stops in (1, 2, 3, 4, 5, 6)]
+    noise = [full.noise, *(quality.noise for quality in darker)]
+    assert noise == sorted(noise)
+    assert noise[0] < MEASURED_GATES.max_noise < noise[4]
+    for quality in darker[:5]:
+        assert quality.sharpness == pytest.approx(full.sharpness, abs=0.06)
+    assert refusals(full, MEASURED_GATES) == ()
+    assert all("too_noisy" in refusals(quality, MEASURED_GATES) for quality in darker[3:])
+
+
+def test_the_noise_of_a_large_picture_does_no_harm(astronaut_face):
+    picture = np.kron(astronaut(), np.ones((3, 3, 1), np.uint8)).astype(np.int16)
+    picture = np.clip(picture + np.random.default_rng(0).normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+    box = astronaut_face.box
+    points = tuple((3 * x, 3 * y) for x, y in astronaut_face.landmarks)
+    large = DetectedFace(Box(3 * box.x1, 3 * box.y1, 3 * box.x2, 3 * box.y2), points, 1.0)
+    small = np.clip(astronaut() + np.random.default_rng(0).normal(0, 6, astronaut().shape), 0, 255).astype(np.uint8)
+    assert measure(picture, large).noise < MEASURED_GATES.max_noise < measure(small, astronaut_face).noise
+
+
+def test_compression_shows_in_the_edges_of_blocks(astronaut_face):
+    found = []
+    for quality in (95, 50, 20, 10, 5):
+        content = encoded(astronaut(), quality=quality)
+        found.append(measure(np.asarray(Image.open(io.BytesIO(content))), astronaut_face).blockiness)
+    assert found == sorted(found)
+    assert found[0] < 0.1 < found[1] < MEASURED_GATES.max_blockiness < found[3]
+    smaller = cv2.resize(astronaut(), (400, 400), interpolation=cv2.INTER_AREA)
+    assert measure(smaller, astronaut_face).blockiness < 0.15
+
+
+def test_bundles_from_before_these_gates_refuse_nobody_for_them():
+    worst = dataclasses.replace(GOOD, noise=50.0, blockiness=50.0)
+    assert refusals(worst, QualityGates.model_validate({"min_face_px": 40.0})) == ()
+    assert refusals(worst, MEASURED_GATES) == ("too_noisy", "too_compressed")

@@ -26,10 +26,12 @@ FILE = Path(liveness_service.api.__file__).with_name("examples.json")
 REQUEST_ID = "01JZ7V0E8M3Q4N9T6B2C5D7F8G"
 
 
-def printed(picture: NDArray[Any]) -> NDArray[np.uint8]:
-    """The picture with the dots of a coarse print."""
-    down, across = np.mgrid[: picture.shape[0], : picture.shape[1]] * (2 * np.pi / 6)
-    return np.clip(picture + 58 * (np.sin(across) * np.sin(down))[..., None], 0, 255).astype(np.uint8)
+def on_a_screen(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    """The picture with the coloured stripes (moiré) that a camera sees on a screen. Finer ones would be noise to it."""
+    down, across = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    phase = 2 * np.pi * (across + 0.3 * down) / 20
+    stripes = np.stack([np.sin(phase + 2 * np.pi / 3 * colour) for colour in range(3)], axis=-1)
+    return np.clip(picture + 50 * stripes, 0, 255).astype(np.uint8)
 
 
 def _small() -> NDArray[np.uint8]:
@@ -41,13 +43,13 @@ def uploads(endpoint: Endpoint) -> dict[str, tuple[str, bytes]]:
     if endpoint is Endpoint.PHOTO:
         return {
             "live": ("a live person", encoded(astronaut(), quality=95)),
-            "spoof": ("a photo or a screen", encoded(printed(astronaut()), quality=95)),
+            "spoof": ("a photo or a screen", encoded(on_a_screen(astronaut()), quality=95)),
             "no_face": ("no face found", encoded(no_face(), quality=95)),
             "face_too_small": ("refused for its quality", encoded(_small(), quality=95)),
         }
     return {
         "live": ("a live person", clip()),
-        "spoof": ("a photo or a screen", clip(lambda number: printed(person(number)))),
+        "spoof": ("a photo or a screen", clip(lambda number: on_a_screen(person(number)))),
         "static_clip": ("a still picture", clip(still)),
     }
 

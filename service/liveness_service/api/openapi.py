@@ -5,11 +5,14 @@ from typing import Any
 from liveness_core.reasons import Reason
 from liveness_service import errors
 from liveness_service.api.problems import MEDIA_TYPE, Problem
+from liveness_service.decoding.kinds import ACCEPTED
 from liveness_service.errors import ServiceError
 from liveness_service.submission import Endpoint
 
 Responses = dict[int | str, dict[str, Any]]
 """The responses of a route by status, in the form that FastAPI takes."""
+
+_PHOTOS = ACCEPTED.replace(" and ", " or ")
 
 
 def _problem(
@@ -100,9 +103,8 @@ IMAGE_RESPONSES: Responses = {
     ),
     415: _problem(
         errors.UnsupportedMediaError,
-        "the content is a HEIC image; set the camera to JPEG (“most compatible”) or convert it; "
-        "accepted are JPEG, PNG, WebP and BMP, told from the content",
-        "Not JPEG, PNG, WebP or BMP; or a body with a `Content-Encoding`: `unsupported_encoding`.",
+        f"the content is a TIFF image; accepted are {ACCEPTED}, told from the content",
+        f"Not {_PHOTOS}, or a sequence of pictures; or a body with a `Content-Encoding`: `unsupported_encoding`.",
     ),
     504: _problem(errors.DeadlineExceededError, "no answer within 10 s", "Not answered in time."),
     **WRONG_PARAMETER,
@@ -153,7 +155,7 @@ IMAGE_BODY = _body(
 )
 
 IMAGE_DESCRIPTION = """\
-Send a JPEG, PNG, WebP or BMP image as a form field, as the body, or as base64 in JSON:
+Send an image (PHOTOS) as a form field, as the body, or as base64 in JSON:
 
     curl -F image=@photo.jpg http://localhost:8000/v1/liveness
     curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://localhost:8000/v1/liveness
@@ -163,7 +165,7 @@ The kind is told from the content. EXIF orientation is applied; all coordinates 
 Send the camera's own file: screenshots and re-compressed copies have lost what tells a screen from a face.
 
 `undetermined` comes with reasons; `/v1/reasons` says what each means and what to tell the user: REASONS.
-""".replace("REASONS", _REASONS)
+""".replace("PHOTOS", _PHOTOS).replace("REASONS", _REASONS)
 
 CLIP_RESPONSES: Responses = {
     200: {"description": "A verdict. `undetermined` is an answer too, never a pass."},

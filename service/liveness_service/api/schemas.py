@@ -80,6 +80,8 @@ class QualityOut(BaseModel):
     yaw_deg: float = Field(description="Turn of the head; positive: the nose points to the image's right.")
     pitch_deg: float = Field(description="Nod of the head; positive: the nose points up.")
     roll_deg: float = Field(description="Tilt of the head; positive: clockwise on the screen.")
+    noise: float = Field(description="Noise in smooth parts of the face at the size that the model sees, grey levels.")
+    blockiness: float = Field(description="Edges of a coder's blocks: 0 none; 1 twice as large as steps inside them.")
 
     @classmethod
     def of(cls, quality: Quality) -> Self:
@@ -91,6 +93,8 @@ class QualityOut(BaseModel):
             yaw_deg=round(quality.yaw_deg, 1),
             pitch_deg=round(quality.pitch_deg, 1),
             roll_deg=round(quality.roll_deg, 1),
+            noise=round(quality.noise, 3),
+            blockiness=round(quality.blockiness, 3),
         )
 
 

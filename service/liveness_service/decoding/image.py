@@ -11,28 +11,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from liveness_core.types import Picture
-from liveness_service.decoding import jpeg, parts, webp
-from liveness_service.decoding.kinds import describe, image_kind
+from liveness_service.decoding import exif, heif, jpeg, jpeg_picture, parts, png, webp
+from liveness_service.decoding.boxes import CodePoints, code_points
+from liveness_service.decoding.colour import code_points_to_srgb, profile_to_srgb
+from liveness_service.decoding.kinds import ACCEPTED, NO_SEQUENCES, describe, image_kind
 from liveness_service.decoding.promise import NotNowError, promise
+from liveness_service.decoding.rows import check_opaque, grey_to_rgb, to_rgb
 from liveness_service.errors import (
     EmptyBodyError,
     OverloadedError,
     ServiceError,
     TooManyPixelsError,
-    TransparentImageError,
     UnreadableMediaError,
     UnsupportedMediaError,
 )
 
-_STRIP = 256  # rows that are converted at once
 _BYTES_A_PIXEL = 10
 """Most memory of a pixel that Pillow decodes: 4 bytes in Pillow, 3 in the result, and 3 while it is turned."""
-_BYTES_A_COEFFICIENT = 9
-"""Most memory that libjpeg holds for a pixel until the last of several scans has come: four colours of two bytes."""
-_WHOLE = 1 << 20  # pixels up to which a picture is one strip: each strip is copied out of the picture first
-_ORIENTATION_TAG = 0x0112
 # EXIF orientation -> the rotation that turns the stored picture upright.
 _ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+Opened = Callable[[tuple[int, int], bool], int]
+"""Called with width and height of the stored picture, once they are known and allowed, and with whether the decoder can
+reduce the picture; gives the factor by which it does, if it can: 1, 2, 4 or 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +48,35 @@ class ImageLimits:
     """Most scans of a JPEG; `jpeg.check_work` allows fewer where the picture is large."""
 
 
-def decode_image(
-    content: bytes, limits: ImageLimits, *, opened: Callable[[Image.Image], None] = lambda _: None
-) -> Picture:
-    """Decode JPEG, PNG, WebP or BMP to an upright RGB picture, shape (H, W, 3).
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A picture as it is stored."""
 
-    The kind of file is told from the content. The first frame of an animation is taken, 16 bits become 8, and the EXIF
-    orientation is applied. A picture with transparent pixels is refused, since it shows one thing on white and another
-    on black: a face can be all in the transparency of a black picture. No camera writes such pictures.
+    pixels: NDArray[np.uint8]
+    """RGB, shape (H, W, 3)."""
+    orientation: int = 1
+    """By EXIF, 1 to 8."""
+    profile: bytes | None = None
+    """ICC profile by which its colours still have to be converted."""
+    points: CodePoints | None = None
+    """Code points of its colours; they count where there is no profile."""
 
-    `opened` is called with the image once its header is read and allowed, before its pixels are decoded.
+
+def decode_image(content: bytes, limits: ImageLimits, *, opened: Opened = lambda _size, _reducible: 1) -> Picture:
+    """Decode JPEG, PNG, WebP, HEIC, AVIF or BMP to an upright RGB picture with the colours of sRGB, shape (H, W, 3).
+
+    The kind of file is told from the content. Of a motion photo or an MPO the first picture is taken. The picture is
+    turned as browsers turn it: by its EXIF orientation, or by the boxes of HEIC and AVIF. More than 8 bits become 8. A
+    picture with transparent pixels is refused, since it shows one thing on white and another on black: a face can be
+    all in the transparency of a black picture. No camera writes such pictures.
 
     Raises:
         EmptyBodyError: there is no content.
-        UnsupportedMediaError: the content is not an image of these kinds.
+        UnsupportedMediaError: the content is not an image of these kinds, or an animation.
         TransparentImageError: at least one pixel is not opaque, or one colour is declared transparent.
         TooManyPixelsError: by its header the image is larger than the limits.
         TooManyScansError: a JPEG whose scans would take too long to decode.
-        TooManyPartsError: the file has too many segments or chunks.
+        TooManyPartsError: the file has too many segments, chunks or boxes.
         UnreadableMediaError: the image is truncated or damaged.
         OverloadedError: there is not enough memory to decode it.
         NotNowError: see `promise`.
@@ -74,56 +86,124 @@ def decode_image(
     kind = image_kind(content)
     if kind is None:
         raise UnsupportedMediaError(
-            f"the content is {describe(content)}; accepted are JPEG, PNG, WebP and BMP, told from the content"
+            f"the content is {describe(content)}; accepted are {ACCEPTED}, told from the content"
         )
-    # On damaged files Pillow's readers raise exceptions of many types, from SyntaxError to struct.error.
+    # On damaged files the readers raise exceptions of many types, from SyntaxError to struct.error.
     try:
-        pixels, orientation = _decoded(content, kind, limits, opened)
+        picture, orientation = _in_srgb(_READERS[kind](content, limits, opened))
+        return _upright(picture, orientation)
     except (ServiceError, NotNowError):
         raise
-    except MemoryError as error:
-        raise OverloadedError(
-            "there is not enough memory for this image now: try again, or send a smaller one"
-        ) from error
     except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem):
+            raise OverloadedError(
+                "there is not enough memory for this image now: try again, or send a smaller one"
+            ) from error
         raise UnreadableMediaError(
             f"this {kind} image is truncated or damaged ({error}): check that it was sent whole and opens in a viewer"
         ) from error
-    return _upright(pixels, orientation)
 
 
-def _decoded(
-    content: bytes, kind: str, limits: ImageLimits, opened: Callable[[Image.Image], None]
-) -> tuple[NDArray[np.uint8], int]:
-    """The stored picture in RGB and its EXIF orientation. Pillow's copy of the picture is freed at the end."""
-    scans = 0
-    if kind == "JPEG":
-        scans = jpeg.count_parts(content, limits.max_scans).scans
-    elif kind == "PNG":
-        parts.check_chunks(content)
-    elif kind == "WEBP" and (canvas := webp.canvas_size(content)) is not None:
+def _in_srgb(stored: _Stored) -> tuple[Picture, int]:
+    """The picture with the colours of sRGB, and its orientation. What it was made from is freed at the end."""
+    picture = profile_to_srgb(stored.pixels, "RGB", stored.profile)
+    if picture is None:
+        picture = stored.pixels if stored.profile else code_points_to_srgb(stored.pixels, stored.points)
+    return picture, stored.orientation
+
+
+def _read_jpeg(content: bytes, limits: ImageLimits, opened: Opened) -> _Stored:
+    scans = jpeg.count_parts(content, limits.max_scans).scans
+    header, size = jpeg_picture.read_header(content), jpeg_picture.read_size(content)
+    _check_size(size, limits)
+    jpeg.check_work(scans, size, limits.max_pixels)
+    factor = opened(size, True)
+    promise(jpeg_picture.memory_bytes(header, scans, size, factor))
+    return _Stored(jpeg_picture.decode(content, header, size, factor), exif.orientation(header.exif))
+
+
+def _read_png(content: bytes, limits: ImageLimits, opened: Opened) -> _Stored:
+    parts.check_chunks(content)
+    found = png.read_parts(content)
+    if found.is_animated:
+        raise _sequence("an animated PNG")
+    with Image.open(io.BytesIO(found.picture), formats=("PNG",)) as image:
+        _check_size(image.size, limits)
+        opened(image.size, False)
+        promise(_BYTES_A_PIXEL * image.width * image.height)
+        mode, pixels = image.mode, to_rgb(image, found.significant_bits)
+        image.close()  # frees Pillow's copy of the picture
+    if found.depth == 16 and mode == "RGB":
+        png.scale_few_bits(found.picture, pixels)
+    grey = profile_to_srgb(pixels[..., 0], "L", found.profile) if mode in ("L", "I;16", "I", "1") else None
+    return _Stored(pixels if grey is None else grey, exif.orientation(found.exif), found.profile or None, found.points)
+
+
+def _read_webp(content: bytes, limits: ImageLimits, opened: Opened) -> _Stored:
+    if (canvas := webp.canvas_size(content)) is not None:
         _check_size(canvas, limits)
         promise(webp.BYTES_A_PIXEL * canvas[0] * canvas[1])  # Pillow takes a part of it to open the file
-    with Image.open(io.BytesIO(content), formats=(kind,)) as image:
+    with Image.open(io.BytesIO(content), formats=("WEBP",)) as image:
         _check_size(image.size, limits)
-        jpeg.check_work(scans, image.size, limits.max_pixels)
-        if kind == "BMP":
-            parts.check_runs(content, image.size)
-        stored = image.width * image.height
-        orientation = _orientation(image)
-        opened(image)
-        if kind != "WEBP":
-            in_scans = _BYTES_A_COEFFICIENT * stored if scans > 1 or "progressive" in image.info else 0
-            decoded = image.width * image.height  # fewer, where `opened` asked the decoder to reduce it
-            promise(max(_BYTES_A_PIXEL * decoded, in_scans + 5 * decoded))
-            return _to_rgb(image), orientation
         if getattr(image, "is_animated", False):
-            webp.check_canvas(image.size, limits.max_pixels)
-            return _to_rgb(image), orientation
-        still = webp.decode_still(content, image.size)
-        if still.shape[2] == 4:
-            _check_opaque(int(still[..., 3].min()))
-        return still[..., :3], orientation
+            raise _sequence("an animated WebP")
+        opened(image.size, False)
+        pixels = webp.decode_still(content, image.size)
+        if pixels.shape[2] == 4:
+            check_opaque(int(pixels[..., 3].min()))
+        return _Stored(pixels[..., :3], _exif_orientation(image), image.info.get("icc_profile"))
+
+
+def _read_bmp(content: bytes, limits: ImageLimits, opened: Opened) -> _Stored:
+    with Image.open(io.BytesIO(content), formats=("BMP",)) as image:
+        _check_size(image.size, limits)
+        parts.check_runs(content, image.size)
+        opened(image.size, False)
+        promise(_BYTES_A_PIXEL * image.width * image.height)
+        return _Stored(to_rgb(image))
+
+
+def _read_heif(content: bytes, limits: ImageLimits, opened: Opened) -> _Stored:
+    picture = heif.HeifPicture(content)
+    _check_size(picture.size, limits)
+    opened(picture.size, False)
+    promise(picture.memory_bytes)
+    pixels = picture.decode()
+    channels = pixels.shape[2]
+    if channels in (2, 4):
+        check_opaque(int(pixels[..., -1].min()))
+    if channels < 3:
+        pixels = grey_to_rgb(pixels[..., 0])
+    return _Stored(pixels[..., :3], 1, picture.profile, code_points(content))
+
+
+def _read_avif(content: bytes, limits: ImageLimits, opened: Opened) -> _Stored:
+    with heif.open_avif(content) as image:
+        _check_size(image.size, limits)
+        if getattr(image, "is_animated", False):
+            raise _sequence("an animated AVIF")
+        opened(image.size, False)
+        promise(heif.AVIF_BYTES_A_PIXEL * image.width * image.height)
+        return _Stored(to_rgb(image), _exif_orientation(image), image.info.get("icc_profile"), code_points(content))
+
+
+_READERS: dict[str, Callable[[bytes, ImageLimits, Opened], _Stored]] = {
+    "JPEG": _read_jpeg,
+    "PNG": _read_png,
+    "WEBP": _read_webp,
+    "BMP": _read_bmp,
+    "HEIF": _read_heif,
+    "AVIF": _read_avif,
+}
+
+
+def _sequence(name: str) -> UnsupportedMediaError:
+    return UnsupportedMediaError(f"the content is {name}, a sequence of pictures: {NO_SEQUENCES}")
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    data = image.info.get("exif")
+    return exif.orientation(data) if isinstance(data, bytes) else 1
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
@@ -134,58 +214,6 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
             "a side are accepted: reduce it before sending",
             limit=limits.max_pixels,
         )
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001 (the EXIF data is damaged; the picture itself may be sound)
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert strip by strip: converting the whole picture at once would hold it in memory three more times."""
-    if image.mode != "P" and "transparency" in image.info:
-        _check_opaque(0)  # Pillow does not always find the pixels of that colour, as with 4 or 16 bits
-    width, height = image.size
-    if width * height <= _WHOLE:
-        return _strip_to_rgb(image).copy()  # the copy can be written to
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, _STRIP):
-        bottom = min(top + _STRIP, height)
-        pixels[top:bottom] = _strip_to_rgb(image.crop((0, top, width, bottom)))
-    return pixels
-
-
-def _strip_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return np.asarray(image)  # `convert` would copy it once more
-    if image.mode.startswith("I;16"):
-        return _grey_to_rgb(np.asarray(image) >> 8)
-    if image.mode in ("I", "F"):
-        return _grey_to_rgb(np.clip(np.asarray(image), 0, 65535).astype(np.uint32) >> 8)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        _check_opaque(int(np.asarray(image.getchannel("A")).min()))
-    return np.asarray(image.convert("RGB"))
-
-
-def _check_opaque(least_alpha: int) -> None:
-    """Refuse a picture whose least opaque pixel has this alpha, 0 to 255.
-
-    Raises:
-        TransparentImageError: it is less than 255.
-    """
-    if least_alpha < 255:
-        raise TransparentImageError(
-            "the image has transparent pixels, so what it shows depends on what lies behind it: send the camera's own "
-            "file, or save it without transparency"
-        )
-
-
-def _grey_to_rgb(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> Picture:

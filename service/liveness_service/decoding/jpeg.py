@@ -1,4 +1,4 @@
-"""Counts what a JPEG file is made of, before Pillow opens it.
+"""Counts what a JPEG file is made of, before it is decoded.
 
 A decoder spends time on every scan and on every segment, however few bytes they have: a file of 100 kB can hold
 thousands of scans that each touch the whole picture. The walk below finds the markers where libjpeg finds them.
@@ -68,7 +68,7 @@ def count_parts(content: bytes, max_scans: int) -> JpegParts:
     scans = segments = padding = 0
     at = 2
     while True:
-        marker = _next_marker(content, at)
+        marker = next_marker(content, at)
         padding += 0 if scans else marker - at
         if segments > MAX_SEGMENTS or padding > MAX_PADDING_BYTES:
             raise TooManyPartsError(
@@ -112,7 +112,7 @@ def _too_many_scans(what: str, limit: int) -> TooManyScansError:
     return TooManyScansError(f"the JPEG image has {what}: save it as a baseline JPEG (LIVENESS_MAX_SCANS)", limit=limit)
 
 
-def _next_marker(content: bytes, at: int) -> int:
+def next_marker(content: bytes, at: int) -> int:
     """Where the next marker's 0xFF is, at or after `at`; the file's length where there is none."""
     if content[at : at + 1] == b"\xff" and at + 1 < len(content) and not _PASSED[content[at + 1]]:
         return at

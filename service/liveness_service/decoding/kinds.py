@@ -1,6 +1,15 @@
-"""Tells the kind of a file from its first bytes. File names and declared types are ignored: a client may be wrong."""
+"""Tells the kind of a file from its content. File names and declared types are ignored: a client may be wrong."""
 
 from liveness_core.video import VideoKind, video_kind
+from liveness_service.decoding.boxes import media_file
+
+ACCEPTED = "JPEG, PNG, WebP, HEIC, AVIF and BMP"
+"""The kinds of photos that are accepted, in words."""
+NO_SEQUENCES = (
+    "send one photo as JPEG, PNG, WebP, HEIC or AVIF, or what a camera recorded as MP4, MOV or WebM to "
+    "/v1/liveness/video"
+)
+"""What to send in place of an animation or a burst."""
 
 # Pillow's name of each kind that is accepted, and how its files begin.
 _ACCEPTED: tuple[tuple[str, bytes], ...] = (
@@ -11,7 +20,7 @@ _ACCEPTED: tuple[tuple[str, bytes], ...] = (
 
 # Kinds that users send by mistake. The answer names the kind and, where that helps, says what to do.
 _REFUSED: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"GIF8", "a GIF image"),
+    (0, b"GIF8", f"a GIF image, a format of animations: {NO_SEQUENCES}"),
     (0, b"II*\x00", "a TIFF image"),
     (0, b"MM\x00*", "a TIFF image"),
     (0, b"%PDF", "a PDF document"),
@@ -19,12 +28,9 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x00\x01\x00", "an icon file"),
     (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
     (0, b"\x1aE\xdf\xa3", "a WebM or Matroska video; clips go to /v1/liveness/video"),
-    (4, b"ftypheic", "a HEIC image; set the camera to JPEG (“most compatible”) or convert it"),
-    (4, b"ftypheix", "a HEIC image; set the camera to JPEG (“most compatible”) or convert it"),
-    (4, b"ftypmif1", "a HEIF image; set the camera to JPEG (“most compatible”) or convert it"),
-    (4, b"ftypavif", "an AVIF image"),
-    (4, b"ftyp", "a video; clips go to /v1/liveness/video"),
+    (4, b"ftypcrx ", "a raw photo; send the JPEG that the camera makes of it"),
     (8, b"AVI ", "an AVI video; clips go to /v1/liveness/video"),
     (0, b"FLV\x01", "a Flash video; convert it to MP4 or WebM"),
     (0, b"OggS", "an Ogg file; convert it to MP4 or WebM"),
@@ -42,9 +48,7 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"<", "HTML, SVG or XML"),
 )
 
-
-# Brands of still pictures that use the same container as MP4.
-_STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
+_NAMES = {"HEIF": "a HEIC image (HEIF)", "AVIF": "an AVIF image", "WEBP": "a WebP image"}
 
 
 def image_kind(content: bytes) -> str | None:
@@ -54,23 +58,34 @@ def image_kind(content: bytes) -> str | None:
             return kind
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
+    file = media_file(content)
+    if file is not None and file.is_still:
+        return "AVIF" if file.is_avif else "HEIF"
     return None
 
 
 def clip_kind(content: bytes) -> VideoKind | None:
     """The kind of clip; None where the content is not a clip of an accepted kind, as with a HEIC picture."""
-    if content[4:8] == b"ftyp" and content[8:12] in _STILL_BRANDS:
-        return None
-    return video_kind(content[:16])
+    kind = video_kind(content[:16])
+    if kind == "mov":
+        file = media_file(content)
+        if file is not None and (file.is_still or file.is_sequence):
+            return None
+    return kind
 
 
 def describe(content: bytes) -> str:
     """What refused content seems to be, in words for the error message."""
     if (kind := image_kind(content)) is not None:
-        return f"a {kind} image; photos go to /v1/liveness"
+        return f"{_NAMES.get(kind, f'a {kind} image')}; photos go to /v1/liveness"
     for offset, magic, name in _REFUSED:
         if content[offset : offset + len(magic)] == magic:
             return name
+    file = media_file(content)
+    if file is not None and file.is_sequence:
+        return f"{'an AVIF' if file.is_avif else 'a HEIF'} sequence of pictures: {NO_SEQUENCES}"
+    if video_kind(content[:16]) == "mov":
+        return "a video; clips go to /v1/liveness/video"
     try:
         content[:64].decode("ascii")
     except UnicodeDecodeError:

@@ -10,7 +10,6 @@ from typing import Final
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from liveness_core.types import Picture
 from liveness_service.decoding.image import ImageLimits, decode_image
@@ -75,13 +74,11 @@ class _Draft:
         self.factor = 1
         self.reduced = False
 
-    def __call__(self, image: Image.Image) -> None:
-        self.size = image.size
-        self.factor = self._choose(image.size)
-        if self.factor > 1 and image.format in ("JPEG", "MPO"):
-            width, height = image.size
-            image.draft(image.mode, (max(width // self.factor, 1), max(height // self.factor, 1)))
-            self.reduced = image.size == (-(-width // self.factor), -(-height // self.factor))
+    def __call__(self, size: tuple[int, int], is_reducible: bool) -> int:
+        self.size = size
+        self.factor = self._choose(size)
+        self.reduced = is_reducible and self.factor > 1
+        return self.factor if is_reducible else 1
 
 
 def _averaged(picture: Picture, factor: int) -> Picture:

@@ -6,11 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from liveness_service.errors import TooManyPixelsError
-
 _STRIP = 256  # rows whose channels are swapped at once
-_ANIMATION_COST = 2
-"""How many times the pixels of an animation count: only Pillow reads it, which takes twice the memory."""
 
 BYTES_A_PIXEL = 17
 """Most memory of a pixel: 8 bytes from Pillow's opening of the file on, which a still picture does not touch, and 9 to
@@ -65,17 +61,3 @@ def decode_still(content: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         strip = pixels[top : top + _STRIP]
         strip[..., [0, 2]] = strip[..., [2, 0]]
     return pixels
-
-
-def check_canvas(size: tuple[int, int], max_pixels: int) -> None:
-    """Refuse an animation whose decoding takes more memory than a still picture of `max_pixels`.
-
-    Raises:
-        TooManyPixelsError: it has more than half as many pixels.
-    """
-    if _ANIMATION_COST * size[0] * size[1] > max_pixels:
-        raise TooManyPixelsError(
-            f"the animation is {size[0]}x{size[1]}; at most {max_pixels // _ANIMATION_COST:,} pixels are accepted: "
-            "send a still picture",
-            limit=max_pixels // _ANIMATION_COST,
-        )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from liveness_core.clips import ClipSpec, Sampled, sample
+from liveness_core.quality import TOO_COMPRESSED
 from liveness_core.video import VideoLimits, VideoReader
 from liveness_service.decoding.clip import opened_clip
 from liveness_service.observability.stages import stage
@@ -73,7 +74,12 @@ class ClipPreparation:
             causes = tuple(dict.fromkeys(reason for frame in missed for reason in frame.reasons))
             return causes if not any(taken) and causes != (FRAME_UNREADABLE,) else (TOO_FEW_FRAMES, *causes), missed
         usable = [(found.position, found.value) for found in taken if found is not None]
-        return following.refusals(video, usable, [p for p in look.refused if look.is_away(p)])
+        reasons, against = following.refusals(video, usable, [p for p in look.refused if look.is_away(p)])
+        most = self.finder.gates.max_clip_blockiness
+        # The mean of all frames: a coder's blocks show most right after a motion, and hardly before the next one.
+        if most is not None and sum(frame.quality.blockiness for _, frame in usable) > most * len(usable):
+            reasons = (TOO_COMPRESSED, *reasons)
+        return reasons, against
 
 
 def _frames(usable: Sequence[Sampled[UsableFrame]], against: Sequence[FrameResult]) -> tuple[FrameResult, ...]:

@@ -6,15 +6,16 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from liveness_service.decoding import jpeg, parts, webp
 from liveness_service.decoding.image import ImageLimits, decode_image
-from liveness_service.decoding.promise import told_to
-from liveness_service.errors import TooManyPartsError, TooManyPixelsError, TooManyScansError
-from support import bombs
+from liveness_service.decoding.promise import NotNowError, told_to
+from liveness_service.errors import TooManyPartsError, TooManyPixelsError, TooManyScansError, UnsupportedMediaError
+from support import bombs, phones
 from support.pictures import SHARED, astronaut, encoded
 
 LIMITS = ImageLimits(max_pixels=50_000_000)
@@ -157,41 +158,35 @@ def test_webp_has_the_very_pixels_that_pillow_gives(options, is_transparent):
         np.testing.assert_array_equal(webp.decode_still(content, decoded.size), np.asarray(decoded))
 
 
-def test_an_animation_may_have_half_the_pixels():
-    buffer = io.BytesIO()
-    red, blue = Image.new("RGB", (60, 50), "red"), Image.new("RGB", (60, 50), "blue")
-    red.save(buffer, "WEBP", save_all=True, append_images=[blue], lossless=True)
-    assert decode_image(buffer.getvalue(), ImageLimits(6_000)).shape == (50, 60, 3)
-    with pytest.raises(TooManyPixelsError, match="2,999 pixels"):
-        decode_image(buffer.getvalue(), ImageLimits(5_999))
-
-
 _PEAK = """
 import sys
 from pathlib import Path
 from liveness_service.decoding.image import ImageLimits, decode_image
 from liveness_service.decoding.promise import told_to
 from liveness_service.errors import TransparentImageError
+from liveness_service.process import prepare_process
 from liveness_service.workers.limits import OwnMemory
 def memory(field):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+prepare_process()
 content = sys.stdin.buffer.read()
 before = memory("VmRSS")
-pixels = int(sys.argv[1])
+pixels, factor = int(sys.argv[1]), int(sys.argv[2])
 own = OwnMemory()
 allocated = own.allocated_bytes()
 own.bound(allocated + (16 << 20))
 try:
     with told_to(lambda promised: own.bound(allocated + (16 << 20) + promised)):
-        picture = decode_image(content, ImageLimits(50_000_000))
-    assert picture.shape[0] * picture.shape[1] == pixels
+        picture = decode_image(content, ImageLimits(50_000_000), opened=lambda size, is_reducible: factor)
+    assert picture.shape[0] * picture.shape[1] * factor**2 == pixels
 except TransparentImageError:  # after it was decoded
     pass
 print((memory("VmHWM") - before) / pixels)
 """
 SIDE = 4_000
 BLACK = Image.new("RGB", (SIDE, SIDE))
+P3 = phones.wide_profile("Display P3")
 
 
 def saved(image, kind, **options):
@@ -202,9 +197,31 @@ def saved(image, kind, **options):
 
 def mirrored():
     """EXIF data that say that the picture is stored mirrored and on its side: both take a copy."""
-    exif = Image.Exif()
-    exif[0x0112] = 5
-    return exif.tobytes()
+    return phones.exif(5)
+
+
+def deep_png():
+    """A mirrored PNG of 16 bits that are not in use, of HDR."""
+    content = cv2.imencode(".png", np.zeros((SIDE, SIDE, 3), np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    added = bombs.png_chunk(b"cICP", bytes([9, 16, 0, 1])) + bombs.png_chunk(b"eXIf", mirrored().removeprefix(EXIF))
+    return content[:33] + added + content[33:]
+
+
+def opaque_avif():
+    image = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 255))
+    return saved(image, "AVIF", speed=10, subsampling="4:4:4", exif=mirrored(), icc_profile=P3)
+
+
+EXIF = b"Exif\0\0"
+FULL = {"progressive": True, "subsampling": 0}
+
+
+def peak(content, pixels, factor=1):
+    """Most memory that decoding takes, in bytes for each stored pixel; it has no more than the header promises."""
+    command = [sys.executable, "-c", _PEAK, str(pixels), str(factor)]
+    run = subprocess.run(command, input=content, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr.decode()[-2_000:]
+    return float(run.stdout)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
@@ -213,31 +230,57 @@ def mirrored():
     [
         (lambda: bombs.webp_pixels(SIDE), 8),
         (lambda: encoded(np.zeros((SIDE, SIDE, 4), np.uint8), "WEBP", method=0), 9),
-        (lambda: saved(BLACK, "WEBP", method=0, lossless=True, exif=mirrored()), 10),
+        (lambda: saved(BLACK, "WEBP", method=0, lossless=True, exif=mirrored(), icc_profile=P3), 10),
         (lambda: encoded(np.zeros((SIDE, SIDE, 3), np.uint8)), 8.5),
-        (lambda: saved(BLACK, "PNG", compress_level=1, exif=mirrored()), 10),
+        (lambda: saved(BLACK, "JPEG", exif=mirrored(), icc_profile=P3), 10),
+        (lambda: saved(BLACK, "PNG", compress_level=1, exif=mirrored(), icc_profile=P3), 10),
+        (deep_png, 16),
         (lambda: bombs.jpeg_scans(SIDE, SIDE, 10), 8.5),
-        (lambda: saved(BLACK, "JPEG", progressive=True, subsampling=0, exif=mirrored()), 13),
-        (lambda: saved(BLACK.convert("CMYK"), "JPEG", progressive=True, subsampling=0), 14),
+        (lambda: saved(BLACK, "JPEG", exif=mirrored(), **FULL), 13),
+        (lambda: saved(BLACK.convert("CMYK"), "JPEG", **FULL), 14),
+        (lambda: saved(BLACK, "BMP"), 8.5),
+        (opaque_avif, 16),
     ],
-    ids=["webp", "transparent webp", "mirrored webp", "jpeg", "png", "progressive jpeg", "full colour", "four colours"],
+    ids=[
+        *("webp", "transparent webp", "mirrored webp", "jpeg", "mirrored jpeg", "png", "deep png", "progressive jpeg"),
+        *("full colour", "four colours", "bmp", "avif"),
+    ],
 )
 def test_decoding_takes_the_memory_that_the_settings_name_and_the_header_promises(content, most):
-    run = subprocess.run(
-        [sys.executable, "-c", _PEAK, str(SIDE * SIDE)], input=content(), capture_output=True, check=False
-    )
-    assert run.returncode == 0, run.stderr.decode()[-2_000:]
-    assert float(run.stdout) < most
+    assert peak(content(), SIDE * SIDE) < most
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize(("name", "most"), [("HEIC", 11), ("deep HEIC", 22), ("deep AVIF", 18)])
+def test_what_phones_write_keeps_to_its_promise(name, most):
+    assert peak(phones.large(name), 9_000_000) < most
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize(("options", "most"), [({}, 1), (FULL, 7)])
+def test_a_reduced_jpeg_promises_less_unless_it_has_scans(options, most):
+    assert peak(saved(BLACK, "JPEG", **options), SIDE * SIDE, 8) < most
 
 
 def test_an_animation_keeps_to_its_promise_too():
-    half = Image.new("RGB", (SIDE, SIDE // 2))
-    content = saved(half, "WEBP", save_all=True, append_images=[half.transpose(Image.Transpose.ROTATE_180)], method=0)
-    run = subprocess.run(
-        [sys.executable, "-c", _PEAK, str(SIDE * SIDE // 2)], input=content, capture_output=True, check=False
-    )
-    assert run.returncode == 0, run.stderr.decode()[-2_000:]
-    assert float(run.stdout) < 17
+    half, red = (Image.new("RGB", (SIDE, SIDE // 2), colour) for colour in ("black", "red"))
+    content = saved(half, "WEBP", save_all=True, append_images=[red], method=0)
+    promised = []
+    with told_to(promised.append), pytest.raises(UnsupportedMediaError, match="animated WebP"):
+        decode_image(content, LIMITS)
+    assert promised == [webp.BYTES_A_PIXEL * SIDE * SIDE // 2]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "AVIF", "HEIC"])
+def test_every_kind_promises_before_it_is_decoded(kind):
+    content = phones.heic(astronaut()) if kind == "HEIC" else encoded(astronaut(), kind)
+
+    def refuse(promised):
+        raise NotNowError(promised)
+
+    with told_to(refuse), pytest.raises(NotNowError) as raised:
+        decode_image(content, LIMITS)
+    assert 10 <= raised.value.memory_bytes / 512**2 <= 25
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 import base64
 
 import pytest
-from PIL import features
 
 from liveness_service.decoding.kinds import describe, image_kind
 from support.pictures import astronaut, encoded
@@ -15,10 +14,8 @@ def test_accepted_kinds_are_told_from_real_files(kind):
     assert image_kind(encoded(astronaut(), kind)) == kind
 
 
-@pytest.mark.parametrize("kind", ["GIF", "TIFF", "ICO", "AVIF", "PPM", "TGA", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "ICO", "PPM", "TGA", "JPEG2000"])
 def test_real_files_of_other_kinds_are_not_accepted(kind):
-    if kind == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow writes no AVIF")
     assert image_kind(encoded(astronaut()[:64, :64], kind)) is None
 
 
@@ -32,9 +29,6 @@ def test_half_a_signature_is_no_image(content):
     [
         (encoded(astronaut()[:64, :64], "GIF"), "GIF"),
         (encoded(astronaut()[:64, :64], "TIFF"), "TIFF"),
-        (HEIC, "HEIC"),
-        (HEIC.replace(b"ftypheic", b"ftypmif1"), "HEIF"),
-        (HEIC.replace(b"ftypheic", b"ftypavif"), "AVIF"),
         (MP4, "video"),
         (b"\x1aE\xdf\xa3\x01\x00\x00\x00", "WebM"),
         (b"%PDF-1.7\n%\xe2\xe3", "PDF"),

@@ -52,8 +52,14 @@ def test_tracks_of_data_are_no_reason_to_refuse_a_clip(prepared):
 @pytest.mark.parametrize("name", ["240_480.webm", "turned.webm"])
 def test_another_picture_size_and_a_badge_are_neither_a_cut_nor_a_second_face(prepared, name):
     facts = prepared(CASES / "21-size-change-and-badge-as-second-face" / name)
-    assert facts.refusals in ((), ("static_clip",))
+    # A photo that is panned, in VP8 of 500 kbit/s; neither `multiple_faces` nor `face_changed`.
+    assert facts.refusals in ((), ("static_clip",), ("too_compressed", "static_clip"))
     assert len(facts.usable) == 8
+
+
+@pytest.mark.parametrize("name", ["vp8_120.webm", "vp8_200.webm", "vp8_450.webm"])
+def test_a_recording_of_too_few_bits_says_so(prepared, name):
+    assert prepared(CASES / "23-low-bitrate-recording" / name).refusals[0] == "too_compressed"
 
 
 @pytest.mark.parametrize("name", ["liveportrait_d12", "liveportrait_d19", "auduno_capture4", "Fellway_me"])

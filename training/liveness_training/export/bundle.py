@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from liveness_core.bundle import GoldenCases, Manifest, Provenance, Variant, load_bundle, save_bundle
 from liveness_core.bundle.manifest import Precision, ReferenceScores
-from liveness_core.quality import QualityGates
+from liveness_core.quality import MEASURED_GATES
 from liveness_core.runtime import RuntimeOptions
 from liveness_training.data.crops import CropSet
 from liveness_training.data.split_crops import SplitCrops
@@ -72,7 +72,7 @@ def export_bundle(
         version=version,
         preprocess=run.preprocess,
         detector=run.detector,
-        quality_gates=QualityGates(),
+        quality_gates=MEASURED_GATES,
         variants=tuple(_variant(photo, precision, data) for precision in precisions),
         classifier=network_file(CLASSIFIER, photo.classifier),
         temperature=photo.temperature,

@@ -1,0 +1,84 @@
+"""What a camera or an encoder adds to a face that was not there: noise of little light, edges of coded blocks.
+
+Both change what a network sees more than they change what a person sees, and both look like detail to a measure of
+sharpness.
+"""
+
+import math
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from liveness_core.types import Box, Picture
+
+_WINDOW, _STEP = 5, 2
+_QUIETEST: Final = 0.05  # share of the windows that count as smooth: in the others it is texture that is measured
+_SEEN: Final = (16, 239)  # mean luma of windows that count: what is black or burnt out shows no noise
+_FEWEST: Final = 9
+_BLOCK: Final = 8  # pixels: sides of the blocks of JPEG, and of the transforms of video coders or twice of these
+_LARGE_STEP: Final = 20.0  # grey levels: a larger difference is an edge of the scene
+# Second differences in both directions; zero on every plane and every straight edge along an axis. Scaled so that white
+# noise keeps its standard deviation (Immerkaer, 1996).
+_RESIDUAL: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+
+
+def noise(luma: NDArray[np.float32]) -> float:
+    """Standard deviation of the noise in the smooth parts of a picture, shape (H, W), in grey levels; 0 if too small.
+
+    The residual of a filter that passes over planes and edges is averaged in small windows; the quiet ones count.
+    """
+    residual = cv2.filter2D(luma, cv2.CV_32F, _RESIDUAL)
+    level = cv2.boxFilter(luma, cv2.CV_32F, (_WINDOW, _WINDOW))
+    return math.sqrt(quiet_power(np.asarray(residual, np.float32), _QUIETEST, (level > _SEEN[0]) & (level < _SEEN[1])))
+
+
+def quiet_power(response: NDArray[np.float32], share: float, counted: NDArray[np.bool_] | None = None) -> float:
+    """Mean square of a filter's response in the quiet parts of a picture, where it is noise alone.
+
+    Args:
+        response: what the filter gives, shape (H, W).
+        share: share of the windows that are quieter than the value.
+        counted: where the windows lie that count, shape (H, W); None for everywhere.
+
+    Returns:
+        0 where the picture is too small to tell.
+    """
+    if min(response.shape) < 2 * _WINDOW:
+        return 0.0
+    inside = slice(_WINDOW // 2 + 1, -(_WINDOW // 2 + 1), _STEP)
+    power = cv2.boxFilter(response * response, cv2.CV_32F, (_WINDOW, _WINDOW))[inside, inside]
+    seen = power.ravel() if counted is None else power[counted[inside, inside]]
+    return float(np.quantile(seen, share)) if seen.size >= _FEWEST else 0.0
+
+
+def blockiness(luma: NDArray[np.float32], box: Box) -> float:
+    """How much larger the steps between coded blocks are than those inside, in a face; 0 where they are alike.
+
+    A picture that was made smaller or larger since it was coded has no such edges any more, and gets about 0.
+
+    Args:
+        luma: the picture, shape (H, W), in grey levels.
+        box: the face's box.
+    """
+    height, width = luma.shape
+    inside = box.clipped(width, height)
+    x1, y1, x2, y2 = int(inside.x1), int(inside.y1), int(inside.x2), int(inside.y2)
+    if min(x2 - x1, y2 - y1) < 3 * _BLOCK:
+        return 0.0
+    across = np.minimum(np.abs(np.diff(luma[y1:y2, x1 : x2 + 1], axis=1)), _LARGE_STEP).mean(0)
+    down = np.minimum(np.abs(np.diff(luma[y1 : y2 + 1, x1:x2], axis=0)), _LARGE_STEP).mean(1)
+    return max((_excess(across, x1) + _excess(down, y1)) / 2, 0.0)
+
+
+def _excess(steps: NDArray[np.float32], start: int) -> float:
+    """By how much the steps at the blocks' edges exceed the others, as a share of these."""
+    is_edge = (np.arange(len(steps)) + start) % _BLOCK == _BLOCK - 1
+    edges, others = float(steps[is_edge].mean()), float(steps[~is_edge].mean())
+    return (edges - others) / (others + 0.1)
+
+
+def luma_of(picture: Picture) -> NDArray[np.float32]:
+    """The picture's luma in grey levels, shape (H, W); not rounded, since that would add noise."""
+    return np.asarray(cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2GRAY), np.float32)
