@@ -43,7 +43,7 @@ def test_papers_settings_are_the_papers():
     assert (paper.lambda_ib, paper.lambda_vb, paper.reduction) == (1.0, 1.0, "sum")
     assert (paper.dis, paper.dib, paper.lstm, paper.dvb) == (False, True, True, True)
     assert paper.people == "all"
-    assert built_in_configs() == ["default_bundle", "paper"]
+    assert built_in_configs() == ["default_bundle", "member_context", "paper"]
 
 
 def test_default_bundles_settings_learn_from_a_teacher_and_from_simulated_attacks():
