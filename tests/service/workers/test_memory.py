@@ -21,8 +21,9 @@ async def test_an_upload_gets_the_memory_that_its_header_promises_and_little_mor
     made = await started(memory_bytes=700 << 20, deadline_s=60.0)
     with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
         await made.prepare(b"promise %d %d" % (promised, promised + 110))
+    # glibc keeps up to 8 MiB of free memory, which the worker had before and may use on top (`process.py`).
     with pytest.raises(DecoderFailedError, match="memory"):
-        await made.prepare(b"promise %d %d" % (promised, promised + 129))
+        await made.prepare(b"promise %d %d" % (promised, promised + 128 + 8 + 1))
     assert made.ends == []
 
 
