@@ -113,16 +113,6 @@ SAME_PIXELS = {
     "PNG of 16 bits": lambda: cv2.imencode(".png", astronaut()[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
     "PNG, opaque alpha": lambda: encoded(_opaque(), "PNG"),
     "WebP, opaque alpha": lambda: encoded(_opaque(), "WEBP", lossless=True),
-    "PNG, animated": lambda: saved(
-        Image.fromarray(astronaut()), "PNG", save_all=True, append_images=[Image.fromarray(FACE).resize((512, 512))]
-    ),
-    "WebP, animated": lambda: saved(
-        Image.fromarray(astronaut()),
-        "WEBP",
-        save_all=True,
-        append_images=[Image.fromarray(FACE).resize((512, 512))],
-        lossless=True,
-    ),
     "PNG with a JPEG inside": lambda: PNG[:33] + chunk(b"juNk", encoded(no_face())) + PNG[33:],
     "PNG and a ZIP behind": lambda: PNG + zipped(),
     "PNG and a JPEG behind": lambda: PNG + encoded(no_face()),

@@ -102,7 +102,7 @@ def test_a_worker_that_answers_unasked_is_ended_before_it_gets_an_upload(client)
     assert score(client).json()["verdict"] == "live"
 
 
-@pytest.mark.parametrize("order", [b"allocate 20480", b"allocate 129", b"grow", b"grow 200"])
+@pytest.mark.parametrize("order", [b"allocate 20480", b"allocate 200", b"grow", b"grow 200"])
 def test_more_memory_than_a_worker_may_take_is_refused_and_the_worker_goes_on(client, order):
     ends = client.get("/metrics").text.count("liveness_worker_ends_total")
     assert code(score(client, order)) == (400, "decoder_failed")
