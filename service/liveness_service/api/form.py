@@ -36,7 +36,7 @@ class FormBody:
         self._field = field
         self._names: list[str] = []
         self._files = 0
-        self._file: list[bytes] = []
+        self._file = bytearray()  # one piece: many small ones would leave a heap full of holes
         self._header = (b"", b"")
         self._disposition: bytes | None = None
         self._is_file = False
@@ -83,7 +83,9 @@ class FormBody:
             raise InvalidParameterError(
                 f"{self._field}: the form must have exactly one field of this name, with the file; it has {held}"
             )
-        return b"".join(self._file)
+        file = bytes(self._file)
+        self._file.clear()
+        return file
 
     def _begin_part(self) -> None:
         self._disposition = None
@@ -113,7 +115,7 @@ class FormBody:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
-            self._file.append(data[start:end])
+            self._file += memoryview(data)[start:end]
 
     def _end(self) -> None:
         self._complete = True

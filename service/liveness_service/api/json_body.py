@@ -148,7 +148,7 @@ class _Base64:
         self._field = field
         self._too_many = too_many
         self._max_bytes = max_bytes
-        self._decoded: list[bytes] = []
+        self._decoded = bytearray()  # one piece: many small ones would leave a heap full of holes
         self._size = 0
         self._open = b""  # up to three characters that are not four yet
         self._padded = False
@@ -185,14 +185,16 @@ class _Base64:
         if len(self._open) == 1:
             raise self._not_base64()
         self._append(self._open + b"=" * (-len(self._open) % 4))
-        return b"".join(self._decoded)
+        decoded = bytes(self._decoded)
+        self._decoded.clear()
+        return decoded
 
     def _append(self, text: bytes) -> None:
         decoded = binascii.a2b_base64(text)
         self._size += len(decoded)
         if self._size > self._max_bytes:
             raise self._too_many
-        self._decoded.append(decoded)
+        self._decoded += decoded
 
     def _not_base64(self) -> MalformedBodyError:
         return MalformedBodyError(f"{self._field} is not base64: send base64 text, or data:image/jpeg;base64,…")
