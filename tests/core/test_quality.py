@@ -9,7 +9,7 @@ from PIL import Image
 
 from liveness_core.quality import MEASURED_GATES, QualityGates, head_pose_deg, measure, refusals
 from liveness_core.types import Box, DetectedFace, Quality
-from support.pictures import astronaut, encoded
+from support.pictures import astronaut, encoded, in_less_light
 
 GOOD = Quality(face_px=200, sharpness=0.5, brightness=0.5, yaw_deg=0, pitch_deg=0, roll_deg=0, cut_off=0)
 LEVEL = ((40.0, 40.0), (60.0, 40.0), (50.0, 52.0), (42.0, 62.0), (58.0, 62.0))
@@ -198,15 +198,6 @@ def test_each_gate_refuses_beyond_its_limit_only(field, gate, at_limit, beyond, 
 
 
 # --- noise and compression ---
-
-
-def in_less_light(stops, seed=0):
-    """The astronaut in so many stops less light, with a sensor's noise, brightened again."""
-    stored = astronaut() / 255
-    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4) * 3000 / 2**stops
-    random = np.random.default_rng(seed)
-    seen = np.clip((random.poisson(light) + random.normal(0, 3, light.shape)) * 2**stops / 3000, 0, 1)
-    return np.round(255 * np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)).astype(np.uint8)
 
 
 def test_noise_is_not_sharpness_and_grows_as_the_light_goes(astronaut_face):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from support import phones
-from support.pictures import SHARED, astronaut, encoded
+from support.pictures import SHARED, astronaut, encoded, in_less_light
 from support.videos import encode_video
 
 
@@ -43,17 +43,9 @@ def test_the_formats_of_phones_give_the_same_verdict_and_score(server):
         assert answer["image"] == {"width": 512, "height": 512}
 
 
-def in_less_light(stops):
-    stored = astronaut() / 255
-    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4) * 3000 / 2**stops
-    random = np.random.default_rng(stops)
-    seen = np.clip((random.poisson(light) + random.normal(0, 3, light.shape)) * 2**stops / 3000, 0, 1)
-    return np.round(255 * np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)).astype(np.uint8)
-
-
 def test_a_live_face_that_loses_light_gets_a_reason_and_is_never_called_spoof(server):
     for stops in range(1, 7):
-        answer = post(server, encoded(in_less_light(stops), quality=92)).json()
+        answer = post(server, encoded(in_less_light(stops, seed=stops), quality=92)).json()
         assert answer["verdict"] == "live" or "too_noisy" in answer["reasons"], stops
         assert stops < 4 or answer["verdict"] == "undetermined"
 
