@@ -92,6 +92,15 @@ def test_the_most_tracks_are_read_and_one_more_is_not():
     assert refused(content, max_streams=1) == "streams"
 
 
+def test_tracks_of_data_count_only_when_they_are_many():
+    handler = bombs.box(b"hdlr", bytes(8) + b"meta" + bytes(13))
+    data = bombs.box(b"trak", bombs.box(b"mdia", handler))
+    with_data = [bombs.box(b"moov", data * count) + bombs.box(b"mdat", b"") for count in (4, 5)]
+    check_boxes(with_data[0], replace(LIMITS, max_streams=1))
+    with pytest.raises(VideoLimitError, match="streams"):
+        check_boxes(with_data[1], replace(LIMITS, max_streams=1))
+
+
 def test_the_most_boxes_are_read_and_one_more_is_not():
     content = encode_video(tiny_frames(4), "mp4", "libx264")
     own = 4  # ftyp, free, mdat, moov

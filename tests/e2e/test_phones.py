@@ -92,3 +92,12 @@ def test_a_sequence_is_refused_and_the_answer_says_what_to_send(server):
             answer = client.post(path, content=content)
             assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media")
     assert "MP4, MOV or WebM to /v1/liveness/video" in post(server, content).json()["detail"]
+
+
+@pytest.mark.skipif(not (SHARED / "cases").is_dir(), reason="needs the clips in shared/cases")
+@pytest.mark.parametrize("streams", [6, 8, 9])
+def test_a_phones_clip_is_not_refused_for_its_tracks_of_data(server, streams):
+    content = (SHARED / f"cases/11-nine-streams/streams_{streams}.mov").read_bytes()
+    with server.client() as client:
+        answer = client.post("/v1/liveness/video", content=content)
+    assert (answer.status_code, answer.json()["reasons"]) == (200, ["static_clip"])  # it is a photo that is panned

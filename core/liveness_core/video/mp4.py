@@ -45,6 +45,10 @@ _PCM_SAMPLES: Final = 64
 """How many times `max_samples` uncompressed sound may have: at 100,000, 33 s at 192 kHz, 2 minutes at 48 kHz."""
 _SHOWN_AGAIN: Final = 10
 """How many times `max_samples` the edits times the samples may be; 1,000,000 entries take 24 MB."""
+_SHOWN: Final = frozenset((b"vide", b"soun", b"m1a ", b"subp", b"clcp", b"text", b"sbtl", b"subt"))
+"""Handlers of tracks that are seen, heard or read; the others hold data, as a phone's motion and location."""
+_ALL_TRACKS: Final = 4
+"""How many times `max_streams` all tracks may be, those of data included."""
 _PCM_BYTES: Final = 64  # of a sample: eight channels of 64 bits
 
 
@@ -64,7 +68,9 @@ def check_boxes(content: bytes, limits: VideoLimits) -> None:
     if b"cmov" in header:
         raise VideoUnreadableError("its index is compressed")
     starts = [at - 4 for at in _places(header, b"trak", limits)]
-    if len(starts) > limits.max_streams:
+    ends = [*starts[1:], len(header)]
+    shown = sum(_is_shown(header[start:end], limits) for start, end in zip(starts, ends, strict=True))
+    if shown > limits.max_streams or len(starts) > _ALL_TRACKS * limits.max_streams:
         raise VideoLimitError("streams", limits.max_streams)
     edits = sum(_number(header, at + 4) for at in _places(header, b"elst", limits))
     if edits > limits.max_edits:
@@ -124,6 +130,12 @@ def _samples_of_track(piece: bytes, limits: VideoLimits) -> int:
         if _is_sound(piece) and claimed <= _PCM_SAMPLES * limits.max_samples:
             claimed = claimed // _PCM_BLOCK
     return claimed + fragments
+
+
+def _is_shown(piece: bytes, limits: VideoLimits) -> bool:
+    """Whether a track counts as a stream. What it says is checked again once FFmpeg has opened the file."""
+    handlers = _places(piece, b"hdlr", limits)
+    return not handlers or piece[handlers[0] + 8 : handlers[0] + 12] in _SHOWN
 
 
 def _is_even(piece: bytes) -> bool:
