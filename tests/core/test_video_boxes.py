@@ -51,6 +51,11 @@ def fragments(count=20):
     )
 
 
+@pytest.mark.parametrize("length", [8, 40, 2_000])
+def test_a_file_cut_before_its_index_has_no_tracks_to_count(length):
+    check_boxes(person_clip()[:length], LIMITS)
+
+
 def test_the_most_samples_are_read_and_one_more_is_not():
     content = person_clip()
     assert frames(content, max_samples=60) == 60

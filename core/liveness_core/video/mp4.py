@@ -11,6 +11,7 @@ lead FFmpeg into them.
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -68,15 +69,14 @@ def check_boxes(content: bytes, limits: VideoLimits) -> None:
     if b"cmov" in header:
         raise VideoUnreadableError("its index is compressed")
     starts = [at - 4 for at in _places(header, b"trak", limits)]
-    ends = [*starts[1:], len(header)]
-    shown = sum(_is_shown(header[start:end], limits) for start, end in zip(starts, ends, strict=True))
+    shown = sum(_is_shown(header[start:end], limits) for start, end in pairwise([*starts, len(header)]))
     if shown > limits.max_streams or len(starts) > _ALL_TRACKS * limits.max_streams:
         raise VideoLimitError("streams", limits.max_streams)
     edits = sum(_number(header, at + 4) for at in _places(header, b"elst", limits))
     if edits > limits.max_edits:
         raise VideoLimitError("edits", limits.max_edits)
-    tracks = zip([0, *starts], [*starts, len(header)], strict=True)
-    samples = sum(_samples_of_track(header[start:end], limits) for start, end in tracks)
+    pieces_of_tracks = pairwise([0, *starts, len(header)])
+    samples = sum(_samples_of_track(header[start:end], limits) for start, end in pieces_of_tracks)
     if samples > limits.max_samples:
         raise VideoLimitError("samples", limits.max_samples)
     # FFmpeg's index has an entry for every sample of every edit, and edits may all show the same ones.
