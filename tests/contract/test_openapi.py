@@ -18,6 +18,9 @@ load_all_checks()
 OPERATIONS = [
     ("/v1/liveness", "POST"),
     ("/v1/liveness/video", "POST"),
+    ("/v1/sessions", "POST"),
+    ("/v1/sessions/{session_id}", "GET"),
+    ("/v1/sessions/{session_id}/upload", "POST"),
     ("/v1/reasons", "GET"),
     ("/v1/models", "GET"),
     ("/v1/operations/models", "GET"),
