@@ -102,7 +102,7 @@ def test_answers_to_described_requests_are_as_described(api, of_keys, path, meth
     statuses = answers_conform(
         api[path][method].as_strategy(), *of_keys, examples=(15 if of_keys else 60) if is_upload else 3
     )
-    if path.startswith("/v1/sessions"):  # made up: thresholds that no bundle has, sessions and tokens that nobody opened
+    if path.startswith("/v1/sessions"):  # made up: thresholds, sessions and tokens
         assert statuses <= {"POST": {401, 201, 422}, "GET": {404}}[method]
         return
     expected = {"GET": {200}, "DELETE": {200}, "POST": {409}, "PUT": {409}}  # 409: names that are made up
