@@ -12,19 +12,7 @@ from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (
-    "benchmarks",
-    "client",
-    "core",
-    "docker",
-    "docs",
-    "kubernetes",
-    "models",
-    "recipes",
-    "service",
-    "tests",
-    "training",
-)
+FOLDERS = ("benchmarks", "core", "docker", "docs", "kubernetes", "models", "recipes", "service", "tests", "training")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 # The manifest of the default bundle holds the hash of its card, and the history names files that are gone.
 NAMES_OLD_FILES = ("models/default/MODEL_CARD.md", "docs/what-was-tried.md")
