@@ -8,7 +8,7 @@ import glob
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ _OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
 """What Windows puts into folders of pictures. Names that begin with a dot are left out as well."""
 
 
-class NoFilesError(ValueError):
+class NoFilesError(OSError):
     """A folder or pattern that stands for no file; the message says why."""
 
 
@@ -111,7 +111,7 @@ async def started(settings: Settings) -> AsyncIterator[LivenessService]:
 
 async def score_files(
     service: LivenessService, names: Iterable[str], options: ScoreOptions, *, at_once: int = 1
-) -> AsyncIterator[FileResult]:
+) -> AsyncGenerator[FileResult, None]:
     """Score files, and give their results in the order of the files. One that cannot be scored does not end it.
 
     Args:

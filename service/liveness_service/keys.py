@@ -86,9 +86,12 @@ def parse_permissions(text: str) -> frozenset[Permission]:
     """Read `score`, `operations` or `score+operations`.
 
     Raises:
-        ValueError: the text names another permission.
+        ValueError: the text names another permission; the message says which there are.
     """
-    return frozenset(Permission(name) for name in text.split("+"))
+    named = text.split("+")
+    if set(named) <= set(Permission):
+        return frozenset(map(Permission, named))
+    raise ValueError(f"no such permission; allowed are {', '.join(Permission)}, or several of them with + between")
 
 
 def new_key(name: str, permissions: frozenset[Permission]) -> tuple[str, KeyEntry]:

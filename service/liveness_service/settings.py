@@ -1,5 +1,6 @@
 """Settings of the service. Each is an environment variable: `LIVENESS_` and the field's name in capitals."""
 
+import difflib
 import importlib.util
 import os
 import re
@@ -286,7 +287,7 @@ def read_settings(**given: object) -> Settings:
             name = str(fault["loc"][0]) if fault["loc"] else ""
             field = name.removeprefix(_PREFIX).lower()
             shown = "" if field in SECRET else f" (given: {fault['input']!r})"
-            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}")
+            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}{_allowed(field)}")
         raise SettingsError("\n".join(lines)) from error
 
 
@@ -294,6 +295,28 @@ def _variable(field: str) -> str:
     """The environment variable of a field: for the port, the one of two that is set."""
     name = f"{_PREFIX}{field.upper()}"
     return "PORT" if field == "port" and name not in os.environ and os.environ.get("PORT") else name
+
+
+def _allowed(field: str) -> str:
+    """What a switch or a number may be, to follow its error; empty where the error already says what is allowed."""
+    known = Settings.model_fields.get(field)
+    if known is None:
+        return ""
+    if known.annotation is bool:
+        return "; allowed: true or false"
+    bounds = [
+        str(bound)
+        for side in ("ge", "le")
+        for part in known.metadata
+        if (bound := getattr(part, side, None)) is not None
+    ]
+    return f"; allowed: {bounds[0]} to {bounds[1]}" if len(bounds) == 2 else ""
+
+
+def similar_variable(name: str) -> str | None:
+    """The setting whose variable a misspelt one most likely stands for; None where none is alike."""
+    known = [f"{_PREFIX}{field}".upper() for field in Settings.model_fields]
+    return next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.85)), None)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
