@@ -49,10 +49,6 @@ class Answer:
     """Why it is undetermined, or the code of the problem; empty where there is a score."""
     detail: str = ""
     """What was wrong with a file that could not be read; empty otherwise."""
-    box: tuple[float, float, float, float] | None = None
-    """Left, top, right, bottom of the face in pixels, in the middle frame of a clip; None where no face is known."""
-    frame: int | None = None
-    """Number of that frame; None for a photo."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,11 +73,9 @@ class Journal:
             try:
                 entry = json.loads(line)
                 file, scorer = entry.pop("file"), entry.pop("scorer")
-                box = entry.pop("box")
                 answer = Answer(
                     endpoint=Endpoint(entry.pop("endpoint")),
                     reasons=tuple(entry.pop("reasons")),
-                    box=None if box is None else tuple(box),
                     **entry,
                 )
             except (ValueError, KeyError, TypeError, AttributeError):
