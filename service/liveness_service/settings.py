@@ -15,7 +15,7 @@ from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
 from liveness_service.cores import available_cores
-from liveness_service.keys import KeyRing
+from liveness_service.keys import KeyRing, parse_points
 from liveness_service.origins import parse_origins
 from liveness_service.platforms import is_address, is_service_link
 from liveness_service.rates import check_store, parse_rate
@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     """Entries of access keys, one a line or separated by blanks; `liveness keys new` makes a key and its entry."""
     api_keys_file: Path | None = None
     """File with such entries, e.g. a mounted secret; read at start."""
+    key_operating_points: str | None = None
+    """Operating points of callers, `KEY=POINT` separated by blanks: a key's name, and the point that counts for its
+    requests where they name none. Not set, and for other keys: the bundle's default."""
     allow_anonymous: bool = False
     """Answer everybody, without keys. Where others can reach the service, it needs keys or this setting to start."""
     cors_origins: str | None = None
@@ -245,6 +248,13 @@ class Settings(BaseSettings):
     def _keys_are_readable(cls, text: str | None) -> str | None:
         if text is not None:
             KeyRing.parse(text)
+        return text
+
+    @field_validator("key_operating_points")
+    @classmethod
+    def _points_are_readable(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_points(text)
         return text
 
     @field_validator("rate_limit")
