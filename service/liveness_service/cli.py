@@ -112,6 +112,91 @@ def score(
 
 
 @app.command()
+def calibrate(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Live people alone: a folder for each person in it, or files of a person each."),
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="CSV file in place of the folder: path, label (live, spoof), species, subject.")
+    ] = None,
+    refused: Annotated[
+        float, typer.Option(min=0.01, max=50, help="Percent of live people that may be refused, without attacks.")
+    ] = 5,
+    apcer: Annotated[
+        list[float] | None,
+        typer.Option(min=0.01, max=50, help="With attacks: a point where at most this percent pass; may be repeated."),
+    ] = None,
+    bpcer: Annotated[
+        list[float] | None,
+        typer.Option(min=0.01, max=50, help="With attacks: a point where at most this percent of people are refused."),
+    ] = None,
+    cost_attack_passes: Annotated[float, typer.Option(min=0, help="With attacks: cost of one that passes.")] = 1,
+    cost_live_refused: Annotated[float, typer.Option(min=0, help="Cost of a live person who is refused.")] = 1,
+    attack_prevalence: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of presentations that are attacks, 0 to 1.")
+    ] = 0.5,
+    write: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Write a new version of the bundle to a folder of this name.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Where to; not given: LIVENESS_MODELS_URL if it is a folder, else here.")
+    ] = None,
+    point: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the operating point; not given: that of --write.")
+    ] = None,
+    default: Annotated[
+        bool | None,
+        typer.Option(
+            "--default/--no-default",
+            help="Make it the bundle's default. Not given: yes, unless the default was calibrated before.",
+        ),
+    ] = None,
+    faces: Annotated[FacePolicy, typer.Option(help="Which faces count.")] = FacePolicy.SINGLE,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page with curves to this file.")] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Thumbnails of the worst files in the report.")
+    ] = True,
+    journal: Annotated[
+        Path, typer.Option(help="File that keeps the scores, so that the same command goes on after a stop.")
+    ] = Path("liveness-calibrate.jsonl"),
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Keep no scores.")] = False,
+    bundle: Bundle = None,
+) -> None:
+    """Set a threshold on people before your own camera: from 20 or more live people, or from live people and attacks.
+
+    docs/calibration.md says how, and what it promises. Only --write writes a bundle; the one in use never changes.
+
+    Exit status: 0 if there is a threshold, 2 if there is none, 130 if it was interrupted.
+    """
+    from liveness_service.calibration.labelled import Costs
+    from liveness_service.calibration.outcome import Wanted
+    from liveness_service.cli_calibrate import Asked, target_place, targets
+    from liveness_service.cli_calibrate import calibrate as calibrate_it
+    from liveness_service.observability.logs import configure_logging
+
+    if (folder is None) == (index is None):
+        raise typer.BadParameter("name a folder of live people, or --index")
+    data = folder or index
+    assert data is not None
+    # The files are the user's own, and nobody waits for an answer.
+    settings = _settings(
+        bundle_path=bundle, log_level="error", workers=0, deadline_ms=600_000, clip_deadline_ms=3_600_000
+    )
+    configure_logging(settings)
+    costs = Costs(cost_attack_passes, cost_live_refused, attack_prevalence)
+    name = point or write or "calibrated"
+    wanted = Wanted(name, data.resolve().name, refused / 100, costs, targets(apcer, bpcer))
+    try:
+        place = target_place(write, name, into, settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    options = ScoreOptions(faces=faces)
+    kept = None if no_journal else journal
+    raise typer.Exit(calibrate_it(Asked(data, wanted, options, kept, report, pictures, place, default), settings))
+
+
+@app.command()
 def settings() -> None:
     """Print the table of docs/settings.md: every setting with its default and meaning."""
     typer.echo(settings_table())
