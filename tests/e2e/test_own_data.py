@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import cv2
@@ -87,7 +88,8 @@ def run(line):
     program, *arguments = shlex.split(line)
     assert program == "liveness-train"
     done = CliRunner().invoke(app, arguments)
-    return done.exit_code, done.output
+    told = "".join(traceback.format_exception(done.exception)) if done.exception else ""
+    return done.exit_code, done.output + told
 
 
 def run_in_shell(line, folder):
