@@ -18,6 +18,7 @@ export function say(kind: 'empty' | 'busy' | 'error', word: string, why: string)
   byId('word').textContent = word;
   byId('why').textContent = why;
   byId('reasons').hidden = byId('shown').hidden = byId('after').hidden = true;
+  byId('steps').hidden = kind !== 'empty';
 }
 
 /** What a refusal means for whoever sits before the page. */
@@ -42,6 +43,7 @@ export function showVerdict(answer: Answer, reasons: readonly ReasonDetails[]): 
   byId('reasons').hidden = told.length === 0;
   byId('after').hidden = answer.verdict !== 'undetermined';
   byId('shown').hidden = false;
+  byId('steps').hidden = true;
 }
 
 export function showScore(answer: Answer, model: Model | undefined): void {
@@ -56,7 +58,7 @@ export function showScore(answer: Answer, model: Model | undefined): void {
   const frames = isClip(answer) && answer.frame_score !== null ? ` The frames alone: ${answer.frame_score.toFixed(3)}.` : '';
   byId('rates').replaceChildren(
     made('b', { textContent: `Live from ${answer.threshold.toFixed(3)} on` }), ` (${answer.operating_point}).${frames} `,
-    point ? `There, ${percent(point.apcer)} of attacks pass (APCER) and ${percent(point.bpcer)} of live people are refused (BPCER), by ${point.chosen_on}.` : '',
+    point ? `There, ${percent(point.apcer)} of attacks pass (APCER) and ${percent(point.bpcer)} of live people are refused (BPCER), measured on ${point.chosen_on}.` : '',
   );
 }
 

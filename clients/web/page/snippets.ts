@@ -15,7 +15,7 @@ let last: Call = { kind: 'photo', query: '', key: false };
 function written({ kind, query, key }: Call): string {
   const address = new URL((kind === 'clip' ? 'v1/liveness/video' : 'v1/liveness') + (query && `?${query}`), document.baseURI).href;
   const file = kind === 'clip' ? 'clip.webm' : 'photo.jpg';
-  if (language === 'curl') return `curl --data-binary @${file}${key ? ' \\\n  -H "Authorization: Bearer $KEY"' : ''} \\\n  '${address}'`;
+  if (language === 'curl') return `curl -F ${kind === 'clip' ? 'video' : 'image'}=@${file}${key ? ' \\\n  -H "Authorization: Bearer $KEY"' : ''} \\\n  '${address}'`;
   if (language === 'python') {
     return `import httpx\n\nwith open("${file}", "rb") as file:\n    answer = httpx.post(\n        "${address}",\n        content=file.read(),${key ? '\n        headers={"Authorization": f"Bearer {KEY}"},' : ''}\n        timeout=30,\n    )\nanswer.raise_for_status()\nprint(answer.json()["verdict"])`;
   }

@@ -107,7 +107,7 @@ export class FaceLivenessCapture extends Base {
     const guide = new Guide();
     const frames = document.createElement('canvas').getContext('2d', { willReadFrequently: true })!;
     const sideways = matchMedia(SIDEWAYS);
-    const holdMs = this.number('hold-ms', 700);
+    const holdMs = this.number('hold-ms', 900);
     const clipMs = 1000 * this.number('seconds', 3);
     const manualAt = performance.now() + (detector && !this.hasAttribute('manual') ? this.number('manual-after-ms', 8000) : 0);
     let wanted = false;

@@ -3,21 +3,21 @@
 import type { Oval } from './guide.js';
 
 const STYLE = `
-:host { display: block; --accent: var(--fl-accent, #3b6cf6); --good: var(--fl-good, #22a06b); --bad: var(--fl-bad, #d97706);
-  --shade: var(--fl-shade, rgb(10 14 22 / .62)); --radius: var(--fl-radius, 1.25rem);
+:host { display: block; --_accent: var(--fl-accent, #3b6cf6); --_good: var(--fl-good, #22a06b); --_bad: var(--fl-bad, #d97706);
+  --_shade: var(--fl-shade, rgb(10 14 22 / .62)); --_radius: var(--fl-radius, 1.25rem);
   font: 500 1rem/1.4 var(--fl-font, system-ui, sans-serif); }
 :host([hidden]), [hidden] { display: none !important; }
-.stage { position: relative; overflow: hidden; border-radius: var(--radius); background: var(--fl-background, #10141d); color: #fff;
+.stage { position: relative; overflow: hidden; border-radius: var(--_radius); background: var(--fl-background, #10141d); color: #fff;
   aspect-ratio: 4 / 3; max-height: var(--fl-max-height, 78vh); margin-inline: auto; isolation: isolate; }
 .stage:focus { outline: none; }
 video, canvas { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .mirrored { transform: scaleX(-1); }
-.oval { position: absolute; border-radius: 50%; box-shadow: 0 0 0 100vmax var(--shade); border: 3px solid rgb(255 255 255 / .75);
+.oval { position: absolute; border-radius: 50%; box-shadow: 0 0 0 100vmax var(--_shade); border: 3px solid rgb(255 255 255 / .75);
   box-sizing: border-box; transition: border-color .25s; }
-.oval[data-mood=good] { border-color: var(--good); }
-.oval[data-mood=bad] { border-color: var(--bad); }
+.oval[data-mood=good] { border-color: var(--_good); }
+.oval[data-mood=bad] { border-color: var(--_bad); }
 .ring { position: absolute; inset: -9px; border-radius: 50%; --turn: 0turn;
-  background: conic-gradient(var(--good) var(--turn), transparent 0);
+  background: conic-gradient(var(--_good) var(--turn), transparent 0);
   -webkit-mask: radial-gradient(farthest-side, transparent calc(100% - 6px), #000 calc(100% - 5px));
   mask: radial-gradient(farthest-side, transparent calc(100% - 6px), #000 calc(100% - 5px)); }
 .hint { position: absolute; left: 50%; bottom: 1rem; transform: translateX(-50%); width: max-content; max-width: calc(100% - 2rem);
@@ -32,13 +32,13 @@ video, canvas { position: absolute; inset: 0; width: 100%; height: 100%; object-
 .face::before, .face::after { content: ''; position: absolute; background: rgb(255 255 255 / .7); border-radius: 50%; }
 .face::before { width: .5rem; height: .5rem; top: 40%; left: 27%; box-shadow: 1.65rem 0 rgb(255 255 255 / .7); }
 .face::after { width: 1.5rem; height: .75rem; left: calc(50% - .75rem); top: 62%; background: none; border-bottom: 3px solid rgb(255 255 255 / .7); border-radius: 0 0 50% 50%; }
-.face.fault { border-style: solid; border-color: var(--bad); }
-.face.fault::after { transform: scaleY(-1); border-color: var(--bad); }
+.face.fault { border-style: solid; border-color: var(--_bad); }
+.face.fault::after { transform: scaleY(-1); border-color: var(--_bad); }
 .buttons { display: flex; flex-wrap: wrap; gap: .6rem; justify-content: center; }
 .shutter { position: absolute; right: 1rem; top: 1rem; }
 button, .pick { font: inherit; font-weight: 600; border: 0; border-radius: 999px; padding: .7rem 1.4rem; min-height: 2.75rem; box-sizing: border-box;
   cursor: pointer; background: #fff; color: #10141d; transition: transform .12s; }
-button.main { background: var(--accent); color: var(--fl-on-accent, #fff); }
+button.main { background: var(--_accent); color: var(--fl-on-accent, #fff); }
 button:active { transform: scale(.97); }
 button:focus-visible, .pick:focus-within { outline: 3px solid #fff; outline-offset: 3px; box-shadow: 0 0 0 3px #10141d; }
 .pick { display: inline-flex; align-items: center; }
