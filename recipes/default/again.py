@@ -1,12 +1,12 @@
-"""Write SPEC.yaml of a committee's bundle from the bundle itself, to export it again: its own members out of its encoder.
+"""Write SPEC.yaml of a committee's bundle from the bundle, to export it again with our members out of its encoder.
 
     python recipes/default/again.py models/default OUT --version 6.1 --data DATA
     PUBLIC=../shared/peers liveness-train committee OUT/SPEC.yaml models/default
 
 For a new form of the same networks where the runs of our own members are no longer at hand. Calibration, thresholds,
 figures and gates are the bundle's. The weights of our members come from its float16 encoder, widened to float32, as
-bundles of their own in OUT; the published members are read from $PUBLIC again. DATA is the folder with an index.csv that
-the drift is measured on.
+bundles of their own in OUT; the published members are read from $PUBLIC again. DATA is the folder with an index.csv
+that the drift is measured on.
 """
 
 import argparse

@@ -61,8 +61,8 @@ def prelu_as_max(network: bytes) -> bytes:
 
 
 def stored_in_half(network: bytes) -> bytes:
-    """The network with its large float32 constants stored as float16: half the size. They are widened when it is loaded,
-    so it computes in float32 and takes the same time.
+    """The network with its large float32 constants stored as float16: half the size. They are widened when it is
+    loaded, so it computes in float32 and takes the same time.
     """
     model = onnx.load_from_string(network)
     kept, widening = [], []
