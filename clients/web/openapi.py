@@ -1,4 +1,4 @@
-"""Write the service's description of its API: `python clients/web/openapi.py OUT`. The client's types are made of it."""
+"""Writes the description of the API that the types of the client are made of: `python clients/web/openapi.py OUT`."""
 
 import json
 import sys
