@@ -26,7 +26,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from liveness_training.evaluation.bootstrap import intervals
-from liveness_training.evaluation.calibration import fit_temperature, operating_points, reference_scores
+from liveness_training.evaluation.calibration import (
+    fit_temperature,
+    operating_points,
+    reference_attacks,
+    reference_scores,
+)
 from liveness_training.evaluation.metrics import Scored, acer, apcer, apcer_by_species, auc, bpcer, eer, hter
 from liveness_training.runs.folder import RunFolder
 
@@ -210,6 +215,7 @@ def main() -> None:
             "photo": reference_scores(scored).model_dump(mode="json"),
             "clip": reference_scores(clips).model_dump(mode="json"),
         },
+        "reference_attacks": reference_attacks(scored, f"attacks of {domains}, {kept_out}").model_dump(mode="json"),
         "temporal": {
             "network": "frame_mean.onnx",
             "temperature": clip_temperature,
