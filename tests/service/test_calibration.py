@@ -1,6 +1,7 @@
 """Thresholds, rates and intervals of `liveness calibrate`, against computations by SciPy and scikit-learn."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from liveness_service.calibration.intervals import (
 from liveness_service.calibration.journal import Journal
 from liveness_service.calibration.labelled import Costs, Rate, check_labelled, points
 from liveness_service.calibration.live_only import choose
+from liveness_service.calibration.words import between
 from liveness_service.submission import Endpoint
 
 TARGETS = {"apcer10": 0.10, "apcer5": 0.05, "bpcer10": 0.10, "bpcer5": 0.05}
@@ -80,6 +82,13 @@ def test_the_threshold_of_live_people_is_an_order_statistic():
         choice = choose(live(*scores), share)
         assert choice.threshold == np.sort(scores)[rank - 1]
         assert (choice.expected, choice.refused) == (pytest.approx(rank / (people + 1)), pytest.approx(rank - 1))
+
+
+def test_the_intervals_that_the_page_promises():
+    page = (Path(__file__).parents[2] / "docs" / "calibration.md").read_text()
+    for people in (20, 50, 100):
+        choice = choose(live(*np.linspace(0.1, 0.9, people)), 0.05)
+        assert f"| {people} | {between(choice.low, choice.high)} |" in page
 
 
 def test_the_interval_holds_what_other_people_show():

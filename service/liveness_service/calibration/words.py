@@ -43,8 +43,8 @@ def _of_live_only(outcome: Outcome, part: Part, found: LiveOnly) -> str:
         f"and a check with {choice.people} other people will see {fewest} to {most} of them refused. "
         f"{_undetermined(outcome, part)}"
         f"Of {SOURCES[expected.source]}, {percent(expected.apcer)} pass at this threshold{by_species}: that is what to "
-        f"expect, no measurement, and may be far off, since nobody has attacked this camera yet. The bundle's own threshold, "
-        f"{part.usual:.4f}, would refuse {percent(at_usual)} of these people."
+        "expect, no measurement, and may be far off, since nobody has attacked this camera yet. The bundle's own "
+        f"threshold, {part.usual:.4f}, would refuse {percent(at_usual)} of these people."
     )
 
 
