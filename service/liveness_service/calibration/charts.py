@@ -24,8 +24,9 @@ class Chart:
     x_ticks: Ticks
     """Positions on the axis with their text; the first and the last one are its ends."""
     y_ticks: Ticks
-    scale: Callable[[float], float] = float
-    """Applied to both axes, e.g. the deviates of a normal distribution."""
+    x_scale: Callable[[float], float] = float
+    """What an axis is even in, e.g. the deviates of a normal distribution."""
+    y_scale: Callable[[float], float] = float
     _parts: list[str] = field(default_factory=list)
     _names: list[tuple[str, str]] = field(default_factory=list)
 
@@ -42,12 +43,12 @@ class Chart:
         self._parts.append(f'<polygon class="{kind}" points="{self._path(points)}"/>')
         self._name(kind, name)
 
-    def mark(self, x: float, name: str, *, chosen: bool) -> None:
-        """A vertical line with its name at the upper end."""
+    def mark(self, x: float, name: str, *, chosen: bool, left: bool) -> None:
+        """A vertical line with its name at the upper end, left or right of it as far as there is space."""
         at = self._x(x)
         kind = "mark chosen" if chosen else "mark"
-        right = at > WIDTH - 170
-        place = f'x="{at - 5 if right else at + 5:.1f}" text-anchor="{"end" if right else "start"}"'
+        left = (left or at > WIDTH - 150) and at > _LEFT + 110
+        place = f'x="{at - 5 if left else at + 5:.1f}" text-anchor="{"end" if left else "start"}"'
         y = _TOP + (12 if chosen else 27)
         self._parts.append(
             f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
@@ -91,16 +92,17 @@ class Chart:
         return " ".join(f"{self._x(x):.1f},{self._y(y):.1f}" for x, y in points)
 
     def _x(self, value: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * self._along(value, self.x_ticks)
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * _along(value, self.x_ticks, self.x_scale)
 
     def _y(self, value: float) -> float:
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * self._along(value, self.y_ticks)
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * _along(value, self.y_ticks, self.y_scale)
 
-    def _along(self, value: float, ticks: Ticks) -> float:
-        """Where a value lies on an axis, 0 to 1; beyond its ends, at them."""
-        low, high = ticks[0][0], ticks[-1][0]
-        start = self.scale(low)
-        return (self.scale(min(max(value, low), high)) - start) / (self.scale(high) - start)
+
+def _along(value: float, ticks: Ticks, scale: Callable[[float], float]) -> float:
+    """Where a value lies on an axis, 0 to 1; beyond its ends, at them."""
+    low, high = ticks[0][0], ticks[-1][0]
+    start = scale(low)
+    return (scale(min(max(value, low), high)) - start) / (scale(high) - start)
 
 
 def percents(*shares: float) -> list[tuple[float, str]]:

@@ -42,7 +42,7 @@ def expected_apcer(manifest: Manifest, endpoint: Endpoint, threshold: float) -> 
     """
     attacks, scores = manifest.reference_attacks, manifest.reference_scores
     if attacks is not None and endpoint is Endpoint.PHOTO:
-        species = {name: _passed(one, threshold) for name, one in attacks.photo.items()}
+        species = {name: share_passed(one, threshold) for name, one in attacks.photo.items()}
         return Expectation(
             max(species.values()), species, "reference_attacks", sum(one.count for one in attacks.photo.values())
         )
@@ -63,7 +63,7 @@ def points_of(manifest: Manifest, endpoint: Endpoint) -> dict[str, OperatingPoin
     return {} if manifest.temporal is None else dict(manifest.temporal.operating_points)
 
 
-def _passed(attacks: AttackScores, threshold: float) -> float:
+def share_passed(attacks: AttackScores, threshold: float) -> float:
     """The share of attacks at or above the threshold, between their quantiles along straight lines."""
     quantiles = np.array(attacks.quantiles)
     if threshold <= quantiles[0]:

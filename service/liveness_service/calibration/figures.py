@@ -1,5 +1,6 @@
 """The charts of a report: histograms, error rates against the threshold, DET and ROC."""
 
+from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -36,14 +37,14 @@ def charts(part: Part, manifest: Manifest, name: str) -> list[tuple[str, str]]:
 def _histogram(part: Part, name: str) -> str:
     scores = part.scores
     bars = {"live people": _shares(scores.live)} | {one: _shares(scores.of_species(one)) for one in scores.species}
-    highest = max(float(shares.max()) for shares in bars.values())
-    top = next(step for step in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0) if step >= min(highest, 1.0) - 1e-9)
+    # Most people are at the ends; the root shows those between, who decide about thresholds.
     chart = Chart(
         "How many people have which score",
         "score (probability of live)",
         "people",
         _SCORES,
-        percents(*(top * quarter / 4 for quarter in range(5))),
+        percents(0, 0.02, 0.1, 0.25, 0.5, 1),
+        y_scale=sqrt,
     )
     for colour, (label, shares) in enumerate(bars.items()):
         edges = np.linspace(0, 1, _BINS + 1)
@@ -91,6 +92,7 @@ def _det(curve: Curves, found: Labelled) -> str:
         _DET,
         _DET,
         NormalDist().inv_cdf,
+        NormalDist().inv_cdf,
     )
     for colour, (species, apcer_U) in enumerate(curve.apcer_SU.items(), start=1):
         chart.line(_thinned(apcer_U, curve.bpcer_U), colour, species)
@@ -115,8 +117,9 @@ def _roc(curve: Curves, found: Labelled) -> str:
 
 
 def _marks(chart: Chart, part: Part, name: str) -> None:
-    chart.mark(part.threshold, f"{name} {part.threshold:.3f}", chosen=True)
-    chart.mark(part.usual, f"bundle {part.usual:.3f}", chosen=False)
+    lower = part.threshold < part.usual
+    chart.mark(part.threshold, f"{name} {part.threshold:.3f}", chosen=True, left=lower)
+    chart.mark(part.usual, f"bundle {part.usual:.3f}", chosen=False, left=not lower)
 
 
 def _shares(scores: Scores) -> NDArray[np.float64]:

@@ -5,13 +5,14 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from string import Template
 
 from liveness_core.bundle import Manifest
 from liveness_service.calibration.faces import Judged
 from liveness_service.calibration.figures import charts
 from liveness_service.calibration.outcome import WORDS, Labelled, Outcome, Part
-from liveness_service.calibration.words import advice, table
+from liveness_service.calibration.words import advice, key_figures, table
 
 _PAGE = Template((resources.files("liveness_service") / "web" / "calibration.html").read_text(encoding="utf-8"))
 WORST = 12
@@ -87,10 +88,18 @@ def _part(part: Part, outcome: Outcome, manifest: Manifest, shown: Mapping[str, 
         notes = f"<p>Left out, for want of people:</p><ul>{items}</ul>" if items else ""
     return (
         f"<h2>{WORDS[part.endpoint].capitalize()}</h2>"
+        f'<div class="tiles">{_tiles(part)}</div>'
         f'<p class="advice">{html.escape(advice(outcome, part))}</p>'
         f'<div class="scroll">{_table(table(outcome, part))}</div>{notes}'
         f'<div class="charts">{figures}</div>'
         + "".join(_gallery(heading, files, part.threshold) for heading, files in shown.items())
+    )
+
+
+def _tiles(part: Part) -> str:
+    return "".join(
+        f"<div><span>{html.escape(what)}</span><b>{html.escape(value)}</b><span>{html.escape(how_sure)}</span></div>"
+        for what, value, how_sure in key_figures(part)
     )
 
 
@@ -114,11 +123,11 @@ def _card(shown: Shown, threshold: float) -> str:
     if shown.picture is not None:
         encoded = base64.b64encode(shown.picture).decode()
         picture = f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
-    what = "passes" if passes else "refused"
+    what, short = "passes" if passes else "refused", "/".join(Path(case.path).parts[-2:])
     return (
         f'<li class="{"wrong" if wrong else "right"}">{picture}<div class="row"><b>{what}</b><span>{score:.3f}</span>'
         f"</div><div>{html.escape(case.species)}, {html.escape(case.person)}</div>"
-        f'<div class="path">{html.escape(case.path)}</div></li>'
+        f'<div class="path" title="{html.escape(case.path)}">{html.escape(short)}</div></li>'
     )
 
 

@@ -43,8 +43,8 @@ def _of_live_only(outcome: Outcome, part: Part, found: LiveOnly) -> str:
         f"and a check with {choice.people} other people will see {fewest} to {most} of them refused. "
         f"{_undetermined(outcome, part)}"
         f"Of {SOURCES[expected.source]}, {percent(expected.apcer)} pass at this threshold{by_species}: that is what to "
-        f"expect and no measurement, since nobody has attacked this camera yet. The bundle's own threshold, "
-        f"{part.usual:.4f}, would refuse {percent(at_usual)} of these people."
+        f"expect, no measurement, and may be far off, since nobody has attacked this camera yet. The bundle's own "
+        f"threshold, {part.usual:.4f}, would refuse {percent(at_usual)} of these people."
     )
 
 
@@ -57,8 +57,7 @@ def _of_labelled(outcome: Outcome, part: Part, found: Labelled) -> str:
         f"{_rate(worst, f'people shown by attacks of the worst species, {species}')}. "
         f"{_undetermined(outcome, part)}"
         f"At the bundle's own threshold, {part.usual:.4f}, {percent(part.scores.live.share_below(part.usual))} of "
-        f"these live people are refused, and of the attacks of the worst species {percent(_worst_at(part, part.usual))} "
-        "pass."
+        f"these live people are refused, and {percent(_worst_at(part, part.usual))} of the worst attack species pass."
     )
 
 
@@ -87,9 +86,8 @@ def table(outcome: Outcome, part: Part) -> list[tuple[str, ...]]:
     """The operating points, a row each after the header."""
     if isinstance(part.found, LiveOnly):
         choice = part.found.choice
-        rows: list[tuple[str, ...]] = [
-            ("refused people", "threshold", "to expect", "of all people (95 %)", "attacks that pass")
-        ]
+        header = ("refused people", "threshold", "to expect", "of all people (95 %)", "attacks that pass, expected")
+        rows: list[tuple[str, ...]] = [header]
         others = [pair for pair in part.found.others if pair[0].share != choice.share]
         for one, expected in sorted([(choice, part.found.expected), *others], key=lambda pair: pair[0].share):
             mark = f"{100 * one.share:g} %" + (" (chosen)" if one.share == choice.share else "")
@@ -97,8 +95,8 @@ def table(outcome: Outcome, part: Part) -> list[tuple[str, ...]]:
             rows.append((mark, *cells, percent(expected.apcer)))
         return rows
     species = list(part.found.points[0].apcer)
-    header = ("operating point", "threshold", "BPCER (95 %)", *(f"APCER {one} (95 %)" for one in species))
-    return [header, *(_row(outcome, point, species) for point in part.found.points)]
+    head = ("operating point", "threshold", "BPCER (95 %)", *(f"APCER {one} (95 %)" for one in species))
+    return [head, *(_row(outcome, point, species) for point in part.found.points)]
 
 
 def _row(outcome: Outcome, point: Point, species: list[str]) -> tuple[str, ...]:
@@ -106,3 +104,21 @@ def _row(outcome: Outcome, point: Point, species: list[str]) -> tuple[str, ...]:
     rates = (point.bpcer, *(point.apcer[one] for one in species))
     cells = (f"{percent(rate.share)} ({between(rate.low, rate.high)})" for rate in rates)
     return (name, f"{point.threshold:.4f}", *cells)
+
+
+def key_figures(part: Part) -> list[tuple[str, str, str]]:
+    """The three figures that matter most: what it is, its value, and how sure it is."""
+    if isinstance(part.found, LiveOnly):
+        choice, expected = part.found.choice, part.found.expected
+        return [
+            ("threshold", f"{choice.threshold:.3f}", f"the bundle's own is {part.usual:.3f}"),
+            ("live people refused", percent(choice.expected), f"{between(choice.low, choice.high)} of all people"),
+            ("attacks that pass", percent(expected.apcer), "expected from other cameras, not measured"),
+        ]
+    point = part.found.points[0]
+    bpcer, (species, worst) = point.bpcer, point.worst
+    return [
+        ("threshold", f"{point.threshold:.3f}", f"the bundle's own is {part.usual:.3f}"),
+        ("live people refused", percent(bpcer.share), f"{between(bpcer.low, bpcer.high)} of all people"),
+        ("attacks that pass", percent(worst.share), f"{species}, the worst species; {between(worst.low, worst.high)}"),
+    ]

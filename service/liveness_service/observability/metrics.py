@@ -189,6 +189,17 @@ class Metrics:
             "Verdicts that the audit log could not take; they were not answered.",
             registry=registry,
         )
+        self.sessions = Counter(
+            "liveness_sessions_total",
+            "Capture sessions by what happened: opened, scored, failed, read.",
+            ["kind", "event"],  # kind: photo, clip
+            registry=registry,
+        )
+        self.session_store_failures = Counter(
+            "liveness_session_store_failures_total",
+            "Times that the store of sessions did not answer; the request was refused.",
+            registry=registry,
+        )
         self.provider_failures = Counter(
             "liveness_provider_failures_total",
             "Times that an execution provider failed, and on which one the bundle goes on; `none` where it waits.",

@@ -27,9 +27,11 @@ NAMES = {
     "liveness_ready": ("gauge", set()),
     "liveness_audit_records": ("counter", set()),
     "liveness_audit_failures": ("counter", set()),
+    "liveness_session_store_failures": ("counter", set()),
 }
 # What only a model with a role, a key or a GPU gives samples of.
 DECLARED = {
+    "liveness_sessions": ("counter", ("kind", "event")),
     "liveness_provider_failures": ("counter", ("provider", "goes_on_with")),
     "liveness_connections_closed": ("counter", ("reason",)),
     "liveness_undetermined": ("counter", ("endpoint", "reason")),
