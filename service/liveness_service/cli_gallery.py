@@ -2,11 +2,13 @@
 
 import base64
 import html
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
+from pathlib import Path
 from string import Template
 
 from liveness_core.bundle import Manifest
@@ -35,6 +37,7 @@ def gallery(cards: Sequence[Card], manifest: Manifest, made: datetime) -> str:
         manifest: of the bundle that scored them.
         made: when, shown to the minute.
     """
+    folder = _common_folder([card.scored.name for card in cards])
     counts = Counter(verdict_of(card.scored) for card in cards)
     kinds = [kind for kind in _KINDS if counts[kind]]
     filters = (
@@ -45,13 +48,22 @@ def gallery(cards: Sequence[Card], manifest: Manifest, made: datetime) -> str:
         summary=", ".join(f'<span class="verdict {kind}">{counts[kind]} {kind}</span>' for kind in kinds),
         model=html.escape(f"Model {manifest.name} {manifest.version}"),
         made=f"{made:%Y-%m-%d %H:%M}",
+        where=f" Names are from {html.escape(printable(folder))} on." if folder else "",
         filters=" ".join(filters),
-        cards="\n".join(_card(number, card) for number, card in enumerate(cards)),
+        cards="\n".join(_card(number, card, folder) for number, card in enumerate(cards)),
     )
 
 
-def _card(number: int, card: Card) -> str:
-    scored, verdict, name = card.scored, verdict_of(card.scored), html.escape(printable(card.scored.name))
+def _common_folder(names: Sequence[str]) -> str:
+    """The folder that all files lie in, to be left out of their names; empty if there is none, or one file."""
+    if len(names) < 2 or len({Path(name).is_absolute() for name in names}) > 1:
+        return ""
+    return os.path.commonpath([Path(name).parent for name in names])
+
+
+def _card(number: int, card: Card, folder: str) -> str:
+    scored, verdict = card.scored, verdict_of(card.scored)
+    name = html.escape(printable(os.path.relpath(scored.name, folder) if folder else scored.name))
     result = scored.result
     score = None if result is None else result.score
     picture = "no picture"

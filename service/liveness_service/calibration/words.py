@@ -43,7 +43,7 @@ def _of_live_only(outcome: Outcome, part: Part, found: LiveOnly) -> str:
         f"and a check with {choice.people} other people will see {fewest} to {most} of them refused. "
         f"{_undetermined(outcome, part)}"
         f"Of {SOURCES[expected.source]}, {percent(expected.apcer)} pass at this threshold{by_species}: that is what to "
-        "expect, no measurement, and may be far off, since nobody has attacked this camera yet. The bundle's own "
+        f"expect, no measurement, and may be far off, since nobody has attacked this camera yet. The bundle's own "
         f"threshold, {part.usual:.4f}, would refuse {percent(at_usual)} of these people."
     )
 
@@ -95,8 +95,8 @@ def table(outcome: Outcome, part: Part) -> list[tuple[str, ...]]:
             rows.append((mark, *cells, percent(expected.apcer)))
         return rows
     species = list(part.found.points[0].apcer)
-    header = ("operating point", "threshold", "BPCER (95 %)", *(f"APCER {one} (95 %)" for one in species))
-    return [header, *(_row(outcome, point, species) for point in part.found.points)]
+    head = ("operating point", "threshold", "BPCER (95 %)", *(f"APCER {one} (95 %)" for one in species))
+    return [head, *(_row(outcome, point, species) for point in part.found.points)]
 
 
 def _row(outcome: Outcome, point: Point, species: list[str]) -> tuple[str, ...]:

@@ -138,6 +138,8 @@ class CommitteeSpec(_Part):
     quality_gates: QualityGates = QualityGates()
     precisions: tuple[Precision, ...] = Field(default=("int8",), min_length=1)
     """The first is the default."""
+    weights_in_half: bool = False
+    """Whether members that stay in float32 in the int8 variant have their weights stored as float16: half the size."""
     measure: MeasureSpec
     metrics: dict[str, dict[str, float]] = {}
     card: str = ""
