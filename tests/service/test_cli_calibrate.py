@@ -119,6 +119,17 @@ def test_a_second_camera_is_a_second_point_and_not_the_default(lobby, data):
     assert "exists: choose another name" in again.stderr
 
 
+def test_the_new_bundle_becomes_the_active_one_and_its_point_decides(lobby, bundle, serve):
+    store, _ = lobby
+    with serve(bundle_path=bundle, models_url=str(store)) as client:
+        assert client.post(URL, **as_form(PHOTO)).json()["operating_point"] == "eer"
+        changed = client.put("/v1/operations/models/active", json={"model": "lobby"})
+        assert changed.status_code == 200, changed.text
+        assert client.post(URL, **as_form(PHOTO)).json()["operating_point"] == "lobby"
+        (model,) = [one for one in client.get("/v1/models").json()["models"] if one["role"] == "active"]
+        assert model["operating_points"]["lobby"]["calibration"]["live_people"] == PEOPLE
+
+
 def test_a_key_is_judged_by_its_own_point(lobby, serve):
     store, _ = lobby
     keys, entries = make_keys(gate="score", lobby="score")
