@@ -68,6 +68,7 @@ def export_committee(spec: CommitteeSpec, folder: Path) -> Manifest:
         default_operating_point=spec.default_operating_point,
         temporal=None if head is None else head[0],
         reference_scores=spec.reference_scores,
+        reference_attacks=spec.reference_attacks,
         files=dict.fromkeys(files, UNHASHED),
         provenance=_provenance(spec, built),
         metrics=spec.metrics,
