@@ -95,8 +95,8 @@ def table(outcome: Outcome, part: Part) -> list[tuple[str, ...]]:
             rows.append((mark, *cells, percent(expected.apcer)))
         return rows
     species = list(part.found.points[0].apcer)
-    header = ("operating point", "threshold", "BPCER (95 %)", *(f"APCER {one} (95 %)" for one in species))
-    return [header, *(_row(outcome, point, species) for point in part.found.points)]
+    head = ("operating point", "threshold", "BPCER (95 %)", *(f"APCER {one} (95 %)" for one in species))
+    return [head, *(_row(outcome, point, species) for point in part.found.points)]
 
 
 def _row(outcome: Outcome, point: Point, species: list[str]) -> tuple[str, ...]:
