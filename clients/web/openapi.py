@@ -1,4 +1,4 @@
-"""Write the service's description of its API: `python clients/web/openapi.py OUT`. The client's types are made of it."""
+"""Write the description of the API, of which the client's types are made: `python clients/web/openapi.py OUT`."""
 
 import json
 import sys

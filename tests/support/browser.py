@@ -100,16 +100,14 @@ def write_video(path: Path, frames) -> Path:
 
 @contextmanager
 def playwright() -> Iterator[Any]:
-    """Playwright's synchronous interface. While it is open this thread has a running event loop, so a file closes it."""
+    """Playwright's synchronous interface. While it is open, this thread has a running event loop: a file closes it."""
     api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
     with api.sync_playwright() as started:
         yield started
 
 
 @contextmanager
-def chromium(
-    started: Any, video: Path | None = None, ui: str = "--use-fake-ui-for-media-stream"
-) -> Iterator[Any]:
+def chromium(started: Any, video: Path | None = None, ui: str = "--use-fake-ui-for-media-stream") -> Iterator[Any]:
     """A started browser. Skips where there is none.
 
     Args:
@@ -120,10 +118,14 @@ def chromium(
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("needs chromium")
-    camera = [] if video is None else [
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-video-capture={video}",
-    ]
+    camera = (
+        []
+        if video is None
+        else [
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-video-capture={video}",
+        ]
+    )
     flags = ["--no-sandbox", "--disable-gpu", f"--host-resolver-rules=MAP {NAMED} 127.0.0.1", ui, *camera]
     browser = started.chromium.launch(executable_path=program, args=flags, timeout=60_000)
     try:
@@ -175,7 +177,8 @@ def _axe() -> str:
 
 
 _TELL = """
-for (const name of ['face-state', 'face-hint', 'face-capture', 'face-upload', 'face-error']) addEventListener(name, event => {
+const names = ['face-state', 'face-hint', 'face-capture', 'face-upload', 'face-error'];
+for (const name of names) addEventListener(name, event => {
   const detail = {...event.detail};
   if (detail.file) { window.taken = detail.file; detail.file = {type: detail.file.type, size: detail.file.size}; }
   (window.told ??= []).push([name, JSON.stringify(detail)]);
@@ -226,7 +229,8 @@ class Site:
 
 _PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>A shop</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' 'nonce-x'; connect-src 'self'; require-trusted-types-for 'script'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' 'nonce-x';
+  connect-src 'self'; require-trusted-types-for 'script'">
 <script type="module" src="index.js"></script><script type="module" nonce="x">{script}</script></head>
 <body><main><h1>A shop</h1><face-liveness-capture {attributes}></face-liveness-capture></main></body></html>"""
 
@@ -234,6 +238,7 @@ _PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><t
 @contextmanager
 def customer_site(built: Path) -> Iterator[Site]:
     """Serve pages with the built component."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

@@ -59,15 +59,16 @@ def test_the_component_has_at_most_60_kb_gzipped_and_the_page_150_kb(built):
 _FIND = """
 import { readFileSync } from 'node:fs';
 const { Detector } = await import(process.argv[2] + '/index.js');
-const whole = path => { const bytes = readFileSync(path); return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length); };
+const whole = path => new Uint8Array(readFileSync(path)).buffer;
 const detector = new Detector(whole(process.argv[2] + '/yunet.bin'));
 const frames = JSON.parse(readFileSync(process.argv[3], 'utf8'));
-console.log(JSON.stringify(frames.map(({ path, width, height }) => detector.find({ width, height, data: new Uint8Array(whole(path)) }))));
+const found = ({ path, width, height }) => detector.find({ width, height, data: new Uint8Array(whole(path)) });
+console.log(JSON.stringify(frames.map(found)));
 """
 
 
 def test_the_detector_finds_what_onnx_runtime_finds(built, tmp_path):
-    shapes = {name: (160, 120) for name in HINTS} | {"upright": (120, 160)}
+    shapes = dict.fromkeys(HINTS, (160, 120)) | {"upright": (120, 160)}
     asked, expected = [], []
     network = YunetNetwork("test", RuntimeOptions())
     for name, (width, height) in shapes.items():
@@ -93,7 +94,8 @@ def test_the_detector_finds_what_onnx_runtime_finds(built, tmp_path):
 
 def test_weights_of_another_length_are_refused(built, tmp_path):
     script = "const { Detector } = await import(process.argv[2]); for (const more of [-2, 0, 2])"
-    script += " try { new Detector(new ArrayBuffer(106208 + more)); console.log('taken') } catch (e) { console.log(e.message) }"
+    script += " try { new Detector(new ArrayBuffer(106208 + more)); console.log('taken') }"
+    script += " catch (error) { console.log(error.message) }"
     (tmp_path / "lengths.mjs").write_text(script)
     said = node(tmp_path / "lengths.mjs", built / "dist/index.js").splitlines()
     assert said == ["yunet.bin is too short", "taken", "yunet.bin is too long"]

@@ -56,7 +56,7 @@ export class FaceLivenessCapture extends Base {
     if (this.view && this.current === 'idle') this.toIdle();
   }
 
-  /** Open the camera and begin. */
+  /** Open the camera and begin. The promise ends when something is taken or went wrong. */
   async start(): Promise<void> {
     const run = this.begin();
     this.shot = undefined;
