@@ -26,7 +26,7 @@ IMAGE ?= face-liveness:cpu
 SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check docs format web bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -54,15 +54,27 @@ serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes
 test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) in WORKERS=… processes, PASS=together or alone
 	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run $(PASS)
 
-check: $(VENV)/.installed  ## lint, format, types, import rules
+check: $(VENV)/.installed  ## lint, format, types, import rules, links of the guide
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/build.py build/guide
+
+docs: $(VENV)/.installed  ## build the guide as a site in build/guide/site, strictly (SHOW=1 also serves it on port 8001)
+	$(BIN)/python docs/build.py build/guide
+	$(if $(SHOW),$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/guide/site 8001)
 
 format: $(VENV)/.installed  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The page's files are committed, so that `make serve` needs no node. A test compares them with what this makes.
+web: $(VENV)/.installed  ## make the page's files anew, and the npm package in clients/web/dist (needs node)
+	cd clients/web && npm ci --ignore-scripts --no-progress
+	$(BIN)/python clients/web/openapi.py clients/web/build/openapi.json
+	$(BIN)/python clients/web/weights.py service/liveness_service/web/yunet.bin
+	cd clients/web && npm run --silent api && npm run --silent types && npm run --silent build && npm run --silent page
 
 bench: $(VENV)/.installed  ## measure stages, encoder, service and others' services; figures to BENCH=runs/bench (needs wrk)
 	mkdir -p $(BENCH)

@@ -52,6 +52,7 @@ _LONGEST_FILES = (
     "deploy/test_dockerfiles.py",
     "training/evaluation/test_metrics.py",
     "e2e/test_privacy.py",
+    "e2e/test_snippets.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 import liveness_core
 from liveness_service.access.gate import Gate
-from liveness_service.access.policy import AccessError
+from liveness_service.access.policy import AccessError, Mode
 from liveness_service.api import health, liveness, models, operations, page, reasons, sessions
 from liveness_service.api.context import RequestContext
 from liveness_service.api.cors import Cors, Origins
@@ -107,7 +107,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.include_router(operations.router)
     app.include_router(health.router)
     if settings.page:
-        app.include_router(page.page_router(docs=settings.docs))
+        app.include_router(page.page_router(docs=settings.docs, keys=gate.policy.mode is Mode.KEYS))
     return app
 
 

@@ -1,5 +1,6 @@
 """Settings of the service. Each is an environment variable: `LIVENESS_` and the field's name in capitals."""
 
+import difflib
 import importlib.util
 import os
 import re
@@ -14,7 +15,7 @@ from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
 from liveness_service.cores import available_cores
-from liveness_service.keys import KeyRing
+from liveness_service.keys import KeyRing, parse_points
 from liveness_service.origins import parse_origins
 from liveness_service.platforms import is_address, is_service_link
 from liveness_service.rates import check_store, parse_rate
@@ -104,6 +105,9 @@ class Settings(BaseSettings):
     """Entries of access keys, one a line or separated by blanks; `liveness keys new` makes a key and its entry."""
     api_keys_file: Path | None = None
     """File with such entries, e.g. a mounted secret; read at start."""
+    key_operating_points: str | None = None
+    """Operating points of callers, `KEY=POINT` separated by blanks: a key's name, and the point that counts for its
+    requests where they name none. Not set, and for other keys: the bundle's default."""
     allow_anonymous: bool = False
     """Answer everybody, without keys. Where others can reach the service, it needs keys or this setting to start."""
     cors_origins: str | None = None
@@ -259,6 +263,13 @@ class Settings(BaseSettings):
             (KeyRing.parse if info.field_name == "api_keys" else parse_rate)(text)
         return text
 
+    @field_validator("key_operating_points")
+    @classmethod
+    def _points_are_readable(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_points(text)
+        return text
+
     @field_validator("rate_limit_store", "session_store")
     @classmethod
     def _store_is_known(cls, url: str) -> str:
@@ -292,7 +303,7 @@ def read_settings(**given: object) -> Settings:
             name = str(fault["loc"][0]) if fault["loc"] else ""
             field = name.removeprefix(_PREFIX).lower()
             shown = "" if field in SECRET else f" (given: {fault['input']!r})"
-            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}")
+            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}{_allowed(field)}")
         raise SettingsError("\n".join(lines)) from error
 
 
@@ -300,6 +311,28 @@ def _variable(field: str) -> str:
     """The environment variable of a field: for the port, the one of two that is set."""
     name = f"{_PREFIX}{field.upper()}"
     return "PORT" if field == "port" and name not in os.environ and os.environ.get("PORT") else name
+
+
+def _allowed(field: str) -> str:
+    """What a switch or a number may be, to follow its error; empty where the error already says what is allowed."""
+    known = Settings.model_fields.get(field)
+    if known is None:
+        return ""
+    if known.annotation is bool:
+        return "; allowed: true or false"
+    bounds = [
+        str(bound)
+        for side in ("ge", "le")
+        for part in known.metadata
+        if (bound := getattr(part, side, None)) is not None
+    ]
+    return f"; allowed: {bounds[0]} to {bounds[1]}" if len(bounds) == 2 else ""
+
+
+def similar_variable(name: str) -> str | None:
+    """The setting whose variable a misspelt one most likely stands for; None where none is alike."""
+    known = [f"{_PREFIX}{field}".upper() for field in Settings.model_fields]
+    return next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.85)), None)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
