@@ -176,7 +176,7 @@ def test_attacks_give_points_by_cost_and_by_rate(calibrate, data, tmp_path):
 
 
 def test_costs_and_rates_can_be_chosen(calibrate, data, tmp_path):
-    chosen = ("--cost-attack-passes", 50, "--attack-prevalence", 0.3, "--bpcer", 20, "--write", "shop")
+    chosen = ("--cost-attack", 50, "--attack-prevalence", 0.3, "--bpcer", 20, "--write", "shop")
     result = calibrate("--index", data / "index.csv", *chosen, "--into", tmp_path, "--no-default")
     assert result.exit_code == 0, result.output
     manifest = read_manifest(tmp_path / "shop")
