@@ -128,6 +128,10 @@ def test_the_new_bundle_becomes_the_active_one_and_its_point_decides(lobby, bund
         assert client.post(URL, **as_form(PHOTO)).json()["operating_point"] == "lobby"
         (model,) = [one for one in client.get("/v1/models").json()["models"] if one["role"] == "active"]
         assert model["operating_points"]["lobby"]["calibration"]["live_people"] == PEOPLE
+        watched = client.app.state.service.metrics.registry.get_sample_value
+        labels = {"name": "tiny", "version": "1-lobby", "operating_point": "lobby", "endpoint": URL}
+        assert watched("liveness_point_reference_people", labels) == PEOPLE
+        assert watched("liveness_point_score_count", labels) == 1
 
 
 def test_a_key_is_judged_by_its_own_point(lobby, serve):
@@ -176,7 +180,7 @@ def test_attacks_give_points_by_cost_and_by_rate(calibrate, data, tmp_path):
 
 
 def test_costs_and_rates_can_be_chosen(calibrate, data, tmp_path):
-    chosen = ("--cost-attack-passes", 50, "--attack-prevalence", 0.3, "--bpcer", 20, "--write", "shop")
+    chosen = ("--cost-attack", 50, "--attack-prevalence", 0.3, "--bpcer", 20, "--write", "shop")
     result = calibrate("--index", data / "index.csv", *chosen, "--into", tmp_path, "--no-default")
     assert result.exit_code == 0, result.output
     manifest = read_manifest(tmp_path / "shop")
