@@ -14,7 +14,9 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
+import httpx
 import pytest
 import yaml
 
@@ -55,7 +57,7 @@ def place(server, bundle, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_do_what_they_say(page, place):
-    namespace = {"photo": place.photo, "clip": place.clip}
+    namespace = {"photo": place.photo, "clip": place.clip, "httpx": httpx}
     for block in blocks_of(page):
         try:
             if "not run" in block.marks:
@@ -80,18 +82,30 @@ def python(block, place, namespace):
     """Run it. Files are those of `place`, and addresses lead to the service."""
     exec(compile(ADDRESS.sub(place.url, block.text).replace("…", ""), str(block), "exec"), namespace)
     if "then" in block.marks:
-        exec(block.marks["then"], namespace)
+        exec(ADDRESS.sub(place.url, block.marks["then"]), namespace)
 
 
 def javascript(block, place, namespace):
     """Parse it, and look up its paths."""
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
-    source = re.sub(r"^import .*?;$", "", block.text, flags=re.MULTILINE)
+    source = re.sub(r"^ *import .*?;$", "", block.text, flags=re.MULTILINE)
     command = ["node", "--input-type=module", "--check"]
     done = subprocess.run(command, input=source, text=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     no_unknown_path(block.text, place)
+
+
+def html(block, place, namespace):
+    """Parse its scripts; attributes and events are those of the capture component."""
+    source = "".join(file.read_text() for file in (ROOT / "clients/web/src").glob("*.ts"))
+    for script in re.findall(r"<script[^>]*>(.*?)</script>", block.text, re.DOTALL):
+        javascript(replace(block, text=script), place, namespace)
+    tags = " ".join(re.findall(r"<face-liveness-capture([^>]*)>", block.text))
+    names = re.findall(r"([\w-]+)=", tags) + re.findall(r"(?:setAttribute|addEventListener)\('([\w-]+)'", block.text)
+    assert names, "nothing to check"
+    for name in names:
+        assert f"'{name}'" in source, f"the component does not know {name}"
 
 
 def json_text(block, place, namespace):
@@ -126,13 +140,16 @@ def yaml_text(block, place, namespace):
 
 
 def csv_text(block, place, namespace):
-    from liveness_training.data.samples import read_index
+    from liveness_service.calibration.dataset import read_index as read_labels
+    from liveness_training.data.samples import read_index as read_samples
 
     place.path("index.csv").write_text(block.text)
     for line in block.text.splitlines()[1:]:
         place.path(line.split(",")[0]).parent.mkdir(exist_ok=True)
         place.path(line.split(",")[0]).touch()
-    assert len(read_index(place.path(""))) == block.text.count("\n") - 1
+    labels = "species" in block.text.splitlines()[0]
+    read = read_labels(place.path("index.csv")) if labels else read_samples(place.path(""))
+    assert len(read) == block.text.count("\n") - 1
 
 
 def plain(block, place, namespace):
@@ -149,6 +166,7 @@ CHECKS = {
     "sh": shell,
     "python": python,
     "js": javascript,
+    "html": html,
     "json": json_text,
     "yaml": yaml_text,
     "csv": csv_text,

@@ -1,11 +1,12 @@
 """How the commands of the pages' shell blocks are checked: run where that is cheap, else by what they name."""
 
+import json
 import re
 import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,8 @@ class FolderOfAReader:
 
     folder: Path
     url: str
+    variables: dict[str, str] = field(default_factory=lambda: {"KEY": "lv_somebody"})
+    """Of the reader's shell; what a session's answer has comes after it was opened."""
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -127,14 +130,17 @@ def _curl(arguments: list[str], command: Command, place: FolderOfAReader) -> Non
         pytest.skip("curl is not installed")
     place.path("docker/secrets").mkdir(parents=True, exist_ok=True)
     place.path("docker/secrets/client_key").write_text("lv_somebody")
-    words = [filled_in(word, place.folder, {"KEY": "lv_somebody"}) for word in arguments]
+    words = [filled_in(word, place.folder, place.variables) for word in arguments]
     words = [ADDRESS.sub(place.url, word) for word in words]
     # A page cannot show a whole picture in base64.
     words = [word.replace("data:image/jpeg;base64,…", _data_url(place)) for word in words]
     told = ["curl", "--silent", "--show-error", "--max-time", "60", "--write-out", "\n%{http_code}", *words]
     done = subprocess.run(told, cwd=place.folder, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rsplit("\n", 1)[-1].startswith("2"), done.stdout
+    answer, _, status = done.stdout.rpartition("\n")
+    assert status.startswith("2"), done.stdout
+    if words[-1].endswith("/v1/sessions"):
+        place.variables.update({name.upper(): str(value) for name, value in json.loads(answer).items()})
 
 
 def _data_url(place: FolderOfAReader) -> str:
