@@ -20,6 +20,7 @@ import httpx
 import pytest
 import yaml
 
+from liveness_client import LivenessClient
 from liveness_service.settings import Settings
 from support.clips import person_clip
 from support.compose import COMPOSE
@@ -71,6 +72,9 @@ def test_blocks_do_what_they_say(page, place):
             raise AssertionError(f"{block}: no check for {error}; see the top of this file") from error
         except Exception as error:
             raise AssertionError(f"{block}: {type(error).__name__}: {error}") from error
+    for each in namespace.values():  # a back end keeps its client for as long as it runs
+        if isinstance(each, LivenessClient):
+            each.close()
 
 
 def shell(block, place, namespace):
