@@ -26,7 +26,7 @@ IMAGE ?= face-liveness:cpu
 SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check docs format bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check docs format web bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -68,6 +68,13 @@ docs: $(VENV)/.installed  ## build the guide as a site in build/guide/site, stri
 format: $(VENV)/.installed  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The page's files are committed, so that `make serve` needs no node. A test compares them with what this makes.
+web: $(VENV)/.installed  ## make the page's files anew, and the npm package in clients/web/dist (needs node)
+	cd clients/web && npm ci --ignore-scripts --no-progress
+	$(BIN)/python clients/web/openapi.py clients/web/build/openapi.json
+	$(BIN)/python clients/web/weights.py service/liveness_service/web/yunet.bin
+	cd clients/web && npm run --silent api && npm run --silent types && npm run --silent build && npm run --silent page
 
 bench: $(VENV)/.installed  ## measure stages, encoder, service and others' services; figures to BENCH=runs/bench (needs wrk)
 	mkdir -p $(BENCH)

@@ -10,8 +10,9 @@ const common = {
 };
 
 if (process.argv[2] === 'dist') {
-  await build({ ...common, entryPoints: ['src/index.ts', 'src/client.ts'], outdir: 'dist' });
-  await copyFile(`${served}yunet.bin`, `${here}dist/yunet.bin`);
+  const folder = process.argv[3] ?? `${here}dist`;
+  await build({ ...common, entryPoints: ['src/index.ts', 'src/client.ts'], outdir: folder });
+  await copyFile(`${served}yunet.bin`, `${folder}/yunet.bin`);
 } else {
   const folder = process.argv[3] ?? served;
   await mkdir(folder, { recursive: true });

@@ -1,4 +1,4 @@
-"""Writes the description of the API that the types of the client are made of: `python clients/web/openapi.py OUT`."""
+"""Write the description of the API, of which the client's types are made: `python clients/web/openapi.py OUT`."""
 
 import json
 import sys

@@ -35,6 +35,7 @@ _KEPT = {
     "operating_points",
     "default_operating_point",
     "reference_scores",
+    "reference_attacks",
     "detector",
     "quality_gates",
     "metrics",

@@ -3,7 +3,7 @@
     python recipes/default/degraded.py DATA [--pictures 200] [--bundle models/default] [--seed 1] [--rows FILE]
 
 DATA is a folder with an index.csv. The pictures are of test people, as many of each data set with attacks, at most
-three of a person, and made smaller where a side is longer than 1,024 pixels. Less light means a sensor that catches
+three of a person, and made smaller where a side is longer than 640 pixels. Less light means a sensor that catches
 3,000 electrons at white in full light, with a read noise of three, and a picture that is brightened again. Each kind's
 share of `spoof` is compared with that of the pictures as they are: what cannot be judged any more must become a reason,
 not an attack. The table is printed.
@@ -36,7 +36,7 @@ from liveness_training.data.samples import Sample, read_index
 Picture = NDArray[np.uint8]
 
 _MOST_OF_A_PERSON = 3
-_LONGEST_PX = 1024
+_LONGEST_PX = 640
 _WHITE_ELECTRONS, _READ_NOISE = 3000, 3
 
 
@@ -79,7 +79,7 @@ KINDS: dict[str, Callable[[Picture, np.random.Generator], bytes]] = {
     "0.5 as wide": lambda picture, _: encoded(smaller(picture, 0.5)),
     **{
         f"JPEG of quality {quality}": lambda picture, _, quality=quality: encoded(picture, "JPEG", quality=quality)
-        for quality in (30, 10)
+        for quality in (20, 10)
     },
 }
 

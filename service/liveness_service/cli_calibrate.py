@@ -115,7 +115,7 @@ async def _calibrate(asked: Asked, cases: list[Case], settings: Settings) -> Non
         outcome = conclude(judged, bundle.manifest, asked.wanted, datetime.now(UTC))
         _print(outcome)
         if asked.report is not None:
-            shown = await _shown(service, outcome, settings, pictures=asked.pictures)
+            shown = await _shown(service, outcome, asked)
             _write_report(asked.report, page(outcome, bundle.manifest, shown, pictures=asked.pictures))
         if asked.write is not None:
             manifest = _calibrated(asked, outcome, bundle.manifest)
@@ -164,18 +164,16 @@ def _print(outcome: Outcome) -> None:
         typer.echo(f"without a score: {count} files, {reason}", err=True)
 
 
-async def _shown(
-    service: LivenessService, outcome: Outcome, settings: Settings, *, pictures: bool
-) -> dict[str, dict[str, list[Shown]]]:
+async def _shown(service: LivenessService, outcome: Outcome, asked: Asked) -> dict[str, dict[str, list[Shown]]]:
     """The worst files with their thumbnails. They are looked at anew, since the journal holds no places of faces."""
     shown: dict[str, dict[str, list[Shown]]] = {}
     for part in outcome.parts:
         for heading, files in worst(part, outcome).items():
             for each in files:
                 picture = None
-                if pictures:
-                    found = await score_file(service, each.case.path, ScoreOptions())
-                    picture = await asyncio.to_thread(thumbnail, found, settings)
+                if asked.pictures:
+                    found = await score_file(service, each.case.path, asked.options)
+                    picture = await asyncio.to_thread(thumbnail, found, service.settings)
                 shown.setdefault(WORDS[part.endpoint], {}).setdefault(heading, []).append(Shown(each, picture))
     return shown
 

@@ -1,6 +1,8 @@
 """Thresholds, rates and intervals of `liveness calibrate`, against computations by SciPy and scikit-learn."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +25,11 @@ from liveness_service.calibration.intervals import (
 from liveness_service.calibration.journal import Journal
 from liveness_service.calibration.labelled import Costs, Rate, check_labelled, points
 from liveness_service.calibration.live_only import choose
+from liveness_service.calibration.outcome import Wanted, conclude, operating_points
+from liveness_service.calibration.words import between
+from liveness_service.calibration.writing import calibrated
 from liveness_service.submission import Endpoint
+from support.tiny_bundle import make_tiny_bundle
 
 TARGETS = {"apcer10": 0.10, "apcer5": 0.05, "bpcer10": 0.10, "bpcer5": 0.05}
 
@@ -80,6 +86,13 @@ def test_the_threshold_of_live_people_is_an_order_statistic():
         choice = choose(live(*scores), share)
         assert choice.threshold == np.sort(scores)[rank - 1]
         assert (choice.expected, choice.refused) == (pytest.approx(rank / (people + 1)), pytest.approx(rank - 1))
+
+
+def test_the_intervals_that_the_page_promises():
+    page = (Path(__file__).parents[2] / "docs" / "calibration.md").read_text()
+    for people in (20, 50, 100):
+        choice = choose(live(*np.linspace(0.1, 0.9, people)), 0.05)
+        assert f"| {people} | {between(choice.low, choice.high)} |" in page
 
 
 def test_the_interval_holds_what_other_people_show():
@@ -265,6 +278,34 @@ def test_copies_count_once_and_contradictions_are_refused():
         without_copies([*same, other])
     assert data_hash(same[:1]) == data_hash(same[1:])  # wherever the files lie
     assert data_hash(same[:1]) != data_hash([other])
+
+
+def test_photos_and_clips_have_thresholds_of_their_own_and_too_few_of_one_are_told(live_bundle, tmp_path):
+    make_tiny_bundle(tmp_path / "clips", temporal=True)
+    manifest = read_manifest(tmp_path / "clips")
+
+    def answers(endpoint, people, lowest):
+        for k in range(people):
+            score = lowest + (1 - lowest) * k / people
+            yield Judged(Case(f"{endpoint}{k}", f"p{k}"), Answer(endpoint, score), f"{endpoint} {k}")
+
+    wanted, now = Wanted("lobby", "people"), datetime(2026, 1, 1, tzinfo=UTC)
+    photos = list(answers(Endpoint.PHOTO, 30, 0.3))
+    both = conclude([*photos, *answers(Endpoint.CLIP, 20, 0.6)], manifest, wanted, now)
+    assert [part.threshold for part in both.parts] == [0.3, 0.6]
+    made = calibrated(manifest, "lobby", *(operating_points(both, kind) for kind in Endpoint), "lobby", now)
+    assert made.temporal.operating_points["lobby"].calibration.live_people == 20
+    few = conclude([*photos, *answers(Endpoint.CLIP, 19, 0.6)], manifest, wanted, now)
+    assert [part.endpoint for part in few.parts] == [Endpoint.PHOTO]
+    assert "clips: 19 live people have a score" in few.too_few[Endpoint.CLIP]
+    with pytest.raises(TooFewPeopleError, match="clips: 19"):
+        conclude(list(answers(Endpoint.CLIP, 19, 0.6)), manifest, wanted, now)
+    # A bundle for photos alone calibrates photos alone.
+    (alone,) = conclude([*photos, *answers(Endpoint.CLIP, 20, 0.6)], read_manifest(live_bundle), wanted, now).parts
+    assert alone.endpoint is Endpoint.PHOTO
+    nothing = [Judged(Case("a", "ann"), Answer(Endpoint.PHOTO, None, ("no_face",)), "0" * 64)]
+    with pytest.raises(CalibrationError, match=r"none of 1 files has a score: no_face \(1\)"):
+        conclude(nothing, manifest, wanted, now)
 
 
 def test_a_journal_outlives_a_crash_and_another_bundle_is_scored_anew(tmp_path):

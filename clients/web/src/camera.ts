@@ -66,17 +66,26 @@ export const recordingFormat = (): string | undefined =>
 
 /** A clip being recorded. `stop` ends it and gives the file, `drop` ends it and gives nothing. */
 export class Recording {
+  /** When the first frames were written, milliseconds: a slow machine needs a while from `start` to there. */
+  began: number | undefined;
   private readonly parts: Blob[] = [];
   private readonly recorder: MediaRecorder;
   private readonly ended: Promise<void>;
 
   constructor(stream: MediaStream, format: string, private readonly width: number, private readonly height: number) {
-    // Eight times what the service needs at least: coders leave blocks in a face that moves.
-    const bits = Math.min(Math.max(width * height * 16, 2_500_000), 12_000_000);
+    // Several times what the service needs at least: coders leave blocks in a face that moves.
+    const bits = Math.min(Math.max(width * height * 8, 2_500_000), 10_000_000);
     this.recorder = new MediaRecorder(stream, { mimeType: format, videoBitsPerSecond: bits });
-    this.recorder.addEventListener('dataavailable', event => this.parts.push(event.data));
+    const inParts = format.includes('webm');
+    const begin = (): void => { this.began ??= performance.now(); };
+    this.recorder.addEventListener('dataavailable', event => {
+      this.parts.push(event.data);
+      if (event.data.size) begin();
+    });
+    if (!inParts) this.recorder.addEventListener('start', begin);
     this.ended = new Promise(resolve => this.recorder.addEventListener('stop', () => resolve()));
-    this.recorder.start();
+    if (inParts) this.recorder.start(100);
+    else this.recorder.start();
   }
 
   async stop(): Promise<Shot> {

@@ -13,6 +13,7 @@ export type State = 'idle' | 'starting' | 'guiding' | 'recording' | 'taken' | 's
 const WITH_FILE: readonly Fault[] = ['denied', 'no_camera', 'busy', 'insecure', 'unsupported'];
 const NO_RETRY: readonly Fault[] = ['insecure', 'unsupported', 'refused'];
 const PAUSE_MS = 60;  // between two looks at the camera, so that the page stays quick
+const PAUSE_RECORDING_MS = 200;  // the coder needs the processor then
 const GONE_MS = 800;  // a face that is away for longer ends a recording
 const SLOW_MS = 5000;
 const SEND_TIMEOUT_MS = 90_000;
@@ -55,7 +56,7 @@ export class FaceLivenessCapture extends Base {
     if (this.view && this.current === 'idle') this.toIdle();
   }
 
-  /** Open the camera and begin. */
+  /** Open the camera and begin. The promise ends when something is taken or went wrong. */
   async start(): Promise<void> {
     const run = this.begin();
     this.shot = undefined;
@@ -114,7 +115,6 @@ export class FaceLivenessCapture extends Base {
     let goodSince: number | undefined;
     let seenAt = 0;
     let recording: Recording | undefined;
-    let recordedFrom = 0;
     let restartedAt = -Infinity;
     this.view.onShutter = () => { wanted = true; };
     run.addEventListener('abort', () => recording?.drop());
@@ -124,7 +124,7 @@ export class FaceLivenessCapture extends Base {
       if (run.aborted) return;
       if (recording) {
         if (hint !== 'no_face' && hint !== 'one_face' && hint !== 'landscape') seenAt = now;
-        const done = (now - recordedFrom) / clipMs;
+        const done = (now - (recording.began ?? now)) / clipMs;
         this.show('recording', hint === 'no_face' || hint === 'one_face' ? hint : 'recording', 'good', done);
         if (done >= 1) return this.hand(await recording.stop());
         if (now - seenAt > GONE_MS && !wanted) {
@@ -142,10 +142,10 @@ export class FaceLivenessCapture extends Base {
           if (this.mode === 'photo') return this.hand(await takePhoto(video));
           this.view.offerShutter(null);
           recording = new Recording(stream, recordingFormat()!, video.videoWidth, video.videoHeight);
-          recordedFrom = seenAt = performance.now();
+          seenAt = performance.now();
         }
       }
-      await new Promise(resolve => setTimeout(resolve, PAUSE_MS));
+      await new Promise(resolve => setTimeout(resolve, recording ? PAUSE_RECORDING_MS : PAUSE_MS));
     }
   }
 

@@ -26,9 +26,10 @@ const OFF_CENTRE = 0.2;  // from the oval's middle to the face's, over the oval'
 const OTHER_FACE = 0.35;  // a second face counts from this share of the first one's height
 const LEAST_LIGHT = 0.2;  // mean luma of the face; the service refuses below 0.08
 const MOST_LIGHT = 0.93;
-const MOST_TURN_DEG = 25;  // the service refuses beyond 45
-const MOST_NOD_DEG = 32;
-const MOST_TILT_DEG = 25;
+// YuNet draws the landmarks of a turned head towards a straight one, so these are far below what the service refuses.
+const MOST_TURN_DEG = 18;
+const MOST_NOD_DEG = 28;
+const MOST_TILT_DEG = 15;
 const MOST_MOTION = 0.5;  // face heights a second
 const LEAST_FACE_PX = 80;  // in the camera's own pixels
 

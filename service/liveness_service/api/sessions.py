@@ -96,7 +96,8 @@ class SessionResultOut(BaseModel):
     session_id: str
     kind: SessionKind
     state: SessionState
-    result: LivenessResponse | ClipResponse | None = Field(
+    # The longer one first: generated clients take the first whose fields are there.
+    result: ClipResponse | LivenessResponse | None = Field(
         description="With `scored`: the answer of /v1/liveness or /v1/liveness/video. It is given once; null otherwise."
     )
     problem: FailureOut | None = Field(description="With `failed`: why; null otherwise, or if the replica was lost.")

@@ -244,8 +244,10 @@ def test_the_description_says_how_to_present_a_key_and_where(guarded):
 
 
 def test_the_demo_page_asks_for_a_key_when_one_is_needed_and_keeps_it_nowhere(guarded):
-    page = guarded.get("/").text
-    assert re.search(r'<input[^>]*type="password"[^>]*id="key"', page)
-    assert "answer.code === 'unauthorized'" in page
-    assert "Authorization" in page
+    html, script = guarded.get("/").text, guarded.get("/page/page.js").text
+    assert 'data-keys="yes"' in html
+    assert re.search(r'<input[^>]*type="password"[^>]*id="key"', html)
+    assert re.search(r"""\.code===["'`]unauthorized""", script)
+    assert "Authorization" in script
+    page = html + script
     assert not re.search(r"localStorage|sessionStorage|cookie|indexedDB|location", page)

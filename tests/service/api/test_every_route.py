@@ -61,14 +61,14 @@ def test_no_problem_is_html_or_a_bare_detail(client):
 
 
 ALWAYS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
-ASSET = "/docs/assets/swagger-ui-bundle.js"
+ASSET, PAGE_FILE = "/docs/assets/swagger-ui-bundle.js", "/page/page.js"
 
 
 def are_safe(response):
     assert {name: response.headers.get(name) for name in ALWAYS} == ALWAYS, response.request.url
     assert "default-src 'none'" in response.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
-    cached = response.request.url.path == ASSET and response.status_code in (200, 304)
+    cached = response.request.url.path in (ASSET, PAGE_FILE) and response.status_code in (200, 304)
     assert response.headers["cache-control"] == ("no-cache" if cached else "no-store")
     return True
 
@@ -76,7 +76,7 @@ def are_safe(response):
 def test_every_route_answers_with_them_whatever_it_answers(client):
     described = set(client.get("/openapi.json").json()["paths"])
     assert {"/metrics", "/health/ready", URL} <= described
-    paths = described | {"/", "/docs", "/openapi.json", ASSET, "/docs/assets/nothing.js", "/nowhere"}
+    paths = described | {"/", "/docs", "/openapi.json", ASSET, PAGE_FILE, "/docs/assets/nothing.js", "/nowhere"}
     statuses = set()
     for path in sorted(paths):
         for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE"):
@@ -126,7 +126,7 @@ def test_an_asset_that_did_not_change_is_not_sent_again(client):
 
 
 READABLE = ["/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready", "/v1/models", "/v1/reasons"]
-READABLE += ["/v1/operations/models", "/docs/assets/swagger-ui.css"]
+READABLE += ["/v1/operations/models", "/docs/assets/swagger-ui.css", PAGE_FILE]
 CANARY = "/v1/operations/models/canary"
 ALLOWED = dict.fromkeys(READABLE, "GET, HEAD, OPTIONS")
 SESSION = "/v1/sessions/5f0c2a9d4b7e4f7f9d3a1c8e6b2f0d47"

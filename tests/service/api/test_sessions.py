@@ -11,6 +11,7 @@ from liveness_service.access.policy import AccessError
 from liveness_service.app import create_app
 from liveness_service.observability.logs import configure_logging
 from liveness_service.sessions.store import MOST_TRIES
+from liveness_service.sessions.token import Claims, SessionKeys, SessionKind, new_session_id
 from liveness_service.settings import Settings
 from support.clips import person_clip
 from support.pictures import encoded, no_face
@@ -169,6 +170,22 @@ def test_what_was_not_looked_at_may_be_sent_again_ten_times_in_all(api, problem_
     for _ in range(MOST_TRIES):
         problem_of(upload(api, worn, b""), 400, "empty_body")
     problem_of(upload(api, worn), 409, "session_used")
+
+
+def test_a_token_keeps_the_limit_that_it_was_made_with(serve, live_bundle, tmp_path, problem_of):
+    """Here of a service that took less when the session was opened; its store outlived it."""
+    (tmp_path / "key").write_text("k" * 32)
+    keys = SessionKeys(b"k" * 32)
+    with serve(bundle_path=live_bundle, session_key_file=tmp_path / "key") as client:
+        for content, status, code in ((b"x" * 11, 413, "too_many_bytes"), (b"x" * 10, 415, "unsupported_media")):
+            name = new_session_id()
+            token = keys.sign(Claims(name, SessionKind.PHOTO, None, 10, keys.mark_of("none")))
+            client.portal.call(client.app.state.sessions._store.open, name, "none", SessionKind.PHOTO, 60.0)
+            session = {"upload_url": f"/v1/sessions/{name}/upload", "token": token}
+            problem_of(upload(client, session, content), status, code)
+            other = keys.sign(Claims(name, SessionKind.PHOTO, None, 10**9, keys.mark_of("somebody else")))
+            client.portal.call(client.app.state.sessions._store.open, name, "none", SessionKind.PHOTO, 60.0)
+            problem_of(upload(client, session | {"token": other}), 410, "session_expired")
 
 
 def test_the_audit_log_has_the_line_of_a_plain_upload_and_the_session(api):

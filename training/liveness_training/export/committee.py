@@ -115,7 +115,8 @@ def _licences(spec: CommitteeSpec) -> dict[str, bytes]:
     """NOTICE, and the licences that it names."""
     files: dict[str, bytes] = {}
     lines = [
-        "This model is made of these networks. Their weights are those that were published, unless it says otherwise.",
+        "This model is made of these networks. Their weights are those that were published, rounded to the precision "
+        "of each file, unless it says otherwise.",
         "",
     ]
     for member in spec.members:
