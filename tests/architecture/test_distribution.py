@@ -99,7 +99,7 @@ def test_what_the_extra_insightface_leaves_out_is_only_what_would_overwrite():
         ("core/liveness_core", []),
         ("service/liveness_service", ["web"]),
         ("training/liveness_training", ["training"]),
-        ("client/liveness_client", ["client"]),
+        ("clients/python/liveness_client", ["client"]),
     ],
 )
 def test_what_a_package_imports_is_what_its_extra_installs(package, extras):
