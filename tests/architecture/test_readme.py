@@ -1,7 +1,7 @@
 """Every statement on README's first screen is held by a test, or by a figure that a command of this repository makes.
 
-The first screen reaches to the guide, its third heading. A sentence that nothing holds fails here, as does a figure
-that is not the measured one.
+The first screen reaches to what it looks like, its third heading. A sentence that nothing holds fails here, as does a
+figure that is not the measured one.
 """
 
 import json

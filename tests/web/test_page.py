@@ -226,7 +226,7 @@ def test_nothing_is_cut_off_and_nothing_is_hard_to_read(browser, server, width, 
 
 @pytest.mark.slow
 def test_from_a_clone_to_a_verdict_with_one_command_and_one_click(browser, tmp_path):
-    [command] = re.findall(r"^    (make serve)\b", (ROOT / "README.md").read_text(), re.MULTILINE)
+    [command] = re.findall(r"^(make serve)\b", (ROOT / "README.md").read_text(), re.MULTILINE)
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, clone], check=True, timeout=120)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
