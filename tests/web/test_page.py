@@ -96,7 +96,7 @@ def test_the_camera_takes_a_photo_and_its_verdict_is_shown(browser, server):
 
 def test_a_clip_has_its_frames_in_a_strip(browser, server):
     with tab(browser, server.url) as visitor:
-        visitor.page.get_by_text("Clip", exact=True).click()
+        visitor.page.get_by_role("radio", name="Clip").check()
         visitor.page.get_by_role("button", name="Open the camera").click()
         assert verdict(visitor)[0] in ("Live", "No verdict")  # a busy machine records few frames
         visitor.wait_for("document.querySelectorAll('#strip button').length >= 8")
