@@ -26,7 +26,7 @@ IMAGE ?= face-liveness:cpu
 SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format web bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check docs format web bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -54,11 +54,16 @@ serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes
 test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) in WORKERS=… processes, PASS=together or alone
 	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run $(PASS)
 
-check: $(VENV)/.installed  ## lint, format, types, import rules
+check: $(VENV)/.installed  ## lint, format, types, import rules, links of the guide
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/build.py build/guide
+
+docs: $(VENV)/.installed  ## build the guide as a site in build/guide/site, strictly (SHOW=1 also serves it on port 8001)
+	$(BIN)/python docs/build.py build/guide
+	$(if $(SHOW),$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/guide/site 8001)
 
 format: $(VENV)/.installed  ## format the code
 	$(BIN)/ruff check --fix .

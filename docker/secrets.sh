@@ -16,10 +16,11 @@ trap 'rm -rf "$made"' EXIT
 grep '^lv_' "$made/client" > "$made/client_key"
 grep '^lv_' "$made/prometheus" | tr -d '\n' > "$made/metrics_key"
 head -c 18 /dev/urandom | base64 | tr -d '\n' > "$made/grafana_password"
+head -c 36 /dev/urandom | base64 | tr -d '\n' > "$made/session_key"
 
 # The users inside the containers must be able to read the files; the folder keeps out other users of this machine.
 chmod 700 "$folder"
-for name in metrics_key grafana_password client_key api_keys; do
+for name in metrics_key grafana_password session_key client_key api_keys; do
   install -m 644 "$made/$name" "$folder/$name"
 done
-echo "made in $folder: api_keys, metrics_key, grafana_password, and client_key, the key for whoever calls the service"
+echo "made in $folder: api_keys, session_key, metrics_key, grafana_password, and client_key, the key of whoever calls"

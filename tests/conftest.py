@@ -45,12 +45,14 @@ _LONGEST_FILES = (
     "training/data/test_interruption.py",
     "core/detection/test_tracking.py",
     "e2e/test_refusals.py",
+    "e2e/test_sessions.py",
     "architecture/test_imports.py",
     "service/scoring/test_search.py",
     "e2e/test_photo.py",
     "deploy/test_dockerfiles.py",
     "training/evaluation/test_metrics.py",
     "e2e/test_privacy.py",
+    "e2e/test_snippets.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
 
@@ -64,7 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
-_UPLOADS = {"service", "e2e", "contract"}
+_UPLOADS = {"service", "e2e", "contract", "client"}
 """Folders whose tests upload pictures."""
 
 

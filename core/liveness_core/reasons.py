@@ -55,3 +55,8 @@ class Reason(StrEnum):
     )
     STATIC_CLIP = "static_clip", "The clip is a still picture.", "Record yourself with the camera, moving a little."
     FRAME_UNREADABLE = "frame_unreadable", "A part of the clip is damaged.", "Record the clip again."
+    SEEN_BEFORE = (
+        "seen_before",
+        "The same file was sent before.",
+        "Take a new picture or record a new clip.",
+    )

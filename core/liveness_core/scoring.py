@@ -22,7 +22,7 @@ from liveness_core.views import View, tensors, views_of
 LIVE, SPOOF = 0, 1
 """Columns of the classifier's logits (the paper's b = 0 and b = 1)."""
 WARMED_SINGLY = 16
-"""Up to this size of a batch, each is tried when a model is warmed up."""
+"""Up to this size of a batch, each is tried when a model is warmed up on a GPU or a plugin."""
 
 
 class ScoreError(RuntimeError):
@@ -102,17 +102,24 @@ class Scorer:
         return {"encoder": self._encoder.provider, "classifier": self._classifier.provider}
 
     def warm_up(self, most: int) -> None:
-        """Score black crops in batches of every size up to `most`: the first run of a size takes longer.
+        """Score black crops in batches: the first run of a size takes longer where kernels are chosen or made for it.
 
-        Beyond `WARMED_SINGLY` only powers of two are tried, and `most` itself.
+        On the CPU nothing is made for a size, so the largest one and a single face are tried there; the largest one
+        comes first, so that memory is taken once. Elsewhere every size up to `WARMED_SINGLY` is tried, then powers of
+        two and `most` itself.
 
         Raises:
             ScoreError, NetworkError: as in `score`.
         """
         black = tuple(np.zeros((view.size, view.size, 3), np.uint8) for view in self._views)
-        for size in range(1, most + 1):
-            if size <= WARMED_SINGLY or size == most or not size & (size - 1):
-                self.score([black] * size)
+        if self.provider == "cpu":
+            sizes = [most]
+        else:
+            sizes = [
+                size for size in range(1, most + 1) if size <= WARMED_SINGLY or size == most or not size & (size - 1)
+            ]
+        for size in sizes:
+            self.score([black] * size)
         self.score([black], explain=True)
 
     def embed(self, faces: Sequence[FaceCrops | Picture]) -> NDArray[np.float32]:

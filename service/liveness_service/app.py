@@ -10,7 +10,7 @@ from fastapi import FastAPI
 import liveness_core
 from liveness_service.access.gate import Gate
 from liveness_service.access.policy import AccessError, Mode
-from liveness_service.api import health, liveness, models, operations, page, reasons
+from liveness_service.api import health, liveness, models, operations, page, reasons, sessions
 from liveness_service.api.context import RequestContext
 from liveness_service.api.cors import Cors, Origins
 from liveness_service.api.docs import install_docs
@@ -23,6 +23,7 @@ from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.tracing import Tracing
 from liveness_service.service import LivenessService
+from liveness_service.sessions.sessions import Sessions
 from liveness_service.settings import Settings, read_settings
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     Raises:
         SettingsError: a variable of the environment cannot be used.
         AccessError: others can reach the service, and the settings do not say who may use it; or any page of any origin
-            may call a service with keys; or the key of the audit log cannot be used.
+            may call a service with keys; or the key of the audit log or of sessions cannot be used.
     """
     settings = settings or read_settings()
     metrics = Metrics()
@@ -47,6 +48,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     gate = Gate.of(settings, metrics)
     origins = Origins.of(settings, gate.policy)
     audit = _audit_log(settings, metrics)
+    captures = _sessions(settings, metrics)
     workers = service.workers
     metrics.ready.set_function(
         lambda: (
@@ -70,6 +72,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         await service.close()
         if audit is not None:
             await audit.close()
+        await captures.close()
         await gate.close()
         await asyncio.to_thread(traces.close)
         log.info("service_stopped")
@@ -89,6 +92,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.state.service = service
     app.state.gate = gate
     app.state.audit = audit
+    app.state.sessions = captures
     app.add_middleware(ImpliedMethods)
     if origins:
         app.add_middleware(Cors, origins=origins)
@@ -97,6 +101,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     if settings.docs:
         install_docs(app, settings.root_path)
     app.include_router(liveness.router)
+    app.include_router(sessions.router)
     app.include_router(reasons.router)
     app.include_router(models.router)
     app.include_router(operations.router)
@@ -115,6 +120,13 @@ def _audit_log(settings: Settings, metrics: Metrics) -> AuditLog | None:
         raise AccessError(f"LIVENESS_AUDIT_KEY_FILE: {error}") from error
     rotation = Rotation(settings.audit_max_bytes, settings.audit_daily)
     return AuditLog(settings.audit_log_path, metrics, key=key, rotation=rotation)
+
+
+def _sessions(settings: Settings, metrics: Metrics) -> Sessions:
+    try:
+        return Sessions.of(settings, metrics)
+    except ValueError as error:
+        raise AccessError(str(error)) from error
 
 
 def _tracing(settings: Settings) -> Tracing:

@@ -79,6 +79,61 @@ class ForbiddenError(ServiceError):
     status, code, title = 403, "forbidden", "The access key lacks the permission"
 
 
+class InvalidTokenError(ServiceError):
+    """The upload has no token of its session, or a forged one."""
+
+    status, code, title = 401, "invalid_token", "The session's token is needed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header that says how to send a token; HTTP requires it with a 401."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class SessionNotFoundError(ServiceError):
+    """The caller has no session of this id."""
+
+    status, code, title = 404, "session_not_found", "There is no such session"
+
+
+class SessionInUseError(ServiceError):
+    """Another upload to this session is in work."""
+
+    status, code, title = 409, "session_in_use", "Another upload to this session is in work"
+
+
+class SessionUsedError(ServiceError):
+    """The token of this session was used."""
+
+    status, code, title = 409, "session_used", "The session's token was used"
+
+
+class SessionExpiredError(ServiceError):
+    """The session has ended without an upload."""
+
+    status, code, title = 410, "session_expired", "The session has ended"
+
+
+class SessionReadError(ServiceError):
+    """The verdict of this session was read."""
+
+    status, code, title = 410, "session_read", "The verdict was read"
+
+
+class TooManySessionsError(ServiceError):
+    """The caller has as many sessions as one caller may have."""
+
+    status, code, title = 429, "too_many_sessions", "Too many sessions of one caller"
+    retry_after_s = 5
+
+
+class StoreUnavailableError(ServiceError):
+    """The store of sessions does not answer."""
+
+    status, code, title = 503, "store_unavailable", "The store of sessions does not answer"
+    retry_after_s = 5
+
+
 class HeaderTimeoutError(ServiceError):
     """The client took too long to send the head of its request."""
 

@@ -18,6 +18,7 @@ _PREFIX = "lv_"
 _MAX_KEY_CHARS = 256
 """A longer key cannot be right, so it is refused without hashing it."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = {"none", "unknown"}
 """Names that logs and metrics use for a caller without a key, and for a caller with a wrong key."""
 
@@ -86,9 +87,30 @@ def parse_permissions(text: str) -> frozenset[Permission]:
     """Read `score`, `operations` or `score+operations`.
 
     Raises:
-        ValueError: the text names another permission.
+        ValueError: the text names another permission; the message says which there are.
     """
-    return frozenset(Permission(name) for name in text.split("+"))
+    named = text.split("+")
+    if set(named) <= set(Permission):
+        return frozenset(map(Permission, named))
+    raise ValueError(f"no such permission; allowed are {', '.join(Permission)}, or several of them with + between")
+
+
+def parse_points(text: str) -> dict[str, str]:
+    """Read `key=point` entries, separated by blanks: names of keys, and of the operating points they are judged by.
+
+    Raises:
+        ValueError: an entry does not have that form, or a key is there twice.
+    """
+    points: dict[str, str] = {}
+    for entry in text.split():
+        name, _, point = entry.partition("=")
+        check_name(name)
+        if not _POINT.fullmatch(point):
+            raise ValueError(f"{entry!r} is not KEY=POINT, the names of a key and of an operating point")
+        if name in points:
+            raise ValueError(f"the key {name} is there twice")
+        points[name] = point
+    return points
 
 
 def new_key(name: str, permissions: frozenset[Permission]) -> tuple[str, KeyEntry]:

@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import structlog
 
 from liveness_service.access.slots import CallerSlots, Slots, Upload, Uploads
 from liveness_service.errors import DeadlineExceededError, ModelUnavailableError, WorkersUnavailableError
+from liveness_service.keys import parse_points
 from liveness_service.observability.metrics import Metrics
 from liveness_service.process import prepare_process
 from liveness_service.registry.engine import Engine
@@ -15,6 +19,8 @@ from liveness_service.scoring.model import Model
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, Submission
 from liveness_service.workers.preparer import Workers
+
+log = structlog.get_logger(__name__)
 
 _UPLOADS_FOR_A_SLOT = 4
 """An upload from a phone takes longer than its scoring, so more of them than slots keep the slots in use."""
@@ -35,6 +41,7 @@ class LivenessService:
             settings.max_inflight_clips_per_key, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS_PER_KEY"
         )
         most = settings.max_uploads or _UPLOADS_FOR_A_SLOT * settings.max_inflight
+        self._points = parse_points(settings.key_operating_points or "")
         self._uploads = Uploads(most, settings.max_uploads_per_key, settings.max_held_bytes)
         self.stopping = False
         """Whether the service was told to stop: it is not ready any more, and answers what still comes."""
@@ -54,6 +61,7 @@ class LivenessService:
         if self.workers is not None:
             self.workers.start()  # they get ready while the models are loaded
         await self.registry.begin()
+        self._report_missing_points()
         if self.workers is not None:
             await self.workers.until_ready()
 
@@ -150,7 +158,7 @@ class LivenessService:
             DeadlineExceededError: the answer took too long; work that has not begun is dropped.
             ServiceError: the content, a parameter or the model is at fault.
         """
-        engine = engine or self.registry.active()
+        engine, submission = engine or self.registry.active(), self._pointed(submission)
         is_clip = submission.endpoint is Endpoint.CLIP
         deadline_s = self.deadline_ms(submission.endpoint) / 1000
         with engine.in_use():
@@ -171,4 +179,20 @@ class LivenessService:
         """Count a verdict in the metrics, and let the shadow, if there is one, score the upload too."""
         self.metrics.concluded(submission.endpoint, result, submission.caller)
         self.metrics.scored(self.registry.role_of(engine), engine.manifest, submission.endpoint, result)
-        self.registry.show_shadow(submission, result)
+        self.registry.show_shadow(self._pointed(submission), result)
+
+    def _pointed(self, submission: Submission) -> Submission:
+        """The submission with the operating point of its caller, where it names none itself."""
+        point = self._points.get(submission.caller)
+        if point is None or submission.options.operating_point is not None:
+            return submission
+        return replace(submission, options=replace(submission.options, operating_point=point))
+
+    def _report_missing_points(self) -> None:
+        """Log the points of callers that the active bundle does not have: their requests are going to be refused."""
+        if self.registry.fault is not None:
+            return
+        there = self.model().bundle.manifest.operating_points
+        for key, point in self._points.items():
+            if point not in there:
+                log.warning("key_operating_point_missing", key=key, operating_point=point, there=sorted(there))

@@ -1,5 +1,6 @@
 """Settings of the service. Each is an environment variable: `LIVENESS_` and the field's name in capitals."""
 
+import difflib
 import importlib.util
 import os
 import re
@@ -7,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
 from liveness_service.cores import available_cores
-from liveness_service.keys import KeyRing
+from liveness_service.keys import KeyRing, parse_points
 from liveness_service.origins import parse_origins
 from liveness_service.platforms import is_address, is_service_link
 from liveness_service.rates import check_store, parse_rate
@@ -24,7 +25,7 @@ _OF_COMMANDS = {"LIVENESS_CLIENT_KEY", "LIVENESS_CLIENT_URL", "LIVENESS_SIGNING_
 """Variables of `liveness models`, as a client of a running service and to sign bundles; they are not settings."""
 _PREFIX_OF_PATHS = re.compile(r"(/([A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
 """The characters of RFC 3986 that stand for themselves in a path and have no meaning in HTML or in a script."""
-SECRET = {"api_keys", "rate_limit_store"}
+SECRET = {"api_keys", "rate_limit_store", "session_store"}
 """Fields whose values no message may show, since they may contain a key or a password."""
 
 
@@ -104,6 +105,9 @@ class Settings(BaseSettings):
     """Entries of access keys, one a line or separated by blanks; `liveness keys new` makes a key and its entry."""
     api_keys_file: Path | None = None
     """File with such entries, e.g. a mounted secret; read at start."""
+    key_operating_points: str | None = None
+    """Operating points of callers, `KEY=POINT` separated by blanks: a key's name, and the point that counts for its
+    requests where they name none. Not set, and for other keys: the bundle's default."""
     allow_anonymous: bool = False
     """Answer everybody, without keys. Where others can reach the service, it needs keys or this setting to start."""
     cors_origins: str | None = None
@@ -121,6 +125,19 @@ class Settings(BaseSettings):
     """Most bytes of that file; then it gets time and number behind its name, and a new one begins. Not set: any."""
     audit_daily: bool = False
     """Begin a new file each day (UTC) too."""
+
+    session_store: str = Field(default="memory://", repr=False)
+    """Where capture sessions and digests of files are kept: `memory://`, in this process, or `redis://…`, for all."""
+    session_key_file: Path | None = None
+    """File with the secret that signs sessions' tokens, 32 bytes or more. Not set: random, and `memory://` only."""
+    session_ttl_s: int = Field(default=300, ge=1, le=86_400)
+    """Longest time in seconds in which a session's upload may begin, and the default of it."""
+    session_result_s: int = Field(default=600, ge=1, le=86_400)
+    """How long a session's verdict waits to be read, in seconds."""
+    max_sessions: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Most sessions of one key that are kept at once, open or ended; 429 beyond. 10,000 take up to 50 MB of memory."""
+    seen_window_s: int | None = Field(default=None, ge=1, le=31_536_000)
+    """How long files are remembered, in seconds: the same one of the same key is `seen_before`. Not set: not at all."""
 
     tracing: bool = False
     """Send OpenTelemetry spans, as the standard `OTEL_` variables say. Needs the extra `tracing`."""
@@ -239,21 +256,21 @@ class Settings(BaseSettings):
             parse_origins(text)
         return text
 
-    @field_validator("api_keys")
+    @field_validator("api_keys", "rate_limit")
     @classmethod
-    def _keys_are_readable(cls, text: str | None) -> str | None:
+    def _is_readable(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            KeyRing.parse(text)
+            (KeyRing.parse if info.field_name == "api_keys" else parse_rate)(text)
         return text
 
-    @field_validator("rate_limit")
+    @field_validator("key_operating_points")
     @classmethod
-    def _rate_is_readable(cls, text: str | None) -> str | None:
+    def _points_are_readable(cls, text: str | None) -> str | None:
         if text is not None:
-            parse_rate(text)
+            parse_points(text)
         return text
 
-    @field_validator("rate_limit_store")
+    @field_validator("rate_limit_store", "session_store")
     @classmethod
     def _store_is_known(cls, url: str) -> str:
         return check_store(url)
@@ -286,7 +303,7 @@ def read_settings(**given: object) -> Settings:
             name = str(fault["loc"][0]) if fault["loc"] else ""
             field = name.removeprefix(_PREFIX).lower()
             shown = "" if field in SECRET else f" (given: {fault['input']!r})"
-            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}")
+            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}{_allowed(field)}")
         raise SettingsError("\n".join(lines)) from error
 
 
@@ -294,6 +311,28 @@ def _variable(field: str) -> str:
     """The environment variable of a field: for the port, the one of two that is set."""
     name = f"{_PREFIX}{field.upper()}"
     return "PORT" if field == "port" and name not in os.environ and os.environ.get("PORT") else name
+
+
+def _allowed(field: str) -> str:
+    """What a switch or a number may be, to follow its error; empty where the error already says what is allowed."""
+    known = Settings.model_fields.get(field)
+    if known is None:
+        return ""
+    if known.annotation is bool:
+        return "; allowed: true or false"
+    bounds = [
+        str(bound)
+        for side in ("ge", "le")
+        for part in known.metadata
+        if (bound := getattr(part, side, None)) is not None
+    ]
+    return f"; allowed: {bounds[0]} to {bounds[1]}" if len(bounds) == 2 else ""
+
+
+def similar_variable(name: str) -> str | None:
+    """The setting whose variable a misspelt one most likely stands for; None where none is alike."""
+    known = [f"{_PREFIX}{field}".upper() for field in Settings.model_fields]
+    return next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.85)), None)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -47,3 +47,5 @@ class Submission:
     """Name of the caller's access key; `none` without one."""
     draw: str = field(default="", repr=False)
     """Random text, unknown to the client, that decides whether a shadow scores the request."""
+    session_id: str = ""
+    """The capture session that the upload belongs to; empty for a plain upload."""

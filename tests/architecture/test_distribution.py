@@ -17,7 +17,7 @@ from liveness_core.bundle import default_bundle_path
 ROOT = Path(__file__).resolve().parents[2]
 
 FROM_ELSEWHERE = """
-import liveness_core, liveness_service
+import liveness_client, liveness_core, liveness_service
 from liveness_core.bundle import default_bundle_path, load_bundle
 print(liveness_service.__file__)
 print(load_bundle(default_bundle_path()).path)
@@ -99,6 +99,7 @@ def test_what_the_extra_insightface_leaves_out_is_only_what_would_overwrite():
         ("core/liveness_core", []),
         ("service/liveness_service", ["web"]),
         ("training/liveness_training", ["training"]),
+        ("clients/python/liveness_client", ["client"]),
     ],
 )
 def test_what_a_package_imports_is_what_its_extra_installs(package, extras):
@@ -125,7 +126,7 @@ def test_what_a_package_imports_is_what_its_extra_installs(package, extras):
             modules += [node.module] if isinstance(node, ast.ImportFrom) else []
             for name in {module.split(".")[0] for module in modules} - sys.stdlib_module_names:
                 found = {canonicalize_name(home) for home in homes.get(name, [])}
-                ours = name in ("liveness_core", "liveness_service", "liveness_training")
+                ours = name in ("liveness_core", "liveness_service", "liveness_training", "liveness_client")
                 assert ours or found & declared, f"{file.relative_to(ROOT)} imports {name}"
 
 

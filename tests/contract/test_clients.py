@@ -52,12 +52,14 @@ def test_a_python_client_scores_a_photo(server, tmp_path, monkeypatch):
     assert models.Reason.NO_FACE in {row.reason for row in reasons.reasons}
     for name in ("score_clip", "list_reasons"):
         importlib.import_module(f"face_liveness_client.api.liveness.{name}")
+    for name in ("open_session", "upload_to_session", "read_session"):
+        importlib.import_module(f"face_liveness_client.api.sessions.{name}")
 
 
 def test_a_typescript_client_has_the_names(server, tmp_path):
     description = server.log_file.with_name("openapi.json")
     generated("openapi-typescript", tmp_path, str(description), "--output", "liveness.d.ts")
     text = (tmp_path / "liveness.d.ts").read_text()
-    for name in ("score_image", "score_clip", "list_reasons", "list_models"):
+    for name in ("score_image", "score_clip", "open_session", "read_session", "list_reasons", "list_models"):
         assert f'operations["{name}"]' in text
     assert 'Verdict: "live" | "spoof" | "undetermined";' in text

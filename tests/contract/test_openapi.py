@@ -18,6 +18,9 @@ load_all_checks()
 OPERATIONS = [
     ("/v1/liveness", "POST"),
     ("/v1/liveness/video", "POST"),
+    ("/v1/sessions", "POST"),
+    ("/v1/sessions/{session_id}", "GET"),
+    ("/v1/sessions/{session_id}/upload", "POST"),
     ("/v1/reasons", "GET"),
     ("/v1/models", "GET"),
     ("/v1/operations/models", "GET"),
@@ -99,6 +102,9 @@ def test_answers_to_described_requests_are_as_described(api, of_keys, path, meth
     statuses = answers_conform(
         api[path][method].as_strategy(), *of_keys, examples=(15 if of_keys else 60) if is_upload else 3
     )
+    if path.startswith("/v1/sessions"):  # made up: thresholds, sessions and tokens
+        assert statuses <= {"POST": {401, 201, 422}, "GET": {404}}[method]
+        return
     expected = {"GET": {200}, "DELETE": {200}, "POST": {409}, "PUT": {409}}  # 409: names that are made up
     assert statuses & {400, 415, 422} if is_upload else statuses == expected[method]
 
@@ -130,6 +136,27 @@ def test_answers_to_a_real_clip_are_as_described(api):
     ):
         strategy = api["/v1/liveness/video"]["POST"].as_strategy(body=body, media_type=media_type)
         assert 200 in answers_conform(strategy, examples=10)
+
+
+def test_answers_about_a_real_session_are_as_described(api):
+    wanted = {"kind": "photo", "ttl_s": 60}
+    assert 201 in answers_conform(api["/v1/sessions"]["POST"].as_strategy(body=wanted), examples=3)
+    opened = api["/v1/sessions"]["POST"].Case(body=wanted, media_type="application/json")
+    session = opened.call(headers=api.config.headers).json()
+    route = {"path_parameters": {"session_id": session["session_id"]}}
+    photo = {"body": encoded(astronaut()), "media_type": "application/octet-stream"}
+    told = set()
+    for operation, more in (
+        (api["/v1/sessions/{session_id}"]["GET"], {}),
+        (api["/v1/sessions/{session_id}/upload"]["POST"], photo | {"headers": bearer(session["token"])}),
+        (api["/v1/sessions/{session_id}/upload"]["POST"], photo | {"headers": bearer(session["token"])}),
+        (api["/v1/sessions/{session_id}"]["GET"], {}),
+        (api["/v1/sessions/{session_id}"]["GET"], {}),
+    ):
+        case = operation.Case(**route, **more)
+        own = None if "headers" in more else api.config.headers
+        told.add(case.call_and_validate(checks=CHECKS.get_by_names(ALWAYS), headers=own).status_code)
+    assert told == {200, 202, 409, 410}
 
 
 def test_the_description_is_valid_openapi(api):

@@ -137,6 +137,7 @@ def test_its_settings_exist_and_are_valid(name, monkeypatch):
     assert str(settings.models_state).startswith("/var/lib/liveness/")
     assert mounts_of(service)["/var/lib/liveness"] == ("state", True)
     assert str(settings.api_keys_file).removeprefix("/run/secrets/") in service["secrets"]
+    assert str(settings.session_key_file).removeprefix("/run/secrets/") in service["secrets"]
     assert str(settings.models_cache) in mounts_of(service)
     grace = re.fullmatch(r"(\d+)s", service["stop_grace_period"])
     assert int(grace[1]) * 1000 > settings.shutdown_grace_ms

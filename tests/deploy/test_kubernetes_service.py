@@ -60,6 +60,9 @@ def test_the_keys_are_where_the_service_reads_them(rendered, settings):
     secret = volumes[mounts[str(settings.api_keys_file.parent)]]["secret"]
     assert secret["secretName"] == "liveness-api-keys"
     assert secret["defaultMode"] == 0o440
+    assert settings.session_key_file.parent == settings.api_keys_file.parent
+    made = "create secret generic liveness-api-keys --from-file=api_keys --from-file=session_key"
+    assert made in (KUBERNETES.parent / "docs" / "kubernetes.md").read_text()
     assert settings.api_keys is None
     assert not settings.allow_anonymous
 
@@ -166,7 +169,9 @@ def test_the_service_passes_its_probes_and_is_scraped(tmp_path):
     (key,) = [line for line in made.stderr.split() if line.startswith("lv_")]
 
     settings = {name.removeprefix("LIVENESS_").lower(): value for name, value in rendered.settings.items()}
+    (tmp_path / "session_key").write_text("s" * 32)
     settings |= {"host": "0.0.0.0", "api_keys_file": str(tmp_path / "api_keys")}
+    settings["session_key_file"] = str(tmp_path / "session_key")
     (endpoint,) = rendered.one("ServiceMonitor")["spec"]["endpoints"]
     with running_server(tmp_path, **settings) as server, server.client() as client:
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):

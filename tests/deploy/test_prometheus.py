@@ -2,6 +2,7 @@
 
 import random
 import re
+import runpy
 import subprocess
 import time
 from collections import Counter
@@ -97,6 +98,12 @@ def test_every_alert_is_seen_firing_and_silent(name):
         if f'alertname="{name}"' in check["expr"]
     ]
     assert set(expected) == {True, False}
+
+
+def test_the_documented_power_is_what_the_command_computes_of_the_alerts_own_limits():
+    module = runpy.run_path(str(DOCKER.parents[1] / "benchmarks/drift_power.py"))
+    assert module["rule"]() == (0.1, 1.6)
+    assert module["table"]() in (DOCKER.parents[1] / "docs/monitoring.md").read_text()
 
 
 PHOTOS, CLIPS = "/v1/liveness", "/v1/liveness/video"

@@ -38,7 +38,7 @@ LISTS = {
     ),
     "training-gpu": ({"training"}, {"onnxruntime"}, ["constraints.txt", "docker/training-gpu.constraints.txt"]),
     "dev": (
-        {"service", "s3", "redis", "tracing", "insightface", "training", "dev"},
+        {"service", "s3", "redis", "tracing", "insightface", "training", "docs", "dev"},
         {"insightface", "filelock", "fsspec", "jinja2", "mpmath", "networkx", "sympy"},
         ["constraints.txt"],
     ),

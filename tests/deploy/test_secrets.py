@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from liveness_service.sessions.token import read_session_key
 from support.dockerfile import ROOT
 
 LIVENESS = Path(sys.executable).parent / "liveness"
@@ -28,7 +29,7 @@ def test_it_makes_what_compose_mounts_and_the_key_for_the_client(script):
     assert done.returncode == 0, done.stderr
     folder = script.parent / "secrets"
     content = {path.name: path.read_text() for path in folder.iterdir()}
-    assert set(content) == {"api_keys", "metrics_key", "grafana_password", "client_key"}
+    assert set(content) == {"api_keys", "metrics_key", "grafana_password", "session_key", "client_key"}
     assert [line.split(":")[:2] for line in content["api_keys"].splitlines()] == [
         ["client", "score"],
         ["prometheus", "operations"],
@@ -37,6 +38,7 @@ def test_it_makes_what_compose_mounts_and_the_key_for_the_client(script):
     assert content["metrics_key"].startswith("lv_")
     assert content["metrics_key"] == content["metrics_key"].strip()
     assert len(content["grafana_password"]) == 24
+    assert len(read_session_key(folder / "session_key")) == 48
     assert content["client_key"].strip() != content["metrics_key"]
     assert content["metrics_key"] not in content["api_keys"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

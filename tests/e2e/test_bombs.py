@@ -69,3 +69,26 @@ def test_a_bomb_costs_its_own_request_and_fifty_photos_get_their_answers(server,
     assert [answer.get("score") for answer in answers] == [expected] * 50
     assert max(took) < DEADLINE_S
     assert max(peak) - before < MOST_MB
+
+
+def test_four_connections_that_loop_a_4k_clip_hold_up_no_other_clip(server):
+    costly, ordinary, end = bombs.one_keyframe(3840, 2160, 1_700), person_clip(), time.monotonic() + 3
+    took = []
+
+    def loop():
+        codes = set()
+        with server.client() as client:
+            while time.monotonic() < end:
+                codes.add(client.post("/v1/liveness/video", content=costly).json()["code"])
+        return codes
+
+    with ThreadPoolExecutor(4) as threads, server.client() as client:
+        loops = [threads.submit(loop) for _ in range(4)]
+        while time.monotonic() < end:
+            began = time.monotonic()
+            while (answer := client.post("/v1/liveness/video", content=ordinary)).status_code == 503:
+                time.sleep(0.05)  # all places were taken at that moment: tried again, as the answer says
+            assert answer.status_code == 200
+            took.append(time.monotonic() - began)
+        assert {code for looping in loops for code in looping.result()} <= {"too_much_to_decode", "overloaded"}
+    assert max(took) < DEADLINE_S

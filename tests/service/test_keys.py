@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from liveness_service.keys import KeyEntry, KeyRing, Permission, new_key, parse_permissions
+from liveness_service.keys import KeyEntry, KeyRing, Permission, new_key, parse_permissions, parse_points
 
 SCORE = frozenset({Permission.SCORE})
 BOTH = frozenset(Permission)
@@ -108,3 +108,19 @@ def test_permissions_are_written_as_they_are_read():
         entry = new_key("x", parse_permissions(text))[1]
         assert str(entry).split(":")[1] == text
     assert parse_permissions("operations+score") == BOTH
+
+
+def test_points_of_keys_are_read_and_faulty_ones_say_why():
+    assert parse_points(" gate=strict\nlobby=lobby-apcer5 ") == {"gate": "strict", "lobby": "lobby-apcer5"}
+    assert parse_points("") == {}
+    for text, said in (
+        ("gate", "KEY=POINT"),
+        ("gate=", "KEY=POINT"),
+        ("gate=a/b", "KEY=POINT"),
+        ("none=strict", "neither none nor unknown"),
+        ("gate=a gate=b", "gate is there twice"),
+        ("gate=" + "a" * 101, "KEY=POINT"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            parse_points(text)
+    assert parse_points("gate=" + "a" * 100)

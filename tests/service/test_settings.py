@@ -6,7 +6,14 @@ from pydantic import ValidationError
 
 from liveness_service.cores import available_cores
 from liveness_service.platforms import without_effect
-from liveness_service.settings import Settings, SettingsError, read_settings, settings_table, unknown_variables
+from liveness_service.settings import (
+    Settings,
+    SettingsError,
+    read_settings,
+    settings_table,
+    similar_variable,
+    unknown_variables,
+)
 
 
 def test_without_an_environment_the_defaults_are_sound():
@@ -165,6 +172,8 @@ def test_a_misspelt_variable_is_found():
         "PATH": "/bin",
     }
     assert unknown_variables(environment) == ["LIVENESS_", "LIVENESS_MAX_PIXEL"]
+    assert similar_variable("LIVENESS_MAX_PIXEL") == "LIVENESS_MAX_PIXELS"
+    assert similar_variable("LIVENESS_COLOUR") is None
 
 
 def test_messages_name_the_variable(monkeypatch):

@@ -29,9 +29,9 @@ REQUEST_ID = "01JZ7V0E8M3Q4N9T6B2C5D7F8G"
 def on_a_screen(picture: NDArray[Any]) -> NDArray[np.uint8]:
     """The picture with the coloured stripes (moiré) that a camera sees on a screen. Finer ones would be noise to it."""
     down, across = np.mgrid[: picture.shape[0], : picture.shape[1]]
-    phase = 2 * np.pi * (across + 0.3 * down) / 20
+    phase = 2 * np.pi * (across + 0.3 * down) / 24
     stripes = np.stack([np.sin(phase + 2 * np.pi / 3 * colour) for colour in range(3)], axis=-1)
-    return np.clip(picture + 50 * stripes, 0, 255).astype(np.uint8)
+    return np.clip(picture + 60 * stripes, 0, 255).astype(np.uint8)
 
 
 def _small() -> NDArray[np.uint8]:

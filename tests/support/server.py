@@ -42,13 +42,13 @@ class Server:
         """Itself, then the process that its workers are forked from, then these."""
         return _with_children(self.process.pid)
 
-    def memory_mb(self, field: str) -> float:
+    def memory_mb(self, field: str, *, alone: bool = False) -> float:
         """Memory of all its processes: `VmRSS` now, `VmHWM` the peak of each, with what they share counted for each;
-        `Pss` now, with that counted once.
+        `Pss` now, with that counted once. `alone` leaves all processes out that it has started.
         """
         file = "smaps_rollup" if field == "Pss" else "status"
         total = 0
-        for pid in self.processes():
+        for pid in self.processes()[: 1 if alone else None]:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, StopIteration):
                 lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
                 total += int(next(line for line in lines if line.startswith(f"{field}:")).split()[1])

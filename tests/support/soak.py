@@ -38,6 +38,8 @@ class Part:
     minutes: float
     """At its end, since the start."""
     memory_mb: float
+    service_mb: float
+    """The share of it that the service's own process has; the workers have the rest."""
     p50_ms: float
     p99_ms: float
     answers: int
@@ -141,6 +143,7 @@ async def soak(server: Server, *, minutes: float, parts: int, load: float = 0.7)
             Part(
                 minutes=round((time.perf_counter() - began) / 60, 3),
                 memory_mb=round(now.memory_mb, 1),
+                service_mb=round(server.memory_mb("Pss", alone=True), 1),
                 p50_ms=round(one.percentile_ms(0.5), 1),
                 p99_ms=round(one.percentile_ms(0.99), 1),
                 answers=len(one.latencies_s) + len(other.latencies_s),

@@ -76,6 +76,12 @@ def test_data_that_cannot_be_split_are_refused_before_anything_is_trained(data, 
     assert not (tmp_path / "run" / "weights.pt").exists()
 
 
+def test_the_papers_settings_without_imagenet_weights_are_warned_of(data, tmp_path):
+    told = "warning: the paper's settings start from ImageNet weights (--init)"
+    assert told in trained(data, tmp_path, "--config", "paper").stderr
+    assert told not in trained(data, tmp_path).stderr
+
+
 @pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "report", "ablate", "export"])
 def test_every_command_explains_itself(command):
     result = CliRunner().invoke(app, [command, "--help"])

@@ -25,6 +25,8 @@ CHANCE = 1 / len(COLOUR_RIGHT)
 STEPS, PER_DOMAIN = 800, 16
 SEEDS = (0, 1, 2)
 
+pytestmark = pytest.mark.slow
+
 
 class TwoLayers(nn.Module):
     """The smallest encoder that sees both cues; convolutions would take most of the test's time."""

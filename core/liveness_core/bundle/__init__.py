@@ -4,11 +4,15 @@ from liveness_core.bundle.errors import SIGNATURE_FILE, BundleError, BundleFolde
 from liveness_core.bundle.golden import GoldenCases
 from liveness_core.bundle.load import Bundle, default_bundle_path, load_bundle, verify_again
 from liveness_core.bundle.manifest import (
+    AttackScores,
+    Calibration,
     Manifest,
     NetworkFile,
     OperatingPoint,
     Parity,
     Provenance,
+    ReferenceAttacks,
+    ScoreDistribution,
     TemporalHead,
     Variant,
 )
@@ -17,15 +21,19 @@ from liveness_core.runtime import TensorSpec
 
 __all__ = [
     "SIGNATURE_FILE",
+    "AttackScores",
     "Bundle",
     "BundleError",
     "BundleFolderError",
+    "Calibration",
     "GoldenCases",
     "Manifest",
     "NetworkFile",
     "OperatingPoint",
     "Parity",
     "Provenance",
+    "ReferenceAttacks",
+    "ScoreDistribution",
     "SignatureError",
     "TemporalHead",
     "TensorSpec",

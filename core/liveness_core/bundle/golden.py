@@ -131,20 +131,23 @@ def self_test(
         golden = GoldenCases.from_bytes(content)
     except ValueError as error:
         raise BundleError(manifest.golden, str(error)) from error
-    _test_crops(golden, manifest, variant, scorer)
+    embedding_KD = _test_crops(golden, manifest, variant, scorer)
     if manifest.temporal is not None and clip_scorer is not None:
-        _test_clips(golden, manifest, manifest.temporal, variant, scorer, clip_scorer)
+        _test_clips(golden, manifest, manifest.temporal, variant, embedding_KD, clip_scorer)
 
 
-def _test_crops(golden: GoldenCases, manifest: Manifest, variant: Variant, scorer: Scorer) -> None:
+def _test_crops(golden: GoldenCases, manifest: Manifest, variant: Variant, scorer: Scorer) -> NDArray[np.float32]:
+    """The embeddings of the crops, shape (K, D), whose scores are as they were."""
     expected_K = golden.scores_K.get(variant.precision)
     if expected_K is None:
         raise BundleError(manifest.golden, f"no scores for {variant.precision}: export the bundle again")
     try:
-        actual_K = np.array([result.score for result in scorer.score(_faces(golden, manifest))])
+        results = scorer.score(_faces(golden, manifest))
     except (NetworkError, ScoreError, ValueError) as error:
         raise BundleError(variant.encoder.file, f"cannot score the golden cases: {error}") from error
+    actual_K = np.array([result.score for result in results])
     _refuse_drift(variant.encoder.file, "score", actual_K, expected_K, variant)
+    return np.stack([result.embedding for result in results])
 
 
 def _test_clips(
@@ -152,7 +155,7 @@ def _test_clips(
     manifest: Manifest,
     head: TemporalHead,
     variant: Variant,
-    scorer: Scorer,
+    embedding_KD: NDArray[np.float32],
     clip_scorer: ClipScorer,
 ) -> None:
     file = manifest.golden
@@ -164,8 +167,6 @@ def _test_clips(
             file, f"its clips have {clips_JT.shape[1]} frames, expected {head.clip.frames}: export the bundle again"
         )
     try:
-        # Clips share crops, and each crop is encoded only once, so that loading stays fast.
-        embedding_KD = scorer.embed(_faces(golden, manifest))
         actual_J = clip_scorer.score_embeddings(embedding_KD[clips_JT])
     except (NetworkError, ScoreError, ValueError) as error:
         raise BundleError(head.network.file, f"cannot score the golden clips: {error}") from error

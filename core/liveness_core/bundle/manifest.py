@@ -68,30 +68,6 @@ class Variant(Part):
     """Largest difference of a golden score from its recorded value that is accepted at loading."""
 
 
-class OperatingPoint(Part):
-    """A named threshold: a face is live when its score is at or above it."""
-
-    threshold: float = Field(ge=0, le=1)
-    chosen_on: str
-    """The data on which it was chosen. Metrics are never reported on the same data."""
-    apcer: float = Field(ge=0, le=1)
-    """APCER on that data, of the worst PAI species (ISO/IEC 30107-3)."""
-    bpcer: float = Field(ge=0, le=1)
-    """BPCER on that data."""
-
-
-class TemporalHead(Part):
-    """The network that scores clips, from the encoder's embeddings of their frames."""
-
-    network: NetworkFile
-    clip: ClipSpec
-    """Which frames of a clip it was trained on."""
-    temperature: float = Field(gt=0)
-    """Divides this network's logits before the softmax; independent of the classifier's temperature."""
-    operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
-    """Thresholds of clip scores. They have the same names as the operating points of photos."""
-
-
 class ScoreDistribution(Part):
     """The distribution of the scores of presentations with one label."""
 
@@ -113,6 +89,63 @@ class ScoreDistribution(Part):
         return cls(count=len(scores), shares=tuple(round(float(n) / len(scores), _DIGITS) for n in at_or_below))
 
 
+class Calibration(Part):
+    """How `liveness calibrate` chose an operating point, so that nobody has to guess later what it rests on."""
+
+    method: Literal["live_only", "labelled"]
+    """Chosen from live people alone, or from live people and attacks."""
+    rule: str
+    """What the threshold was to fulfil, e.g. `5 % of live people are refused`."""
+    data_sha256: Sha256
+    """SHA-256 over the hashes, labels and people of all files, so that the same data are recognised."""
+    created_at: datetime
+    live_people: int = Field(ge=1)
+    """People with at least one live file that has a score; they, not files, are what the intervals count."""
+    live_files: int = Field(ge=1)
+    """Live files with a score."""
+    attack_people: int = Field(default=0, ge=0)
+    """People who are shown by the attacks with a score; 0 with `live_only`."""
+    attack_files: int = Field(default=0, ge=0)
+    undetermined_files: int = Field(default=0, ge=0)
+    """Files of both labels that got no score: no threshold decides about them."""
+    bpcer_low: float = Field(ge=0, le=1)
+    """The BPCER of all people of this camera lies from here …"""
+    bpcer_high: float = Field(ge=0, le=1)
+    """… to here, with 95 % confidence."""
+    apcer_of: Literal["reference_attacks", "reference_scores", "operating_points", "these_data"]
+    """Where `apcer` comes from: measured on attacks of these data, or expected from what the bundle knows of attacks on
+    other cameras (its `reference_attacks`, `reference_scores`, or next laxer operating point)."""
+
+
+class OperatingPoint(Part):
+    """A named threshold: a face is live when its score is at or above it."""
+
+    threshold: float = Field(ge=0, le=1)
+    chosen_on: str
+    """The data on which it was chosen. Metrics are never reported on the same data."""
+    apcer: float = Field(ge=0, le=1)
+    """APCER on that data, of the worst PAI species (ISO/IEC 30107-3)."""
+    bpcer: float = Field(ge=0, le=1)
+    """BPCER on that data."""
+    calibration: Calibration | None = None
+    """What `liveness calibrate` chose it from; None for the points that the bundle was made with."""
+    reference_scores: ScoreDistribution | None = None
+    """Scores of the live files that it was calibrated on: what drift on this camera is measured against. None without a
+    calibration; the bundle's own `reference_scores` count then."""
+
+
+class TemporalHead(Part):
+    """The network that scores clips, from the encoder's embeddings of their frames."""
+
+    network: NetworkFile
+    clip: ClipSpec
+    """Which frames of a clip it was trained on."""
+    temperature: float = Field(gt=0)
+    """Divides this network's logits before the softmax; independent of the classifier's temperature."""
+    operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
+    """Thresholds of clip scores. They have the same names as the operating points of photos."""
+
+
 class LabelledScores(Part):
     """The distributions for bona fide presentations and for attacks, all PAI species together."""
 
@@ -129,6 +162,35 @@ class ReferenceScores(Part):
     photo: LabelledScores
     clip: LabelledScores | None = None
     """None if the bundle scores photos only."""
+
+
+class AttackScores(Part):
+    """The scores of attacks of one PAI species."""
+
+    count: int = Field(ge=1)
+    """Number of attacks."""
+    people: int = Field(ge=1)
+    """Number of people who are shown."""
+    quantiles: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=2, max_length=1001)
+    """Scores at evenly spaced shares of the attacks, from the lowest (share 0) to the highest (share 1)."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if any(after < before for before, after in pairwise(self.quantiles)):
+            raise ValueError("quantiles: must not fall")
+        return self
+
+
+class ReferenceAttacks(Part):
+    """Attacks that the bundle was measured on: what a camera with live people alone may expect of attacks.
+
+    They come from other cameras, so what they give is an expectation and no measurement.
+    """
+
+    scored_by: str
+    """Which data, and which of the bundle's networks gave the scores."""
+    photo: dict[Name, AttackScores] = Field(min_length=1)
+    """Scores of photos, by PAI species."""
 
 
 class Provenance(Part):
@@ -166,6 +228,8 @@ class Manifest(Part):
     """None if the bundle scores photos only."""
     reference_scores: ReferenceScores | None = None
     """Distribution of the scores on the data that the operating points were chosen on; None in older bundles."""
+    reference_attacks: ReferenceAttacks | None = None
+    """Scores of attacks by species, from which `liveness calibrate` expects an APCER; None in older bundles."""
     golden: FileName = "golden.npz"
     files: dict[FileName, Sha256]
     """SHA-256 of every other file of the bundle, by its name."""

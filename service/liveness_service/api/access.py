@@ -53,8 +53,7 @@ class _Requires:
             ForbiddenError: the key has none of the permissions.
             RateLimitedError: the caller has reached the rate limit.
         """
-        gate = request.app.state.gate
-        assert isinstance(gate, Gate)
+        gate = gate_of(request)
         state = request_state(request)
         if state.caller is None:
             server = request.scope.get("server")
@@ -91,6 +90,13 @@ class GuardedRoute(APIRoute):
             return await handle(request)
 
         return checked
+
+
+def gate_of(request: Request) -> Gate:
+    """The app's checks."""
+    gate = request.app.state.gate
+    assert isinstance(gate, Gate)
+    return gate
 
 
 def presented_key(request: Request) -> str | None:

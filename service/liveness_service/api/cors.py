@@ -1,9 +1,10 @@
 """Lets pages of listed origins read answers of `/v1/` (CORS). Off by default; operations and metrics never take part.
 
-It is here for services without keys, behind something that checks callers: a page that holds an access key gives it to
-everybody (docs/browsers.md).
+It is here for uploads to capture sessions, and for services without keys, behind something that checks callers: a page
+that holds an access key gives it to everybody (docs/browsers.md).
 """
 
+import re
 from typing import Self
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +16,7 @@ from liveness_service.api.methods import allowed_methods
 from liveness_service.origins import ANY, parse_origins
 from liveness_service.settings import Settings
 
-_PATHS = ("/v1/liveness", "/v1/liveness/video", "/v1/models", "/v1/reasons")
+_PATHS = re.compile(r"/v1/(liveness(/video)?|models|reasons|sessions/[^/]+/upload)")
 _SENT = "Authorization, Content-Type, X-API-Key, X-Request-ID, traceparent"
 _READ = "Retry-After, X-Request-ID, traceparent"
 _KEPT_S = "600"
@@ -61,7 +62,7 @@ class Cors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"] not in _PATHS:
+        if scope["type"] != "http" or not _PATHS.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope)

@@ -9,6 +9,8 @@ from liveness_core.reasons import Reason
 from liveness_service.api.openapi import BODY_SCHEMAS
 from liveness_service.api.problems import CODES, MEDIA_TYPE
 from liveness_service.results import Verdict
+from liveness_service.sessions.store import SessionState
+from liveness_service.sessions.token import SessionKind
 from liveness_service.submission import FacePolicy
 
 _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -22,6 +24,17 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         FacePolicy.SINGLE: "More than one face is undetermined.",
         FacePolicy.LARGEST: "The largest face counts, the others are ignored.",
         FacePolicy.ALL: "Each face is scored, and the image is live only if all are.",
+    },
+    "SessionKind": {
+        SessionKind.PHOTO: "A photo, as on /v1/liveness.",
+        SessionKind.CLIP: "A clip, as on /v1/liveness/video.",
+    },
+    "SessionState": {
+        SessionState.WAITING: "Nothing was uploaded yet, or what was begun broke off.",
+        SessionState.SCORING: "An upload is arriving or in work.",
+        SessionState.SCORED: "There is a verdict, to be read once.",
+        SessionState.FAILED: "The upload could not be scored; `problem` says why. The token is used up.",
+        SessionState.EXPIRED: "The time for the upload is over.",
     },
     "ErrorCode": CODES,
 }

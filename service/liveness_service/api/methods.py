@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+AS_HEAD = "liveness.as_head"
+"""Member of a scope whose request is HEAD and is answered as GET: a route that gives something away must not then."""
 _READING = ("GET", "HEAD")
 _CHANGING = ("DELETE", "PATCH", "POST", "PUT")
 
@@ -34,7 +36,7 @@ class ImpliedMethods:
         async def send_no_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        as_get: MutableMapping[str, Any] = {**scope, "method": "GET"}
+        as_get: MutableMapping[str, Any] = {**scope, "method": "GET", AS_HEAD: True}
         try:
             await self._app(as_get, receive, send_no_body)
         finally:

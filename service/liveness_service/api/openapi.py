@@ -15,10 +15,10 @@ Responses = dict[int | str, dict[str, Any]]
 _PHOTOS = ACCEPTED.replace(" and ", " or ")
 
 
-def _problem(
-    error: type[ServiceError], detail: str, description: str, endpoint: Endpoint = Endpoint.PHOTO
+def refusal(
+    error: type[ServiceError], detail: str, description: str, path: str = Endpoint.PHOTO.value
 ) -> dict[str, Any]:
-    """Describe the response for an error, with an example; `detail` is the example's text."""
+    """Describe the response for an error, with an example for this path; `detail` is the example's text."""
     return {
         "model": Problem,
         "description": description,
@@ -29,7 +29,7 @@ def _problem(
                     "title": error.title,
                     "status": error.status,
                     "detail": detail,
-                    "instance": endpoint.value,
+                    "instance": path,
                     "code": error.code,
                     "request_id": "01JZ7V0E8M3Q4N9T6B2C5D7F8G",
                 }
@@ -39,22 +39,22 @@ def _problem(
 
 
 REFUSED: Responses = {
-    401: _problem(
+    401: refusal(
         errors.UnauthorizedError,
         "no access key came with the request: send the header `Authorization: Bearer KEY`",
         "No access key, or one that is not known.",
     ),
-    403: _problem(
+    403: refusal(
         errors.ForbiddenError,
         "the key prometheus has the permission operations, this needs score: use another key",
         "The access key is for something else.",
     ),
-    429: _problem(
+    429: refusal(
         errors.RateLimitedError,
         "more than 100 per 1 minute for backend: wait 17 s (LIVENESS_RATE_LIMIT is the limit)",
         "Over the rate limit, or too many requests of one caller at once; see `Retry-After`.",
     ),
-    431: _problem(
+    431: refusal(
         errors.HeaderTooLargeError,
         "the request's target and header fields have more than 32,768 bytes: send fewer or shorter ones "
         "(LIVENESS_MAX_HEADER_BYTES is the limit)",
@@ -63,7 +63,7 @@ REFUSED: Responses = {
 }
 
 ROLE_REFUSED: Responses = {
-    409: _problem(
+    409: refusal(
         errors.ModelRefusedError,
         "encoder.int8.onnx: SHA-256 is 3f…, the manifest says 9a…: copy the whole bundle again",
         "The bundle cannot take the role, or there is none to go back to; everything stays as it was.",
@@ -71,7 +71,7 @@ ROLE_REFUSED: Responses = {
 }
 
 UNAVAILABLE: Responses = {
-    503: _problem(
+    503: refusal(
         errors.ModelUnavailableError,
         "encoder.int8.onnx: SHA-256 is 3f…, the manifest says 9a…: copy the whole bundle again",
         "No verified model is loaded, too many requests are in work, or the audit log cannot be written; see "
@@ -80,7 +80,7 @@ UNAVAILABLE: Responses = {
 }
 
 WRONG_PARAMETER: Responses = {
-    422: _problem(
+    422: refusal(
         errors.InvalidParameterError,
         "operating_point: the bundle has no 'apcer3', only eer, apcer10, apcer5, apcer1",
         "A parameter, a form or a JSON object is wrong.",
@@ -89,35 +89,38 @@ WRONG_PARAMETER: Responses = {
 
 IMAGE_RESPONSES: Responses = {
     200: {"description": "A verdict. `undetermined` is an answer too, never a pass."},
-    400: _problem(
+    400: refusal(
         errors.UnreadableMediaError,
         "this JPEG image is truncated or damaged (…): check that it was sent whole and opens in a viewer",
         "Empty, truncated or damaged; or a form, JSON or base64 that cannot be read.",
     ),
-    408: _problem(errors.UploadTimeoutError, "the image did not arrive within 15 s", "Too slow."),
-    413: _problem(
+    408: refusal(errors.UploadTimeoutError, "the image did not arrive within 15 s", "Too slow."),
+    413: refusal(
         errors.TooManyPixelsError,
         "the image is 12000x9000; at most 50,000,000 pixels are accepted: reduce it before sending",
         "Too many bytes, pixels, scans (JPEG) or parts: `too_many_bytes`, `too_many_pixels`, `too_many_scans`, "
         "`too_many_parts`.",
     ),
-    415: _problem(
+    415: refusal(
         errors.UnsupportedMediaError,
         f"the content is a TIFF image; accepted are {ACCEPTED}, told from the content",
         f"Not {_PHOTOS}, or a sequence of pictures; or a body with a `Content-Encoding`: `unsupported_encoding`.",
     ),
-    504: _problem(errors.DeadlineExceededError, "no answer within 10 s", "Not answered in time."),
+    504: refusal(errors.DeadlineExceededError, "no answer within 10 s", "Not answered in time."),
     **WRONG_PARAMETER,
     **REFUSED,
     **UNAVAILABLE,
 }
 
-_FILE = {"type": "string", "format": "binary"}
+FILE = {"type": "string", "format": "binary"}
 _REASONS = ", ".join(f"`{reason}`" for reason in Reason)
 
 
 def _object(field: str, noun: str, file: dict[str, Any]) -> dict[str, Any]:
     return {"title": noun, "type": "object", "required": [field], "properties": {field: file}}
+
+
+_BASE64_TOLD = "The file as base64, or as a data URL."
 
 
 def _base64(field: str, noun: str, media_type: str) -> dict[str, Any]:
@@ -127,10 +130,17 @@ def _base64(field: str, noun: str, media_type: str) -> dict[str, Any]:
 
 
 BODY_SCHEMAS: dict[str, Any] = {
-    "ImageForm": _object("image", "ImageForm", _FILE),
+    "ImageForm": _object("image", "ImageForm", FILE),
     "ImageJson": _base64("image", "ImageJson", "image/jpeg"),
-    "ClipForm": _object("video", "ClipForm", _FILE),
+    "ClipForm": _object("video", "ClipForm", FILE),
     "ClipJson": _base64("video", "ClipJson", "video/mp4"),
+    # One of the two, by the session's kind.
+    "SessionForm": _object("", "SessionForm", {}) | {"required": [], "properties": {"image": FILE, "video": FILE}},
+    "SessionJson": _base64("", "SessionJson", "")
+    | {
+        "required": [],
+        "properties": {name: {"type": "string", "description": _BASE64_TOLD} for name in ("image", "video")},
+    },
 }
 """The bodies of uploads. FastAPI knows nothing of them, since the service reads bodies itself."""
 
@@ -142,7 +152,7 @@ def _body(description: str, form: str, json: str) -> dict[str, Any]:
         "content": {
             "multipart/form-data": {"schema": {"$ref": f"#/components/schemas/{form}"}},
             # Any type may be declared. This one is what generators of clients know.
-            "application/octet-stream": {"schema": _FILE},
+            "application/octet-stream": {"schema": FILE},
             "application/json": {"schema": {"$ref": f"#/components/schemas/{json}"}},
         },
     }
@@ -169,43 +179,43 @@ Send the camera's own file: screenshots and re-compressed copies have lost what 
 
 CLIP_RESPONSES: Responses = {
     200: {"description": "A verdict. `undetermined` is an answer too, never a pass."},
-    400: _problem(
+    400: refusal(
         errors.UnreadableMediaError,
         "the clip cannot be read: it is truncated or damaged (…); check that it was sent whole and plays in a browser",
         "Empty, truncated or damaged; or a form, JSON or base64 that cannot be read.",
-        Endpoint.CLIP,
+        Endpoint.CLIP.value,
     ),
-    408: _problem(
+    408: refusal(
         errors.UploadTimeoutError,
         "the clip did not arrive within 60 s",
         "Too slow.",
-        Endpoint.CLIP,
+        Endpoint.CLIP.value,
     ),
-    413: _problem(
+    413: refusal(
         errors.TooManySecondsError,
         "the video has more than 30 seconds: send a shorter one (LIVENESS_MAX_CLIP_SECONDS is the limit)",
         "Too many bytes, seconds, frames, pixels, streams or parts: `too_many_bytes`, `too_many_seconds`, "
         "`too_many_frames`, `too_many_pixels`, `too_many_streams`, `too_many_parts`, `too_much_to_decode`.",
-        Endpoint.CLIP,
+        Endpoint.CLIP.value,
     ),
-    415: _problem(
+    415: refusal(
         errors.UnsupportedMediaError,
         "the content is a GIF image; accepted are MP4, MOV, 3GP, WebM, Matroska and AVI, told from the content",
         "Not MP4, MOV, 3GP, WebM, Matroska or AVI, or without pictures; or a body with a `Content-Encoding`: "
         "`unsupported_encoding`.",
-        Endpoint.CLIP,
+        Endpoint.CLIP.value,
     ),
-    501: _problem(
+    501: refusal(
         errors.ClipsUnsupportedError,
         "the bundle default has no temporal head (temporal.onnx), it scores photos only: send frames to /v1/liveness",
         "The loaded bundle scores photos only.",
-        Endpoint.CLIP,
+        Endpoint.CLIP.value,
     ),
-    504: _problem(
+    504: refusal(
         errors.DeadlineExceededError,
         "no answer within 30 s",
         "Not answered in time.",
-        Endpoint.CLIP,
+        Endpoint.CLIP.value,
     ),
     **WRONG_PARAMETER,
     **REFUSED,

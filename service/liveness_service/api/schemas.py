@@ -41,7 +41,9 @@ class LivenessQuery(BaseModel):
         description="`single`: more than one face is undetermined. `largest`: the others are ignored. "
         "`all`: each face is scored, and the image is live only if all are.",
     )
-    explain: bool = Field(default=False, description="Adds a heat map of what spoke for live (blue) or spoof (red).")
+    explain: bool = Field(
+        default=False, description="Adds a heat map of what spoke for live (blue) or spoof (red): `heatmap_png`."
+    )
 
     def options(self) -> ScoreOptions:
         """The parameters as the record that the pipelines take."""
@@ -111,7 +113,11 @@ class FaceOut(BaseModel):
     reasons: list[Reason] = Field(description="Why the verdict is undetermined; empty otherwise.")
     quality: QualityOut
     heatmap_png: str | None = Field(
-        default=None, description="With `explain=true`: PNG in base64, the scored crop with its class activation map."
+        default=None,
+        description="With `explain=true`: PNG in base64, the scored crop with its class activation map. Blue places "
+        "speak for live, red ones for spoof. Zero, without colour, is the threshold of the operating point; the colour "
+        "is strongest from 6 log-odds on, in every picture. The mean over the map is the log-odds of the score minus "
+        "those of the threshold.",
     )
 
     @classmethod

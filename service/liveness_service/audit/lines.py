@@ -39,6 +39,7 @@ def verdict_line(submission: Submission, upload_sha256: str, result: Result, man
             "manifest_sha256": manifest.manifest_sha256,
         },
         upload_sha256=upload_sha256,
+        **({"session_id": submission.session_id} if submission.session_id else {}),
     )
 
 

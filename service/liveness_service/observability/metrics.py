@@ -1,6 +1,6 @@
 """Prometheus metrics. Their names are part of the contract; labels have few values, never text that clients choose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from prometheus_client import (
@@ -13,9 +13,10 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from liveness_core.bundle.manifest import SCORE_EDGES, LabelledScores, Manifest
+from liveness_core.bundle.manifest import SCORE_EDGES, LabelledScores, Manifest, OperatingPoint
 from liveness_service.observability.gpu import GpuMemory
-from liveness_service.results import Result
+from liveness_service.results import ClipResult, Result
+from liveness_service.submission import Endpoint
 
 # An answer takes 20 to 100 ms on a CPU and should be ready within a second; the larger buckets show how bad an overload
 # is. Clips take longer, depending on how much must be decoded.
@@ -128,6 +129,26 @@ class Metrics:
             ["name", "version", "kind", "le"],  # kind: live, spoof, clip_live, clip_spoof
             registry=registry,
         )
+        # Only of operating points that were calibrated: a bundle's own ones add no series.
+        self.point_score = Histogram(
+            "liveness_point_score",
+            "Scores of requests that a calibrated operating point decided, 0 spoof to 1 live.",
+            ["name", "version", "operating_point", "endpoint"],
+            buckets=SCORE_EDGES,
+            registry=registry,
+        )
+        self.point_reference_score = Gauge(
+            "liveness_point_reference_score",
+            "Share of live scores at or below `le` in the data that the operating point was calibrated on.",
+            ["name", "version", "operating_point", "endpoint", "le"],
+            registry=registry,
+        )
+        self.point_reference_people = Gauge(
+            "liveness_point_reference_people",
+            "How many people these live scores come from.",
+            ["name", "version", "operating_point", "endpoint"],
+            registry=registry,
+        )
         self.model_switches = Counter(
             "liveness_model_switches_total",
             "Changes of a role: activate, rollback, canary, shadow; outcome done or failed.",
@@ -166,6 +187,17 @@ class Metrics:
         self.audit_failures = Counter(
             "liveness_audit_failures_total",
             "Verdicts that the audit log could not take; they were not answered.",
+            registry=registry,
+        )
+        self.sessions = Counter(
+            "liveness_sessions_total",
+            "Capture sessions by what happened: opened, scored, failed, read.",
+            ["kind", "event"],  # kind: photo, clip
+            registry=registry,
+        )
+        self.session_store_failures = Counter(
+            "liveness_session_store_failures_total",
+            "Times that the store of sessions did not answer; the request was refused.",
             registry=registry,
         )
         self.provider_failures = Counter(
@@ -207,8 +239,13 @@ class Metrics:
     def scored(self, role: str, manifest: Manifest, endpoint: str, result: Result) -> None:
         """Count a model's result by model and role, also that of a shadow, which decides nothing."""
         self.model_verdicts.labels(manifest.name, manifest.version, role, endpoint, result.verdict.value).inc()
-        if result.score is not None:
-            self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
+        if result.score is None:
+            return
+        self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
+        name = result.operating_point
+        point = _points(manifest, is_clip=isinstance(result, ClipResult)).get(name)
+        if role != "shadow" and point is not None and point.reference_scores is not None:
+            self.point_score.labels(manifest.name, manifest.version, name, endpoint).observe(result.score)
 
     def concluded(self, endpoint: str, result: Result, key: str = "none") -> None:
         """Count the verdict that a caller gets, with its reasons, its score and its times."""
@@ -227,10 +264,14 @@ class Metrics:
 
 
 def publish_reference(metrics: Metrics, manifest: Manifest) -> None:
-    """Report a model's reference distribution of scores, in the buckets of `liveness_score`.
+    """Report a model's reference distributions of scores, in the buckets of `liveness_score`.
 
-    Bundles that were made before there was such a distribution have none; for them nothing is reported.
+    They are the bundle's own, and those of its calibrated operating points. Bundles that were made before there were
+    such distributions have none; for them nothing is reported.
     """
+    for endpoint, is_clip in ((Endpoint.PHOTO, False), (Endpoint.CLIP, True)):
+        for name, point in _points(manifest, is_clip=is_clip).items():
+            _publish_point(metrics, (manifest.name, manifest.version, name, endpoint.value), point)
     reference = manifest.reference_scores
     if reference is None:
         return
@@ -244,3 +285,19 @@ def _publish(metrics: Metrics, manifest: Manifest, prefix: str, scores: Labelled
         for edge, share in zip((*map(str, SCORE_EDGES), "+Inf"), (*distribution.shares, 1.0), strict=True):
             kind = f"{prefix}{label}"
             metrics.model_reference_score.labels(manifest.name, manifest.version, kind, edge).set(share)
+
+
+def _publish_point(metrics: Metrics, labels: tuple[str, str, str, str], point: OperatingPoint) -> None:
+    if (reference := point.reference_scores) is None:
+        return
+    people = reference.count if point.calibration is None else point.calibration.live_people
+    metrics.point_reference_people.labels(*labels).set(people)
+    for edge, share in zip((*map(str, SCORE_EDGES), "+Inf"), (*reference.shares, 1.0), strict=True):
+        metrics.point_reference_score.labels(*labels, edge).set(share)
+
+
+def _points(manifest: Manifest, *, is_clip: bool) -> Mapping[str, OperatingPoint]:
+    """The thresholds of photos or of clips, by name; a bundle that scores photos only has none of clips."""
+    if not is_clip:
+        return manifest.operating_points
+    return {} if manifest.temporal is None else manifest.temporal.operating_points

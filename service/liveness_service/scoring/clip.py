@@ -76,7 +76,7 @@ class ClipPipeline(Pipeline[ClipFacts, ClipResult]):
             frames = tuple(
                 replace(frame, score=frame_score_) for frame, frame_score_ in zip(frames, frame_scores, strict=True)
             )
-            heatmap = await self._heatmap(prepared.crops[middle], own, middle, options)
+            heatmap = await self._heatmap(prepared.crops[middle], own, middle, options, score, point.threshold)
             face = FaceResult(shown.face, shown.quality, verdict, (), score, heatmap)
         return ClipResult(
             verdict=verdict,

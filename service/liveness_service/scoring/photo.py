@@ -57,7 +57,7 @@ class PhotoPipeline(Pipeline[PhotoFacts, ImageResult]):
                     quality=candidate.quality,
                     verdict=verdict_of_score(score, point.threshold),
                     score=score,
-                    heatmap_png=await self._heatmap(crops, own, 0, options),
+                    heatmap_png=await self._heatmap(crops, own, 0, options, score, point.threshold),
                 )
             )
         verdict, reasons, score_of_all = combine(facts.refusal, faces)

@@ -19,7 +19,7 @@ from liveness_service.errors import InvalidParameterError, ScoringFailedError, s
 from liveness_service.observability.stages import StageTimes, stage, timed
 from liveness_service.results import ClipResult, ImageResult, Timings
 from liveness_service.scoring.batcher import MicroBatcher, Scored
-from liveness_service.scoring.heatmap import heatmap_png
+from liveness_service.scoring.heatmap import heatmap_png, speaking_for
 from liveness_service.scoring.model import Model
 from liveness_service.scoring.preparation import Preparation
 from liveness_service.scoring.prepared import Facts, Facts_co, Prepared
@@ -148,15 +148,22 @@ class Pipeline(ABC, Generic[Facts, _R]):
         here = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._threads, here.run, work)
 
-    async def _heatmap(self, crops: FaceCrops, scored: Scored, index: int, options: ScoreOptions) -> bytes | None:
-        """The heat map of a scored face as PNG; None if the request did not ask for it, or the model has none."""
+    async def _heatmap(
+        self, crops: FaceCrops, scored: Scored, index: int, options: ScoreOptions, score: float, threshold: float
+    ) -> bytes | None:
+        """The heat map of a scored face as PNG; None if the request did not ask for it, or the model has none.
+
+        `score` is what was compared with the `threshold`.
+        """
         activation, view = scored.results[index].activation, self.manifest.heatmap_view
         # Activation maps are made for whole batches, so a crop may have one that its own request did not ask for.
         if not options.explain or activation is None or view is None:
             return None
-        crop = crops[view]
+        crop, temperature = crops[view], self.manifest.temperature
         with stage("heatmap"):
-            return await self._in_thread(lambda: heatmap_png(crop, activation))
+            return await self._in_thread(
+                lambda: heatmap_png(crop, speaking_for(activation, temperature, score, threshold))
+            )
 
 
 def _timings(times: StageTimes, total_s: float) -> Timings:

@@ -264,3 +264,40 @@ def test_settings_of_a_run_may_be_lists_but_not_what_json_cannot_hold(manifest):
     assert again.digest() == again.manifest_sha256
     with pytest.raises(ValidationError, match="finite"):
         changed(manifest, provenance={**provenance, "config": {"values": [float("nan")]}})
+
+
+def calibrated_point(**changes):
+    calibration = {
+        "method": "live_only", "rule": "5 % of live people are refused", "data_sha256": "0" * 64,
+        "created_at": "2026-11-27T12:00:00Z", "live_people": 20, "live_files": 40, "bpcer_low": 0, "bpcer_high": 0.14,
+        "apcer_of": "reference_attacks",
+    }  # fmt: skip
+    scores = {"count": 40, "shares": [0.0] * 18 + [0.5]}
+    point = {"threshold": 0.3, "chosen_on": "lobby", "apcer": 0.2, "bpcer": 0.05, "reference_scores": scores}
+    return {**point, "calibration": {**calibration, **changes}}
+
+
+def test_an_operating_point_says_what_it_was_calibrated_on(manifest, tmp_path):
+    points = {**manifest.model_dump()["operating_points"], "lobby": calibrated_point()}
+    sealed = changed(manifest, operating_points=points).sealed()
+    (tmp_path / "bundle.json").write_text(sealed.model_dump_json())
+    point = read_manifest(tmp_path).operating_points["lobby"]
+    assert (point.calibration.live_people, point.reference_scores.count) == (20, 40)
+    assert sealed.operating_points["eer"].calibration is None
+    moved = json.loads(sealed.model_dump_json())
+    moved["operating_points"]["lobby"]["calibration"]["live_people"] = 200
+    (tmp_path / "bundle.json").write_text(json.dumps(moved))
+    with pytest.raises(BundleError, match="changed after export"):
+        read_manifest(tmp_path)
+
+
+def test_a_calibration_on_nobody_is_refused(manifest):
+    points = {**manifest.model_dump()["operating_points"], "lobby": calibrated_point(live_people=0)}
+    with pytest.raises(ValidationError, match="live_people"):
+        changed(manifest, operating_points=points)
+
+
+def test_scores_of_reference_attacks_must_not_fall(manifest):
+    attacks = {"count": 9, "people": 3, "quantiles": [0.1, 0.5, 0.4]}
+    with pytest.raises(ValidationError, match="must not fall"):
+        changed(manifest, reference_attacks={"scored_by": "a test", "photo": {"print": attacks}})

@@ -18,7 +18,7 @@ MODELS = {"scrfd": "scrfd_500m_bnkps.onnx", "yunet": "face_detection_yunet_2026m
 
 def needs_its_package(name):
     if name == "scrfd":
-        pytest.importorskip("insightface", reason="insightface is not installed (see README)")
+        pytest.importorskip("insightface", reason="insightface is not installed (see docs/deployment.md)")
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))

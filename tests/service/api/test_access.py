@@ -20,6 +20,7 @@ from support.requests import PHOTO, URL, Chunks, answer_of, bearer, make_keys
 
 KEYS, ENTRIES = make_keys(backend="score", prometheus="operations", admin="score+operations")
 VIDEO = "/v1/liveness/video"
+OF_SESSIONS = {("/v1/sessions", 404), ("/v1/sessions", 422)}
 OPEN = {"/", "/docs", "/openapi.json", "/health/live", "/health/ready"}
 
 
@@ -36,6 +37,8 @@ def guarded(serve, live_bundle):
         ("POST", VIDEO, {"backend", "admin"}),
         ("GET", "/v1/models", {"backend", "prometheus", "admin"}),
         ("GET", "/v1/reasons", {"backend", "prometheus", "admin"}),
+        ("POST", "/v1/sessions", {"backend", "admin"}),
+        ("GET", "/v1/sessions/5f0c2a9d4b7e4f7f9d3a1c8e6b2f0d47", {"backend", "admin"}),
         ("GET", "/metrics", {"prometheus", "admin"}),
     ],
 )
@@ -44,7 +47,8 @@ def test_each_key_opens_what_it_is_for(guarded, problem_of, method, path, allowe
         for headers in (bearer(key), {"Authorization": f"bearer  {key} "}, {"X-API-Key": key}):
             response = guarded.request(method, path, headers=headers)
             if name in allowed:
-                assert response.status_code in (200, 400, 501)  # 400: no photo came; 501: the bundle takes no clips
+                # 400: no photo came; 501: the bundle takes no clips; 404 and 422: no session is meant
+                assert response.status_code in (200, 400, 501) or (path[:12], response.status_code) in OF_SESSIONS
             else:
                 assert name in problem_of(response, 403, "forbidden")["detail"]
     for headers in (
@@ -226,13 +230,16 @@ def test_the_description_says_how_to_present_a_key_and_where(guarded):
         ("http", "bearer", None),
         ("apiKey", None, "X-API-Key"),
     }
+    assert {"bearer", "header", "session_token"} == set(schemes)
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             # Each alone: either header will do.
             wanted = None if path.startswith("/health/") else [{"bearer": []}, {"header": []}]
+            wanted = [{"session_token": []}] if path.endswith("/upload") else wanted
             assert operation.get("security") == wanted, path
             if wanted:
-                assert {"401", "403"} <= set(operation["responses"])
+                assert "401" in operation["responses"]
+                assert ("403" in operation["responses"]) == (not path.endswith("/upload"))
                 assert ("429" in operation["responses"]) == (path != "/metrics")
 
 

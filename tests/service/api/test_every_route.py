@@ -129,6 +129,8 @@ READABLE = ["/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/
 READABLE += ["/v1/operations/models", "/docs/assets/swagger-ui.css", PAGE_FILE]
 CANARY = "/v1/operations/models/canary"
 ALLOWED = dict.fromkeys(READABLE, "GET, HEAD, OPTIONS")
+SESSION = "/v1/sessions/5f0c2a9d4b7e4f7f9d3a1c8e6b2f0d47"
+ALLOWED |= {"/v1/sessions": "OPTIONS, POST", SESSION: "GET, HEAD, OPTIONS", f"{SESSION}/upload": "OPTIONS, POST"}
 ALLOWED |= {URL: "OPTIONS, POST", "/v1/liveness/video": "OPTIONS, POST", CANARY: "DELETE, OPTIONS, PUT"}
 
 

@@ -127,7 +127,7 @@ def test_the_reasons_are_documented(operations):
 
 def test_every_value_of_an_enum_has_a_text(schemas):
     enums = {name: each for name, each in schemas.items() if "enum" in each}
-    assert {"Reason", "Verdict", "FacePolicy", "ErrorCode"} == set(enums)
+    assert {"Reason", "Verdict", "FacePolicy", "ErrorCode", "SessionKind", "SessionState"} == set(enums)
     for each in enums.values():
         assert len(each["x-enum-descriptions"]) == len(each["enum"])
         for value, text in zip(each["enum"], each["x-enum-descriptions"], strict=True):
@@ -149,6 +149,7 @@ def test_operations_have_names_that_clients_can_use(operations):
     names = [operation["operationId"] for path in operations.values() for operation in path.values()]
     assert len(set(names)) == len(names)
     assert {"score_image", "score_clip", "list_reasons", "list_models", "activate_model", "check_ready"} <= set(names)
+    assert {"open_session", "upload_to_session", "read_session"} <= set(names)
     assert not [name for name in names if "v1" in name]
 
 

@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from liveness_core.bundle.manifest import LabelledScores, ReferenceScores, ScoreDistribution
+from liveness_core.bundle.manifest import Calibration, LabelledScores, Manifest, ReferenceScores, ScoreDistribution
 from liveness_service.observability.metrics import Metrics
 from support.pictures import astronaut, encoded, no_face
 from support.tiny_bundle import make_tiny_bundle
@@ -27,15 +27,20 @@ NAMES = {
     "liveness_ready": ("gauge", set()),
     "liveness_audit_records": ("counter", set()),
     "liveness_audit_failures": ("counter", set()),
+    "liveness_session_store_failures": ("counter", set()),
 }
 # What only a model with a role, a key or a GPU gives samples of.
 DECLARED = {
+    "liveness_sessions": ("counter", ("kind", "event")),
     "liveness_provider_failures": ("counter", ("provider", "goes_on_with")),
     "liveness_connections_closed": ("counter", ("reason",)),
     "liveness_undetermined": ("counter", ("endpoint", "reason")),
     "liveness_model_verdicts": ("counter", ("name", "version", "role", "endpoint", "verdict")),
     "liveness_model_score": ("histogram", ("name", "version", "role", "endpoint")),
     "liveness_model_reference_score": ("gauge", ("name", "version", "kind", "le")),
+    "liveness_point_score": ("histogram", ("name", "version", "operating_point", "endpoint")),
+    "liveness_point_reference_score": ("gauge", ("name", "version", "operating_point", "endpoint", "le")),
+    "liveness_point_reference_people": ("gauge", ("name", "version", "operating_point", "endpoint")),
     "liveness_model_switches": ("counter", ("action", "outcome")),
     "liveness_shadow_agreement": ("counter", ("name", "version", "verdict", "shadow_verdict")),
     "liveness_shadow_skipped": ("counter", ("reason",)),
@@ -224,3 +229,51 @@ def test_clips_have_a_reference_of_their_own(serve, tmp_path):
 
 def test_a_bundle_without_one_has_none(client):
     assert published(client) == {}
+
+
+def calibrated(path, people):
+    """A bundle whose point `strict` was calibrated on live scores, of photos and of clips."""
+    reference = ScoreDistribution.of([0.9, 0.97, 0.99, 0.6])
+    make_tiny_bundle(path, bias=5, temporal=True)
+    manifest = Manifest.model_validate_json((path / "bundle.json").read_bytes())
+    point = manifest.operating_points["strict"].model_copy(
+        update={"threshold": 0.7, "reference_scores": reference, "calibration": calibration(people)}
+    )
+    points = {**manifest.operating_points, "strict": point}
+    changed = manifest.model_copy(update={"operating_points": points}).sealed()
+    (path / "bundle.json").write_text(changed.model_dump_json())
+
+
+def calibration(people):
+    return Calibration(
+        method="live_only",
+        rule="5 % of live people are refused",
+        data_sha256="0" * 64,
+        created_at="2026-11-27T12:00:00Z",
+        live_people=people,
+        live_files=40,
+        bpcer_low=0.01,
+        bpcer_high=0.2,
+        apcer_of="reference_scores",
+    )
+
+
+def test_scores_of_a_calibrated_point_are_counted_beside_the_people_it_was_calibrated_on(serve, tmp_path):
+    calibrated(tmp_path / "b", people=20)
+    labels = ("operating_point", "endpoint")
+    with serve(bundle_path=tmp_path / "b") as client:
+        for point in ("strict", "strict", "eer"):
+            assert client.post(URL, content=PHOTO, params={"operating_point": point}).json()["verdict"] == "live"
+        client.post(URL, content=encoded(no_face()), params={"operating_point": "strict"})
+        # Points that were not calibrated have no series: they are the same on every camera.
+        assert values(client, "liveness_point_score_count", *labels) == {("strict", URL): 2}
+        assert values(client, "liveness_point_reference_people", *labels) == {("strict", URL): 20}
+        reference = values(client, "liveness_point_reference_score", "le")
+        assert {le for (le,) in reference} == edges_of_scores(client)
+        assert (reference["0.55",], reference["0.6",], reference["0.95",], reference["+Inf",]) == (0, 0.25, 0.5, 1)
+
+
+def test_a_bundle_that_was_not_calibrated_adds_no_series(client):
+    client.post(URL, content=PHOTO)
+    assert values(client, "liveness_point_score_count", "operating_point") == {}
+    assert values(client, "liveness_point_reference_score", "le") == {}

@@ -2,7 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from liveness_service.scoring.heatmap import heatmap_png
+from liveness_service.results import Verdict
+from liveness_service.scoring.heatmap import FULL_COLOUR, heatmap_png, speaking_for
+from liveness_service.scoring.verdict import verdict_of_score
 from support.pictures import astronaut
 
 CROP = np.ascontiguousarray(astronaut()[0:224, 100:324])
@@ -39,6 +41,29 @@ def test_the_colour_is_where_the_activation_is_and_stronger_where_it_is_stronger
     assert change[:, 192:].max() == 0 or change[:32, 192:].mean() < 1
 
 
-def test_a_heat_map_says_where_not_how_much():
-    activation = np.random.default_rng(0).normal(size=(7, 7))
-    np.testing.assert_allclose(rendered(activation), rendered(activation * 1000), atol=1)
+def test_the_same_colour_means_the_same_amount_in_every_picture():
+    activation = np.zeros((7, 7))
+    activation[1, 1] = 2.0
+    alone = rendered(activation)
+    activation[5, 5] = 20.0
+    np.testing.assert_array_equal(rendered(activation)[:64, :64], alone[:64, :64])
+    full, half = (np.abs(rendered(np.full((7, 7), share * FULL_COLOUR)) - CROP).sum() for share in (1.0, 0.5))
+    assert full == pytest.approx(2 * half, rel=0.02)
+    np.testing.assert_array_equal(rendered(np.full((7, 7), 50.0)), rendered(np.full((7, 7), FULL_COLOUR)))
+
+
+@pytest.mark.parametrize("score", [0.0, 0.03, 0.5, 0.894, 0.9, 0.97, 1.0])
+@pytest.mark.parametrize("threshold", [0.2, 0.9])
+def test_on_balance_the_map_says_what_the_verdict_says(score, threshold):
+    activation = np.random.default_rng(0).normal(4.0, 2.0, (7, 7)).astype(np.float32)  # this network speaks for live
+    shown = speaking_for(activation, 0.6, score, threshold)
+    clear = min(max(score, 1e-6), 1 - 1e-6)
+    assert shown.mean() == pytest.approx(np.log(clear / (1 - clear)) - np.log(threshold / (1 - threshold)), abs=1e-4)
+    assert (shown.mean() >= -1e-6) == (verdict_of_score(score, threshold) is Verdict.LIVE)
+    np.testing.assert_allclose(shown - shown.mean(), (activation - activation.mean()) / 0.6, atol=1e-4)
+
+
+def test_a_spoof_of_a_high_score_is_not_painted_as_live():
+    # The members without a map made a spoof of it, the member with one speaks for live everywhere.
+    picture = rendered(speaking_for(np.full((7, 7), 3.0, np.float32), 0.6, 0.894, 0.96)) - CROP
+    assert picture[..., 0].mean() > picture[..., 2].mean() + 15

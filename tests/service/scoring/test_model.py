@@ -93,7 +93,9 @@ def test_the_cpu_alone_is_no_reason_to_warn(live_bundle):
     assert [line["event"] for line in lines] == ["model_loaded"]
 
 
-def test_every_size_of_a_batch_is_warmed_up(live_bundle, monkeypatch):
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many faces each batch had that was scored."""
     sizes = []
     real = Scorer.score
 
@@ -102,9 +104,19 @@ def test_every_size_of_a_batch_is_warmed_up(live_bundle, monkeypatch):
         return real(self, crops, **how)
 
     monkeypatch.setattr(Scorer, "score", score)
+    return sizes
+
+
+def test_every_size_of_a_batch_is_warmed_up(live_bundle, sizes, monkeypatch):
+    monkeypatch.setattr(Scorer, "provider", "cuda")
     load(bundle_path=live_bundle, max_batch_size=18)
     assert {*range(1, 17), 18} <= {*sizes}
     assert 17 not in sizes
+
+
+def test_the_cpu_needs_the_largest_batch_alone(live_bundle, sizes):
+    load(bundle_path=live_bundle, max_batch_size=18)
+    assert sizes[-2:] == [18, 1]
 
 
 def test_threads_of_a_batch_are_no_more_than_the_cores(live_bundle, monkeypatch):

@@ -173,6 +173,16 @@ async def test_a_heat_map_is_made_where_it_is_asked_for(answer):
     assert result.faces[1].heatmap_png is None
 
 
+async def test_the_heat_map_takes_the_operating_points_threshold_for_its_zero(answer):
+    maps = {}
+    for point in ("eer", "strict"):  # at 0.5 a face of 0.9 is live, at the bundle's strict threshold it is a spoof
+        result = await answer([face()], [0.9], explain=True, operating_point=point)
+        content = np.frombuffer(result.faces[0].heatmap_png, np.uint8)
+        maps[result.verdict] = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB).mean(axis=(0, 1))
+    more_red = maps[Verdict.SPOOF] - maps[Verdict.LIVE]
+    assert more_red[0] > 20 > -20 > more_red[2]
+
+
 async def test_times_of_the_stages_are_within_the_total(answer):
     result = await answer([face()], [0.9])
     timings = result.timings_ms

@@ -1,9 +1,13 @@
 """What a worker may take of memory: what its upload promises, and little more."""
 
 import asyncio
+import re
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,6 +15,8 @@ from liveness_service.decoding.promise import NotNowError
 from liveness_service.errors import DecoderFailedError, UnsupportedMediaError
 from liveness_service.submission import Endpoint
 from liveness_service.workers import child
+from liveness_service.workers.limits import OwnMemory
+from liveness_service.workers.memory import SharedMemory
 from liveness_service.workers.messages import MEMORY_OF_ANY_JOB, Task
 from support.pools import SPEC
 
@@ -84,6 +90,10 @@ def test_a_photo_is_given_its_promise_and_a_clip_the_most_until_its_header_is_re
     assert allowed(Endpoint.CLIP, 500, 501) == [500, 500]
 
 
+def resident_mb():
+    return int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
 def test_the_bound_on_memory_is_exact():
     code = (
         "import mmap; from liveness_service.workers.limits import OwnMemory;"
@@ -95,3 +105,25 @@ def test_the_bound_on_memory_is_exact():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "as much\n"
     assert "Cannot allocate memory" in done.stderr
+
+
+def test_holes_in_the_heap_are_given_back():
+    blocks = [bytearray(16_000) for _ in range(4_000)]
+    del blocks[1::2], blocks[1::2]  # a quarter of them keeps the others' place
+    before = resident_mb()
+    OwnMemory().give_back()
+    assert before - resident_mb() > 30
+    assert len(blocks) == 1_000
+
+
+@pytest.mark.parametrize(("endpoint", "given_back"), [(Endpoint.PHOTO, 0), (Endpoint.CLIP, 1)])
+def test_memory_is_given_back_after_a_clip_and_not_after_an_ordinary_photo(endpoint, given_back, monkeypatch):
+    memory = Mock(allocated_bytes=lambda: 0)
+    monkeypatch.setattr(child, "bound_processor_time", lambda _seconds: None)
+    service, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    task = Task(spec=SPEC, endpoint=endpoint, cpu_s=1, memory_bytes=100 << 20)
+    with service, worker, SharedMemory.empty(task.room) as room, SharedMemory.holding(b"no picture") as upload:
+        socket.send_fds(service, [task.model_dump_json().encode()], [room.fd, upload.fd])
+        service.shutdown(socket.SHUT_WR)
+        child.work(worker, memory)
+    assert memory.give_back.call_count == given_back

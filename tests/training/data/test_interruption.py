@@ -104,7 +104,7 @@ def start(root, cache, workers):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(whole, tmp_path, workers):
     root, expected = whole
     cache = tmp_path / "cache"
@@ -127,7 +127,7 @@ def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(whole, tmp_pat
     assert contents(cache) == expected
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_interrupt_says_how_to_go_on_and_shows_no_traces(whole, tmp_path, workers):
     root, expected = whole
     cache = tmp_path / "cache"

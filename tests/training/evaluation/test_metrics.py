@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveness_training.evaluation.calibration import fit_temperature, operating_points
+from liveness_training.evaluation.calibration import fit_temperature, operating_points, reference_attacks
 from liveness_training.evaluation.metrics import (
     Scored,
     acer,
@@ -200,3 +200,14 @@ def test_operating_points_hold_their_limit_for_the_worst_species():
         assert (replays >= points[name].threshold).mean() <= limit
         assert points[name].apcer == (replays >= points[name].threshold).mean()
         assert points[name].chosen_on == "drawn"
+
+
+def test_reference_attacks_count_every_domain_of_a_species_the_same():
+    # Nine prints of one camera score 0.1, the only one of another 0.9: half of what a third camera expects passes 0.5.
+    scores, domains = [0.1] * 9 + [0.9, 0.3, 0.99], ["a"] * 9 + ["b", "b", "a"]
+    species = ["print"] * 10 + ["replay", "live"]
+    people = [f"{domain}/{number % 3}" for number, domain in enumerate(domains)]
+    found = reference_attacks(Scored.of(scores, [kind == "live" for kind in species], species, people), "a test")
+    assert {name: (one.count, one.people) for name, one in found.photo.items()} == {"print": (10, 4), "replay": (1, 1)}
+    quantiles = found.photo["print"].quantiles
+    assert (quantiles[0], quantiles[49], quantiles[51], quantiles[100]) == (0.1, 0.1, 0.9, 0.9)

@@ -113,3 +113,25 @@ def test_a_head_on_a_frozen_encoder_names_the_run_that_the_encoder_is_of(card_of
     earlier = {"git_commit": "0123456789ab", "config": {}, "init_run": None}
     assert "code at commit `0123456789ab`" in card_of(temporal=True, config={"frozen": True, "init_run": earlier})
     assert "earlier run" not in card_of(temporal=True, config={"frozen": False})
+
+
+def test_both_rates_for_known_and_unknown_cameras_come_before_everything_else(card_of):
+    worse = FIGURES | {"apcer": 0.745, "bpcer": 0.0}
+    clips = FIGURES | {"apcer": 1.0, "bpcer": 1.0}
+    card = card_of(
+        metrics={
+            "test/hall": FIGURES,
+            "held_out/hall": FIGURES,
+            "held_out/street": worse,
+            "held_out/street@clip": clips,
+        }
+    )
+    first = card[: card.index("## ")]
+    assert "| known, people new | 25.0 % | 15.0 % |" in first
+    assert "| unknown: left out of training | 0.0 to 25.0 % | 15.0 to 74.5 % |" in first
+    assert "not a verdict" in first
+    assert "What it gets wrong" not in card_of(metrics={"test": {"auc": 0.9}})
+
+
+def test_the_names_of_operating_points_are_explained(card_of):
+    assert "at `eer` both are equal." in card_of()

@@ -1,5 +1,7 @@
 """From torch to ONNX: what is exported computes the same, or is refused."""
 
+from typing import get_args
+
 import numpy as np
 import onnx
 import pytest
@@ -7,9 +9,10 @@ import torch
 from torch import nn
 
 from liveness_core.runtime import OrtSession
+from liveness_training.export import photo
 from liveness_training.export.networks import ExportError, to_fp16, to_int8, to_onnx
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
-from liveness_training.models.network import TemporalHead
+from liveness_training.models.network import EncoderName, TemporalHead
 from liveness_training.models.resnet import ResNetEncoder, _BasicBlock, _Bottleneck
 
 # B clips, T=8 frames, D embedding
@@ -29,6 +32,10 @@ def with_lived_in_norms(module):
 
 def operators(content):
     return {node.op_type for node in onnx.load_from_string(content).graph.node}
+
+
+def test_every_encoder_that_can_be_trained_can_be_exported_as_int8():
+    assert set(photo._FLOAT_CONVOLUTIONS) == set(get_args(EncoderName))
 
 
 class Unfaithful(nn.Module):

@@ -8,13 +8,33 @@ import pytest
 import torch
 from torch import nn
 
+from liveness_core.preprocess import PreprocessSpec
+from liveness_core.scoring import LIVE, SPOOF, Scorer
+from liveness_service.scoring.heatmap import speaking_for
 from liveness_training.models.network import ImageNetwork
 from liveness_training.report import plots
-from liveness_training.report.gradcam import grad_cam
+from liveness_training.report.gradcam import grad_cam, weighted_map
 from liveness_training.report.page import report_run
 from liveness_training.runs.folder import RunFolder
 from support.networks import SmallEncoder
 from support.training_run import recordings, run
+
+PREPROCESS = PreprocessSpec(margin=1.5, size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+TEMPERATURE = 0.7
+
+
+class FakeSession:
+    """A network of PyTorch in the place of its ONNX file."""
+
+    provider = "cpu"
+
+    def __init__(self, names, compute):
+        self.names, self.compute = names, compute
+
+    def run(self, tensors, wanted):
+        with torch.no_grad():
+            outputs = self.compute(*(torch.from_numpy(tensors[name]) for name in self.names))
+        return [outputs[name].numpy() for name in wanted]
 
 
 class Links(HTMLParser):
@@ -108,3 +128,29 @@ def test_grad_cam_of_a_linear_classifier_is_its_weighted_feature_map(column):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
     assert actual.min() >= 0
     assert actual.max() == pytest.approx(1)
+
+
+def test_the_services_heat_map_is_grad_cam_of_live_against_spoof_up_to_a_constant():
+    torch.manual_seed(1)
+    network = ImageNetwork(SmallEncoder()).eval()
+    nn.init.normal_(network.classifier.weight)
+    scorer = Scorer(
+        FakeSession(
+            ("image",), lambda image: dict(zip(("embedding", "features"), network.encoder(image), strict=True))
+        ),
+        FakeSession(("embedding",), lambda embedding: {"logits": network.classifier(embedding)}),
+        PREPROCESS,
+        TEMPERATURE,
+    )
+    crop = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    [result] = scorer.score([crop], explain=True)
+    shown = speaking_for(result.activation, TEMPERATURE, result.score, 0.3)
+    image = torch.from_numpy(PREPROCESS.to_tensor([crop]))
+    live, spoof = (weighted_map(network, image, column)[0].numpy() for column in (LIVE, SPOOF))
+    expected = live.size * (live - spoof) / TEMPERATURE
+    np.testing.assert_allclose(shown - shown.mean(), expected - expected.mean(), rtol=1e-3, atol=1e-4)
+    assert shown.mean() == pytest.approx(np.log(result.score / (1 - result.score)) - np.log(0.3 / 0.7), abs=1e-4)
+    # The whole difference of the logits is in the map: with a committee's other members away, nothing else shifts it.
+    logit = np.log(result.score / (1 - result.score))
+    bias = float((network.classifier.bias[LIVE] - network.classifier.bias[SPOOF]).detach())
+    assert expected.mean() + bias / TEMPERATURE == pytest.approx(logit, abs=1e-3)

@@ -3,10 +3,14 @@ import json
 import numpy as np
 import pytest
 
+from liveness_core.detection import DetectorSpec
+from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError, Sample
 from liveness_training.runs.ablation import TABLES, as_markdown, protocols_of, run_rows
+from liveness_training.runs.folder import RunError
+from liveness_training.runs.plan import RunPlan
 
 DOMAINS = ("oulu_npu", "casia_fasd", "replay_attack", "msu_mfsd", "siw", "replay_mobile")
 
@@ -89,6 +93,34 @@ def test_runs_that_are_there_are_read_and_not_made_again(tmp_path):
     again = Runs()
     assert run_rows(rows, protocols, TrainConfig(), crops, tmp_path, again) == first
     assert not again.asked
+
+
+def test_a_run_that_has_ended_with_other_settings_is_not_taken_for_the_rows(tmp_path):
+    crops = data(DOMAINS[:4], {})
+    protocols = protocols_of(TABLES[3], DOMAINS[:4], ("casia_fasd",))
+    given = (TABLES[3].rows[:1], protocols)
+    plan = {"preprocess": PreprocessSpec(), "detector": DetectorSpec(), "resume": True}
+
+    def train(crops, config, folder):
+        RunPlan(folder, config, **plan).claim_folder(None)
+        (folder / "metrics.json").write_text("{}")
+        return {}
+
+    def check(config, folder):
+        RunPlan(folder, config, **plan).claim_folder(None)
+
+    run_rows(*given, TrainConfig(steps=7), crops, tmp_path, train, check)
+    run_rows(*given, TrainConfig(steps=7), crops, tmp_path, Runs(), check)
+    with pytest.raises(RunError, match="another value of steps"):
+        run_rows(*given, TrainConfig(steps=8), crops, tmp_path, Runs(), check)
+
+
+def test_where_the_paper_gives_acer_ours_stands_beside_it():
+    figures = {"auc": 0.9, "hter_idealised": 0.1, "hter_realistic": 0.2, "acer": 0.234}
+    results = {"ResNet": {target: {f"held_out/{target}": figures} for target in ("oulu_npu", "casia_fasd")}}
+    lines = as_markdown(TABLES[4], TABLES[4].rows, results).splitlines()
+    assert "| ResNet | oulu_npu (O) | frames | – | ACER 23.40 | 90.00 | ACER 10.27 | – |" in lines
+    assert "| ResNet | casia_fasd (C) | frames | 10.00 | 20.00 | 90.00 | 17.50 | – |" in lines
 
 
 def test_rows_with_an_lstm_need_a_target_with_clips(tmp_path, caplog):

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from liveness_core.bundle import OperatingPoint
+from liveness_core.bundle import AttackScores, OperatingPoint, ReferenceAttacks
 from liveness_core.bundle.manifest import LabelledScores, ScoreDistribution
 from liveness_training.evaluation.metrics import Scored, apcer, bpcer, eer, threshold_at_apcer
 
@@ -12,6 +12,7 @@ from liveness_training.evaluation.metrics import Scored, apcer, bpcer, eer, thre
 
 _LIMITS = {"apcer10": 0.10, "apcer5": 0.05, "apcer1": 0.01}
 DEFAULT_POINT = "apcer5"
+_QUANTILES = 101
 
 
 def fit_temperature(difference_M: NDArray[np.float64], live_M: NDArray[np.bool_]) -> float:
@@ -55,3 +56,25 @@ def reference_scores(dev: Scored) -> LabelledScores:
         live=ScoreDistribution.of(dev.scores_M[dev.live_M].tolist()),
         spoof=ScoreDistribution.of(dev.scores_M[~dev.live_M].tolist()),
     )
+
+
+def reference_attacks(dev: Scored, scored_by: str) -> ReferenceAttacks:
+    """Scores of the attacks by species, from which `liveness calibrate` expects an APCER on other cameras.
+
+    Within a species every domain counts the same, whatever the number of its attacks.
+
+    Args:
+        dev: scores of data that was not trained on; clusters are `domain/person`.
+        scored_by: which data, and what scored them, in words.
+    """
+    found = {}
+    for species in np.unique(dev.species_M[~dev.live_M]).tolist():
+        own = dev.part(dev.species_M == species)
+        domain_M = np.array([cluster.partition("/")[0] for cluster in own.cluster_M.tolist()])
+        shares = np.linspace(0, 1, 10 * _QUANTILES)
+        pooled = [np.quantile(own.scores_M[domain_M == name], shares) for name in np.unique(domain_M)]
+        quantiles = np.quantile(np.concatenate(pooled), np.linspace(0, 1, _QUANTILES)).round(5)
+        found[species] = AttackScores(
+            count=len(own.scores_M), people=len(np.unique(own.cluster_M)), quantiles=tuple(quantiles.tolist())
+        )
+    return ReferenceAttacks(scored_by=scored_by, photo=found)

@@ -68,6 +68,7 @@ def export_committee(spec: CommitteeSpec, folder: Path) -> Manifest:
         default_operating_point=spec.default_operating_point,
         temporal=None if head is None else head[0],
         reference_scores=spec.reference_scores,
+        reference_attacks=spec.reference_attacks,
         files=dict.fromkeys(files, UNHASHED),
         provenance=_provenance(spec, built),
         metrics=spec.metrics,
@@ -114,7 +115,8 @@ def _licences(spec: CommitteeSpec) -> dict[str, bytes]:
     """NOTICE, and the licences that it names."""
     files: dict[str, bytes] = {}
     lines = [
-        "This model is made of these networks. Their weights are those that were published, unless it says otherwise.",
+        "This model is made of these networks. Their weights are those that were published, rounded to the precision "
+        "of each file, unless it says otherwise.",
         "",
     ]
     for member in spec.members:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
-from liveness_core.bundle import OperatingPoint
+from liveness_core.bundle import OperatingPoint, ReferenceAttacks
 from liveness_core.bundle.manifest import Name, Precision, ReferenceScores
 from liveness_core.clips import ClipSpec
 from liveness_core.detection import DetectorSpec
@@ -132,11 +132,14 @@ class CommitteeSpec(_Part):
     operating_points: dict[Name, OperatingPoint] = Field(min_length=1)
     default_operating_point: Name
     reference_scores: ReferenceScores | None = None
+    reference_attacks: ReferenceAttacks | None = None
     temporal: HeadSpec | None = None
     detector: DetectorSpec = DetectorSpec()
     quality_gates: QualityGates = QualityGates()
     precisions: tuple[Precision, ...] = Field(default=("int8",), min_length=1)
     """The first is the default."""
+    weights_in_half: bool = False
+    """Whether members that stay in float32 in the int8 variant have their weights stored as float16: half the size."""
     measure: MeasureSpec
     metrics: dict[str, dict[str, float]] = {}
     card: str = ""

@@ -15,6 +15,7 @@ from liveness_core.bundle import load_bundle
 from liveness_core.preprocess import PreprocessSpec
 from liveness_core.runtime import RuntimeOptions
 from liveness_core.views import View
+from liveness_training.export import rewriting
 from liveness_training.export.committee_spec import LogOdds, MemberSpec, SpecError
 from liveness_training.export.networks import CHECKED_ROWS, to_fp16, to_int8, to_onnx
 from liveness_training.runs.folder import RunFolder
@@ -44,7 +45,7 @@ class Member:
         """The same in float16; input and outputs stay float32."""
         if self.is_fixed:
             return self
-        halved = OnnxModel(onnx.load_from_string(to_fp16(self.network)))
+        halved = OnnxModel(onnx.load_from_string(to_fp16(rewriting.prelu_as_max(self.network))))
         halved.topological_sort()  # the converter appends the nodes that it adds
         return replace(self, network=bytes(halved.model.SerializeToString()))
 
@@ -53,8 +54,16 @@ class Member:
         convolutions = sum(node.op_type == "Conv" for node in onnx.load_from_string(self.network).graph.node)
         if self.is_fixed or self.spec.int8 == "never" or convolutions <= self.spec.float_convolutions:
             return self
-        made = to_int8(self.network, batches, float_convolutions=self.spec.float_convolutions, input_name=INPUT)
+        network = rewriting.prelu_as_max(self.network)
+        made = to_int8(network, batches, float_convolutions=self.spec.float_convolutions, input_name=INPUT)
         return replace(self, network=made)
+
+    def in_float(self, *, stored_in_half: bool = False) -> "Member":
+        """The same in float32, in the form that is fastest on processors; its constants may be stored as float16."""
+        if self.is_fixed:
+            return self
+        network = rewriting.for_processors(self.network)
+        return replace(self, network=rewriting.stored_in_half(network) if stored_in_half else network)
 
 
 def read_member(spec: MemberSpec) -> Member:
@@ -152,7 +161,6 @@ def _with_tensors(spec: MemberSpec, model: onnx.ModelProto, wanted: Mapping[str,
         graph.node.append(helper.make_node("Identity", [tensor], [name], name=f"out_{name}"))
         free = ["N", *(f"{name}_{axis}" for axis in range(1, ranks[name]))]
         graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, free))
-    _replace_prelu(graph)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -166,20 +174,3 @@ def _of_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", versions[""]))
     return model if versions[""] == OPSET else onnx.version_converter.convert_version(model, OPSET)
-
-
-def _replace_prelu(graph: onnx.GraphProto) -> None:
-    """Write a PRelu whose slopes are at most 1 as max(x, slope * x), the same to the last bit: ONNX Runtime needs twice
-    the time for its own.
-    """
-    slopes = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        if node.op_type == "PRelu" and node.input[1] in slopes and slopes[node.input[1]].max() <= 1:
-            product = f"{node.output[0]}_scaled"
-            nodes.append(helper.make_node("Mul", list(node.input), [product], name=f"{product}_mul"))
-            nodes.append(helper.make_node("Max", [node.input[0], product], list(node.output), name=f"{product}_max"))
-        else:
-            nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)

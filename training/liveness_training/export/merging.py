@@ -156,23 +156,25 @@ def _colour(graph: _Graph, view: View) -> str:
     It is judged by the mean, over pixels of every fourth row and column, of the largest minus the smallest colour.
     """
     name = f"{view.name}:colour"
-    scale = np.asarray(view.std, np.float32).reshape(1, 3, 1, 1) / view.max_value
-    shift = np.asarray(view.mean, np.float32).reshape(1, 3, 1, 1) / view.max_value
     bounds = [graph.constant(f"{name}:{part}", value, np.int64) for part, value in _EACH_FOURTH.items()]
     pixels = graph.node("Slice", [view.name, *bounds], f"{name}:some")
-    pixels = graph.node("Mul", [pixels, graph.constant(f"{name}:std", scale)], f"{name}:scaled")
-    pixels = graph.node("Add", [pixels, graph.constant(f"{name}:mean", shift)], f"{name}:pixels")
-    channel, places = (
-        graph.constant(f"{name}:channel", [1], np.int64),
-        graph.constant(f"{name}:places", [2, 3], np.int64),
-    )
-    most = graph.node("ReduceMax", [pixels, channel], f"{name}:most", keepdims=1)
-    least = graph.node("ReduceMin", [pixels, channel], f"{name}:least", keepdims=1)
+    if len({*view.std}) > 1 or len({*view.mean}) > 1:  # otherwise all three colours are scaled and shifted alike
+        scale, shift = (
+            np.asarray(each, np.float32).reshape(1, 3, 1, 1) / view.std[0] for each in (view.std, view.mean)
+        )
+        pixels = graph.node("Mul", [pixels, graph.constant(f"{name}:std", scale)], f"{name}:scaled")
+        pixels = graph.node("Add", [pixels, graph.constant(f"{name}:mean", shift)], f"{name}:pixels")
+    channel = graph.constant(f"{name}:channel", [1], np.int64)
+    area = graph.constant(f"{name}:area", [1, 2], np.int64)
+    most = graph.node("ReduceMax", [pixels, channel], f"{name}:most", keepdims=0)
+    least = graph.node("ReduceMin", [pixels, channel], f"{name}:least", keepdims=0)
     spread = graph.node("Sub", [most, least], f"{name}:spread")
-    mean = graph.node("ReduceMean", [spread, places], f"{name}:mean_spread", keepdims=1)
-    mean = graph.node("Squeeze", [mean, places], f"{name}:mean_1")
-    above = graph.node("Sub", [mean, graph.constant(f"{name}:from", _GREY_FROM)], f"{name}:above")
-    share = graph.node("Div", [above, graph.constant(f"{name}:width", _GREY_TO - _GREY_FROM)], f"{name}:share")
+    mean = graph.node("ReduceMean", [spread, area], f"{name}:mean_spread", keepdims=0)
+    mean = graph.node("Unsqueeze", [mean, channel], f"{name}:mean_1")
+    slope = view.std[0] / view.max_value / (_GREY_TO - _GREY_FROM)
+    share = graph.node("Mul", [mean, graph.constant(f"{name}:slope", slope)], f"{name}:above")
+    offset = graph.constant(f"{name}:offset", -_GREY_FROM / (_GREY_TO - _GREY_FROM))
+    share = graph.node("Add", [share, offset], f"{name}:share")
     return graph.node("Clip", [share, graph.constant(f"{name}:0", 0.0), graph.constant(f"{name}:1", 1.0)], name)
 
 

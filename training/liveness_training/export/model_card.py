@@ -1,6 +1,6 @@
 """The model card of a bundle, written from its manifest, so that it always agrees with the figures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -36,7 +36,9 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "",
     sections = [
         f"# {manifest.name} {manifest.version}",
         f"Tells a live face from a print or a screen held to the camera, from {seen}. "
-        "Passive: the person does nothing.",
+        "Passive: the person does nothing. A score is the probability of live and not a verdict: it is compared with "
+        f"the threshold of an operating point, by default `{manifest.default_operating_point}`.",
+        *_both_rates(test, held_out),
         "## Limits of use",
         "- The terms of the data below bind what was learned from them: research terms allow evaluation and research, "
         "nothing else.\n"
@@ -70,7 +72,7 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "",
         *(["## Where it fails", failures.strip()] if failures.strip() else []),
         "## Operating points",
         "A face is live when its score is at or above the threshold. Chosen on "
-        f"{manifest.operating_points[manifest.default_operating_point].chosen_on}.",
+        f"{manifest.operating_points[manifest.default_operating_point].chosen_on}.{_names(manifest.operating_points)}",
         _points(manifest.operating_points, manifest.default_operating_point),
         f"Temperature {manifest.temperature:.3f}. On other cameras expect other rates: choose thresholds on data of "
         "your own before relying on them.",
@@ -81,6 +83,27 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int], failures: str = "",
         "Train on data of your own and export a bundle: `docs/training.md`.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _both_rates(test: Mapping[str, Mapping[str, float]], held_out: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What a reader must not miss: both error rates of photos, for known and for unknown cameras."""
+    lines = []
+    for camera, rows in (("known, people new", test), ("unknown: left out of training", held_out)):
+        photos = [values for name, values in rows.items() if "@" not in name and {"apcer", "bpcer"} <= values.keys()]
+        if photos:
+            lines.append(f"| {camera} | {_span(photos, 'bpcer')} | {_span(photos, 'apcer')} |")
+    if not lines:
+        return []
+    head = [
+        "| camera | live people refused (BPCER) | attacks that pass, of the worst kind (APCER) |",
+        "| --- | --- | --- |",
+    ]
+    return ["What it gets wrong, from the best to the worst of the data sets below:", "\n".join([*head, *lines])]
+
+
+def _span(rows: Sequence[Mapping[str, float]], key: str) -> str:
+    low, high = (100 * find(values[key] for values in rows) for find in (min, max))
+    return f"{high:.1f} %" if len(rows) == 1 else f"{low:.1f} to {high:.1f} %"
 
 
 def _crops(manifest: Manifest) -> str:
@@ -213,6 +236,17 @@ def _cell(values: Mapping[str, float], key: str) -> str:
     shown = f"{100 * values[key]:.1f}"
     low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
     return shown if low is None or high is None else f"{shown} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _names(points: Mapping[str, OperatingPoint]) -> str:
+    """What the names of the points say, of those that there are."""
+    said = {
+        "balanced": "`balanced` has the least sum of both errors",
+        "eer": "at `eer` both are equal",
+        "apcer": "`apcer` and a number say what percentage of attacks passes",
+    }
+    there = [words for name, words in said.items() if any(point.rstrip("0123456789") == name for point in points)]
+    return f" {'; '.join(there)}." if there else ""
 
 
 def _points(points: Mapping[str, OperatingPoint], default: str) -> str:

@@ -26,8 +26,15 @@ from liveness_training.models.network import EncoderName, ImageNetwork
 _BATCH = 32
 _CALIBRATION_BATCHES = 12
 # Convolutions that stay in float32. MobileNetV2: the stem and the first three blocks, docs/adr/0004 has the figures.
-# ResNets: the stem, by analogy and not measured; the bundle's parity says what int8 costs.
-_FLOAT_CONVOLUTIONS: dict[EncoderName, int] = {"mobilenet_v2": 9, "resnet18": 1, "resnet34": 1, "resnet50": 1}
+# EfficientNet-Lite0: as many, as in the default bundle's own member. ResNets: the stem, by analogy and not measured;
+# the bundle's parity says what int8 costs.
+_FLOAT_CONVOLUTIONS: dict[EncoderName, int] = {
+    "mobilenet_v2": 9,
+    "efficientnet_lite0": 9,
+    "resnet18": 1,
+    "resnet34": 1,
+    "resnet50": 1,
+}
 
 
 @dataclass(frozen=True, slots=True)

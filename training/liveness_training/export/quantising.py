@@ -51,7 +51,7 @@ def build(spec: CommitteeSpec, members: Sequence[Member]) -> dict[Precision, Bui
         SpecError: the members do not fit together.
         DataError: there are no pictures to measure with.
     """
-    fp32 = merge(members, spec.offset)
+    fp32 = merge([member.in_float() for member in members], spec.offset)
     reference = _scorer(fp32, spec)
     faces = _faces(spec, fp32.views, "test", spec.measure.pictures)
     if len({face.sample.live for face in faces}) < 2:
@@ -62,23 +62,25 @@ def build(spec: CommitteeSpec, members: Sequence[Member]) -> dict[Precision, Bui
         if precision == "fp32":
             built[precision] = Built(fp32, reference, None, {}, frozenset())
             continue
-        made, drifts = list(members), dict[str, float]()
+        drifts, kept = dict[str, float](), frozenset[str]()
         if precision == "fp16":
             made = [member.in_fp16() for member in members]
         else:
-            made, drifts = _in_int8(spec, members, fp32, reference, faces)
+            made, drifts, kept = _in_int8(spec, members, fp32, reference, faces)
         merged = merge(made, spec.offset)
         scorer = _scorer(merged, spec)
-        kept = {own.spec.name for own, member in zip(made, members, strict=True) if own is not member}
         parity = _parity(scores_N, _scores(scorer, faces), faces)
-        built[precision] = Built(merged, scorer, parity, drifts, frozenset(kept if precision == "int8" else ()))
+        built[precision] = Built(merged, scorer, parity, drifts, kept)
     return built
 
 
 def _in_int8(
     spec: CommitteeSpec, members: Sequence[Member], fp32: Merged, reference: Scorer, faces: Sequence[ViewedFace]
-) -> tuple[list[Member], dict[str, float]]:
-    """The members, those in int8 that bear it, and how far each one that was tried drifts."""
+) -> tuple[list[Member], dict[str, float], frozenset[str]]:
+    """The members, those in int8 that bear it, how far each one that was tried drifts, and the names of those in int8.
+
+    The others compute in float32; their weights may be stored as float16.
+    """
     of_training = _faces(spec, fp32.views, "train", spec.measure.calibrate)
     if not of_training:
         raise DataError(f"{spec.measure.data}: no face in the pictures of training people")
@@ -88,14 +90,16 @@ def _in_int8(
     ]
     scorer = _scorer(merge(tried, spec.offset), spec)
     drift_NM = _live(scorer, faces, len(members)) - _live(reference, faces, len(members))
-    made, drifts = [], {}
+    made, drifts, kept = [], {}, set()
     for member, other, drift_N in zip(members, tried, drift_NM.T, strict=True):
-        if other is member:
-            made.append(member)
-            continue
-        drift = drifts[member.spec.name] = float(np.abs(drift_N).mean())
-        made.append(other if member.spec.int8 == "always" or drift <= spec.measure.most_drift else member)
-    return made, drifts
+        if other is not member:
+            drift = drifts[member.spec.name] = float(np.abs(drift_N).mean())
+            if member.spec.int8 == "always" or drift <= spec.measure.most_drift:
+                kept.add(member.spec.name)
+                made.append(other)
+                continue
+        made.append(member.in_float(stored_in_half=spec.weights_in_half))
+    return made, drifts, frozenset(kept)
 
 
 def _faces(spec: CommitteeSpec, views: Sequence[View], split: Split, count: int) -> list[ViewedFace]:

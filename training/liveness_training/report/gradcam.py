@@ -28,15 +28,25 @@ def grad_cam(network: ImageNetwork, image_N3SS: Tensor, column: int) -> NDArray[
         image_N3SS: preprocessed crops, shape (N, 3, S, S).
         column: column of the logits, 0 live or 1 spoof.
     """
+    maps_Nhw = weighted_map(network, image_N3SS, column).relu()
+    highest_N11 = maps_Nhw.amax((1, 2), keepdim=True)
+    found: NDArray[np.float32] = (maps_Nhw / highest_N11.clamp_min(1e-12)).numpy()
+    return found
+
+
+def weighted_map(network: ImageNetwork, image_N3SS: Tensor, column: int) -> Tensor:
+    """Maps (N, h, w) of both signs: Σ_d α_d A_d, before Grad-CAM cuts off what speaks against the class.
+
+    The service's heat map is h·w times the difference of those of live and spoof, but for a constant. Arguments as of
+    `grad_cam`.
+    """
     network.eval()
     with torch.enable_grad():
         embedding_ND, features_NDhw = network.encoder(image_N3SS.requires_grad_())
         logit = network.classifier(embedding_ND)[:, column].sum()
         gradient_NDhw = torch.autograd.grad(logit, features_NDhw)[0]
     weight_ND11 = gradient_NDhw.mean((2, 3), keepdim=True)
-    maps_Nhw = (weight_ND11 * features_NDhw).sum(1).relu().detach()
-    highest_N11 = maps_Nhw.amax((1, 2), keepdim=True)
-    found: NDArray[np.float32] = (maps_Nhw / highest_N11.clamp_min(1e-12)).numpy()
+    found: Tensor = (weight_ND11 * features_NDhw).sum(1).detach()
     return found
 
 
