@@ -51,12 +51,18 @@ def test_it_scores_for_real_and_raises_one_error_with_the_services_code(built, t
     (tmp_path / "photo.jpg").write_bytes(encoded(astronaut()))
     (tmp_path / "cup.jpg").write_bytes(encoded(no_face()))
     with running_server(tmp_path, bundle_path=str(tmp_path / "tiny"), workers="1", api_keys=setting) as server:
-        photo, cup, reasons, points, refused, stranger, clips = run(
+        photo, cup, reasons, points, refused, stranger, clips, session = run(
             built,
             tmp_path,
             f"""
 const service = new Client('{server.url}', {{ key: '{keys["backend"]}' }});
 const photo = readFileSync('{tmp_path}/photo.jpg');
+const session = async () => {{
+  const opened = await service.createSession({{ kind: 'photo' }});
+  const browser = new Client('{server.url}');
+  const [first, second] = [await browser.upload(opened, photo), await failure(browser.upload(opened, photo))];
+  return [first, second, await service.session(opened.session_id)];
+}};
 tell([
   await service.scorePhoto(photo, {{ faces: 'largest' }}),
   await service.scorePhoto(new Blob([readFileSync('{tmp_path}/cup.jpg')], {{ type: 'image/jpeg' }})),
@@ -65,8 +71,13 @@ tell([
   await failure(service.scorePhoto(new Uint8Array([1, 2, 3]))),
   await failure(new Client('{server.url}/').scorePhoto(photo)),
   await failure(service.scoreClip(photo)),
+  await session(),
 ]);""",
         )
+    sent, again, read = session
+    assert sent["state"] == "scored"
+    assert (again["code"], again["status"]) == ("session_used", 409)
+    assert read["result"]["verdict"] == "live"
     assert (photo["verdict"], cup["verdict"], cup["reasons"]) == ("live", "undetermined", ["no_face"])
     assert "too_dark" in reasons
     assert set(points) == {"eer", "strict"}
@@ -141,7 +152,7 @@ const scored = await service.scorePhoto(new Uint8Array([1]));
 const took = performance.now() - began;
 tell([
   scored.verdict, await failure(service.scoreClip(new Uint8Array([1]))), await failure(service.models()),
-  await failure(service.createSession()), await failure(service.session('a/b')), took,
+  await failure(service.createSession({{ kind: 'photo' }})), await failure(service.session('a/b')), took,
 ]);""",
     )
     verdict, late, models, session, read = results

@@ -12,7 +12,7 @@ import pytest
 
 from support.browser import MODULES, ROOT, chromium, playwright, swaying, tab, write_video
 from support.pictures import encoded, no_face
-from support.requests import make_keys
+from support.requests import bearer, make_keys
 from support.server import port_in_log, running_server
 from support.tiny_bundle import make_tiny_bundle
 
@@ -199,6 +199,37 @@ def test_a_service_with_keys_explains_them_and_goes_on_with_one(browser, folder)
         assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie].join()") == "0,0,"
 
 
+def test_a_session_of_the_service_takes_the_components_file_once(browser, folder):
+    keys, setting = make_keys(shop="score")
+    folder = folder / "sessions"
+    folder.mkdir()
+    with (
+        running_server(folder, bundle_path=str(folder.parent / "tiny"), workers="1", api_keys=setting) as server,
+        server.client(headers=bearer(keys["shop"])) as back_end,
+    ):
+        opened = back_end.post("/v1/sessions", json={"kind": "photo"}).json()
+        script = """([url, token]) => {
+  const camera = document.querySelector('#camera');
+  camera.setAttribute('upload-url', url);
+  camera.setAttribute('token', token);
+  addEventListener('face-capture', event => event.stopImmediatePropagation(), true);
+  void camera.start();
+}"""
+        with tab(browser, server.url, expected="Failed to load resource") as visitor:
+            visitor.page.evaluate(script, [opened["upload_url"], opened["token"]])
+            visitor.wait_for_state("sent")
+            [answer] = visitor.told("face-upload")
+            assert answer["status"] == 202
+            assert set(answer["body"]) == {"session_id", "state"}  # no verdict
+            # The same token once more: said, and not offered again.
+            visitor.page.evaluate("void document.querySelector('#camera').start()")
+            visitor.wait_for_state("fault")
+            assert visitor.told("face-error")[0]["fault"] == "refused"
+        read = back_end.get(f"/v1/sessions/{opened['session_id']}").json()
+    assert (read["state"], read["result"]["verdict"]) == ("scored", "live")
+    assert read["result"]["image"] == {"width": 640, "height": 480}
+
+
 def test_it_works_behind_a_prefix(browser, server):
     with tab(browser, server.url) as visitor:
         # A proxy that takes the prefix away, as the browser sees it.
@@ -226,7 +257,7 @@ def test_nothing_is_cut_off_and_nothing_is_hard_to_read(browser, server, width, 
 
 @pytest.mark.slow
 def test_from_a_clone_to_a_verdict_with_one_command_and_one_click(browser, tmp_path):
-    [command] = re.findall(r"^    (make serve)\b", (ROOT / "README.md").read_text(), re.MULTILINE)
+    [command] = re.findall(r"^(?:    )?(make serve)\b", (ROOT / "README.md").read_text(), re.MULTILINE)
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, clone], check=True, timeout=120)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
