@@ -2,7 +2,7 @@
 
 import '../src/index.js';
 import { LivenessClient, LivenessError, type Model, type ReasonDetails } from '../src/client.js';
-import { byId, made } from './dom.js';
+import { byId, made, percent } from './dom.js';
 import { showPicture } from './picture.js';
 import { isClip, say, sayError, showJson, showScore, showTimes, showVerdict, WORDS, type Answer } from './result.js';
 import { prepareCalls, showCall } from './snippets.js';
@@ -44,7 +44,7 @@ async function learn(): Promise<void> {
   const chosen = point.value;
   const usual = model.default_operating_point;
   point.replaceChildren(...Object.entries(model.operating_points).map(([name, { apcer, bpcer }]) =>
-    made('option', { value: name, textContent: `${name}${name === usual ? ' (default)' : ''}: ${(100 * apcer).toFixed(1)} % of attacks pass, ${(100 * bpcer).toFixed(1)} % of people refused` })));
+    made('option', { value: name, textContent: `${name}: APCER ${percent(apcer)}, BPCER ${percent(bpcer)}` })));
   point.value = chosen || usual;
   for (const input of document.querySelectorAll<HTMLInputElement>('input[name=mode][value=clip]')) input.disabled = model.clips === null;
   tellCall();
@@ -95,7 +95,7 @@ async function score(chosen: Blob): Promise<void> {
 /** Bring the verdict into view, where it is not. */
 function showPlace(): void {
   const { top, bottom } = byId('verdict').getBoundingClientRect();
-  if (top < 0 || bottom > innerHeight) byId('result').scrollIntoView({ block: 'start', behavior: 'smooth' });
+  if (top < 0 || bottom > innerHeight) byId('result').scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
 }
 
 async function show(visit: Visit): Promise<void> {
