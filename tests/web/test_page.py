@@ -177,14 +177,18 @@ def test_the_call_that_is_shown_works_as_it_stands(browser, server, tmp_path, la
     assert "live" in done.stdout
 
 
-def test_a_service_with_keys_explains_them_and_goes_on_with_one(browser, folder):
+@pytest.fixture(scope="module")
+def guarded(folder):
+    """A service with keys, and a key."""
     keys, setting = make_keys(visitor="score")
-    folder = folder / "keys"
-    folder.mkdir()
-    with (
-        running_server(folder, bundle_path=str(folder.parent / "tiny"), workers="1", api_keys=setting) as server,
-        tab(browser, server.url, expected="401") as visitor,
-    ):
+    (own := folder / "keys").mkdir()
+    with running_server(own, bundle_path=str(folder / "tiny"), workers="1", api_keys=setting) as started:
+        yield started, keys["visitor"]
+
+
+def test_a_service_with_keys_explains_them_and_goes_on_with_one(browser, guarded):
+    server, key = guarded
+    with tab(browser, server.url, expected="401") as visitor:
         page = visitor.page
         assert visitor.errors == []  # it did not ask without a key
         page.get_by_role("button", name="A person").click()
@@ -192,31 +196,28 @@ def test_a_service_with_keys_explains_them_and_goes_on_with_one(browser, folder)
         dialog.wait_for()
         assert "A key says who is asking" in dialog.inner_text()
         assert visitor.violations() == []
-        page.keyboard.type(keys["visitor"])
+        page.keyboard.type(key)
         page.keyboard.press("Enter")
         visitor.wait_for(f"{KIND} === 'live'")
         assert "Authorization: Bearer $KEY" in page.inner_text("#code")
         assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie].join()") == "0,0,"
 
 
-def test_a_session_of_the_service_takes_the_components_file_once(browser, folder):
-    keys, setting = make_keys(shop="score")
-    folder = folder / "sessions"
-    folder.mkdir()
-    with (
-        running_server(folder, bundle_path=str(folder.parent / "tiny"), workers="1", api_keys=setting) as server,
-        server.client(headers=bearer(keys["shop"])) as back_end,
-    ):
-        opened = back_end.post("/v1/sessions", json={"kind": "photo"}).json()
-        script = """([url, token]) => {
+_TAKE_FOR_SESSION = """([url, token]) => {
   const camera = document.querySelector('#camera');
   camera.setAttribute('upload-url', url);
   camera.setAttribute('token', token);
   addEventListener('face-capture', event => event.stopImmediatePropagation(), true);
   void camera.start();
 }"""
+
+
+def test_a_session_of_the_service_takes_the_components_file_once(browser, guarded):
+    server, key = guarded
+    with server.client(headers=bearer(key)) as back_end:
+        opened = back_end.post("/v1/sessions", json={"kind": "photo"}).json()
         with tab(browser, server.url, expected="Failed to load resource") as visitor:
-            visitor.page.evaluate(script, [opened["upload_url"], opened["token"]])
+            visitor.page.evaluate(_TAKE_FOR_SESSION, [opened["upload_url"], opened["token"]])
             visitor.wait_for_state("sent")
             [answer] = visitor.told("face-upload")
             assert answer["status"] == 202
