@@ -228,5 +228,5 @@ def test_a_block_that_nothing_checks_is_found(tmp_path, place):
         "liveness score --no-such",
         "liveness-train train data --no-such",
     ):
-        with pytest.raises(AssertionError, match="fly|no-such"):
+        with pytest.raises(AssertionError, match=r"fly|no-such"):
             check_mention(text)
