@@ -26,6 +26,8 @@ def _no_real_time_priority() -> Iterator[None]:
 
 _TESTS = Path(__file__).parent
 _LONGEST_FILES = (
+    "web/test_capture.py",
+    "web/test_page.py",
     "training/test_shortcut.py",
     "training/export/test_networks.py",
     "e2e/test_workers.py",
