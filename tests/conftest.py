@@ -55,6 +55,7 @@ _LONGEST_FILES = (
     "training/evaluation/test_metrics.py",
     "e2e/test_privacy.py",
     "e2e/test_snippets.py",
+    "architecture/test_guide.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
 
