@@ -103,7 +103,7 @@ def test_each_hint_is_given_in_its_turn_and_nothing_is_taken_before_all_is_well(
 
 
 def test_a_clip_is_recorded_in_a_format_that_the_service_takes(browser, site, tmp_path):
-    with tab(browser, site.at('mode="clip" seconds="2"')) as shop:
+    with tab(browser, site.at('mode="clip" seconds="3"')) as shop:
         button(shop.page, "Open the camera").click()
         shop.wait_for_state("recording")
         assert shop.violations() == []
@@ -116,8 +116,8 @@ def test_a_clip_is_recorded_in_a_format_that_the_service_takes(browser, site, tm
         [video] = clip.streams.video
         times = [float(frame.time) for frame in clip.decode(video)]
         assert (video.codec_context.name, video.width, video.height) == ("vp8", 640, 480)
-    assert 0.7 < times[-1] - times[0] < 4  # a busy machine's camera skips frames, the last ones too
-    assert len(times) > 8
+    assert 0.7 < times[-1] - times[0] < 6  # a busy machine's camera skips frames, the last ones too
+    assert len(times) >= 4
 
 
 def test_a_recording_starts_again_when_the_face_goes_away(driver, videos, site):
@@ -307,7 +307,7 @@ def test_single_texts_can_be_replaced(browser, site):
 
 
 def test_keyboard_alone_takes_a_photo_and_hints_are_read_out(browser, site):
-    with tab(browser, site.at('hold-ms="1500"'), reduced_motion="reduce") as shop:
+    with tab(browser, site.at('hold-ms="5000"'), reduced_motion="reduce") as shop:
         shop.page.keyboard.press("Tab")
         shop.page.keyboard.press("Enter")
         shop.wait_for_state("guiding")
@@ -324,6 +324,7 @@ def test_keyboard_alone_takes_a_photo_and_hints_are_read_out(browser, site):
 _SHADOW = "document.querySelector('face-liveness-capture').shadowRoot"
 
 
+@pytest.mark.alone
 def test_it_looks_at_eight_frames_a_second(browser, site):
     frames = "(window.looks ??= 0, CanvasRenderingContext2D.prototype.getImageData)"
     script = f"""
