@@ -149,7 +149,7 @@ class Tab:
         """The details of the events of one name."""
         return [detail for event, detail in self.events() if event == name]
 
-    def wait_for(self, script: str, seconds: float = 30) -> Any:
+    def wait_for(self, script: str, seconds: float = 60) -> Any:
         """Wait until a script's value is true; the value. Asked from outside: the page's policy forbids `eval`."""
         deadline = time.monotonic() + seconds
         while not (value := self.page.evaluate(script)):
@@ -157,7 +157,7 @@ class Tab:
             self.page.wait_for_timeout(40)
         return value
 
-    def wait_for_state(self, state: str, seconds: float = 30) -> None:
+    def wait_for_state(self, state: str, seconds: float = 60) -> None:
         """Wait until the component is in this state."""
         self.wait_for(f"document.querySelector('face-liveness-capture').state === '{state}'", seconds)
 

@@ -12,7 +12,7 @@ export type State = 'idle' | 'starting' | 'guiding' | 'recording' | 'taken' | 's
 
 const WITH_FILE: readonly Fault[] = ['denied', 'no_camera', 'busy', 'insecure', 'unsupported'];
 const NO_RETRY: readonly Fault[] = ['insecure', 'unsupported', 'refused'];
-const PAUSE_MS = 60;  // between two looks at the camera, so that the page stays quick
+const PAUSE_MS = 40;  // between two looks at the camera, so that the page stays quick
 const PAUSE_RECORDING_MS = 200;  // the coder needs the processor then
 const GONE_MS = 800;  // a face that is away for longer ends a recording
 const SLOW_MS = 5000;
