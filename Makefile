@@ -119,4 +119,4 @@ kubernetes-rules: $(VENV)/.installed  ## the rules of docker/prometheus as an ob
 	$(BIN)/python kubernetes/prometheus_rule.py
 
 clean:  ## remove environments and caches
-	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SERVE_VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

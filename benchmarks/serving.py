@@ -33,7 +33,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT.parent / "shared" / "peers"
 BEFORE = "4b509dd"
 """The commit that the targets of speed are measured against."""
-_COMMAND = Path(sys.executable).parent / "liveness"
 _LUA = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "%s"
@@ -102,7 +101,9 @@ def ours(name: str = "ours", source: Path = ROOT, **settings: str) -> Iterator[S
     """This service, or that of another commit's work tree."""
     path = ":".join(str(source / part) for part in ("core", "service", "training"))
     with tempfile.TemporaryDirectory() as folder:
-        command = ("env", f"PYTHONPATH={path}", str(_COMMAND))
+        # Not the installed command: it names a module that older commits lack.
+        start = "from liveness_service.cli import app; app()"
+        command = ("env", f"PYTHONPATH={path}", sys.executable, "-c", start)
         with running_server(Path(folder), command=command, start_s=300, **settings) as server:
             with server.client() as client:
                 _wait(lambda: client.get("/health/ready").status_code == httpx.codes.OK, name)

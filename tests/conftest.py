@@ -26,6 +26,8 @@ def _no_real_time_priority() -> Iterator[None]:
 
 _TESTS = Path(__file__).parent
 _LONGEST_FILES = (
+    "web/test_capture.py",
+    "web/test_page.py",
     "training/test_shortcut.py",
     "training/export/test_networks.py",
     "e2e/test_workers.py",
@@ -53,6 +55,7 @@ _LONGEST_FILES = (
     "training/evaluation/test_metrics.py",
     "e2e/test_privacy.py",
     "e2e/test_snippets.py",
+    "architecture/test_guide.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
 

@@ -131,8 +131,8 @@ def calibrate(
         list[float] | None,
         typer.Option(min=0.01, max=50, help="With attacks: a point where at most this percent of people are refused."),
     ] = None,
-    cost_attack_passes: Annotated[float, typer.Option(min=0, help="With attacks: cost of one that passes.")] = 1,
-    cost_live_refused: Annotated[float, typer.Option(min=0, help="Cost of a live person who is refused.")] = 1,
+    cost_attack: Annotated[float, typer.Option(min=0, help="With attacks: cost of one that passes.")] = 1,
+    cost_refused: Annotated[float, typer.Option(min=0, help="Cost of a live person who is refused.")] = 1,
     attack_prevalence: Annotated[
         float, typer.Option(min=0, max=1, help="Share of presentations that are attacks, 0 to 1.")
     ] = 0.5,
@@ -184,7 +184,7 @@ def calibrate(
         bundle_path=bundle, log_level="error", workers=0, deadline_ms=600_000, clip_deadline_ms=3_600_000
     )
     configure_logging(settings)
-    costs = Costs(cost_attack_passes, cost_live_refused, attack_prevalence)
+    costs = Costs(cost_attack, cost_refused, attack_prevalence)
     name = point or write or "calibrated"
     wanted = Wanted(name, data.resolve().name, refused / 100, costs, targets(apcer, bpcer))
     try:

@@ -9,10 +9,11 @@ import structlog
 
 from liveness_service.access.policy import AccessError
 from liveness_service.app import create_app
+from liveness_service.fields import similar
 from liveness_service.http.serve import serve_until_stopped
 from liveness_service.observability.logs import configure_logging
 from liveness_service.platforms import without_effect
-from liveness_service.settings import Settings, similar_variable, unknown_variables
+from liveness_service.settings import Settings, unknown_variables
 
 log = structlog.get_logger("liveness_service")
 _WHY = {
@@ -42,7 +43,7 @@ def run(settings: Settings, environment: Mapping[str, str]) -> None:
     """
     configure_logging(settings)
     for name in unknown_variables(environment):
-        meant = similar_variable(name)
+        meant = similar(name, (f"LIVENESS_{field}".upper() for field in Settings.model_fields))
         hint = "" if meant is None else f"; did you mean {meant}?"
         log.warning("unknown_setting", variable=name, note=f"it has no effect: check its spelling{hint}")
     for name, why in without_effect(environment, settings.port).items():

@@ -1,6 +1,5 @@
 """Settings of the service. Each is an environment variable: `LIVENESS_` and the field's name in capitals."""
 
-import difflib
 import importlib.util
 import os
 import re
@@ -15,6 +14,7 @@ from liveness_core.bundle.manifest import Precision
 from liveness_core.detection import DetectorName
 from liveness_core.runtime import Provider
 from liveness_service.cores import available_cores
+from liveness_service.fields import allowed, table
 from liveness_service.keys import KeyRing, parse_points
 from liveness_service.origins import parse_origins
 from liveness_service.platforms import is_address, is_service_link
@@ -302,8 +302,9 @@ def read_settings(**given: object) -> Settings:
         for fault in error.errors(include_url=False):
             name = str(fault["loc"][0]) if fault["loc"] else ""
             field = name.removeprefix(_PREFIX).lower()
+            known = Settings.model_fields.get(field)
             shown = "" if field in SECRET else f" (given: {fault['input']!r})"
-            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}{_allowed(field)}")
+            lines.append(f"{_variable(field)}: {fault['msg'].removeprefix('Value error, ')}{shown}{allowed(known)}")
         raise SettingsError("\n".join(lines)) from error
 
 
@@ -311,28 +312,6 @@ def _variable(field: str) -> str:
     """The environment variable of a field: for the port, the one of two that is set."""
     name = f"{_PREFIX}{field.upper()}"
     return "PORT" if field == "port" and name not in os.environ and os.environ.get("PORT") else name
-
-
-def _allowed(field: str) -> str:
-    """What a switch or a number may be, to follow its error; empty where the error already says what is allowed."""
-    known = Settings.model_fields.get(field)
-    if known is None:
-        return ""
-    if known.annotation is bool:
-        return "; allowed: true or false"
-    bounds = [
-        str(bound)
-        for side in ("ge", "le")
-        for part in known.metadata
-        if (bound := getattr(part, side, None)) is not None
-    ]
-    return f"; allowed: {bounds[0]} to {bounds[1]}" if len(bounds) == 2 else ""
-
-
-def similar_variable(name: str) -> str | None:
-    """The setting whose variable a misspelt one most likely stands for; None where none is alike."""
-    known = [f"{_PREFIX}{field}".upper() for field in Settings.model_fields]
-    return next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.85)), None)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
@@ -347,12 +326,4 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 def settings_table() -> str:
     """Every setting as a Markdown table: variable, default, meaning."""
-    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        if field.default_factory is not None:
-            default = "the number of cores"
-        else:
-            default = "" if field.default in (None, "") else f"`{field.default}`"
-        meaning = " ".join((field.description or "").split())
-        lines.append(f"| `{_PREFIX}{name.upper()}` | {default} | {meaning} |")
-    return "\n".join(lines)
+    return table(Settings.model_fields, _PREFIX)

@@ -13,7 +13,8 @@ from liveness_service.settings import settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("benchmarks", "core", "docker", "docs", "kubernetes", "models", "recipes", "service", "tests", "training")
-PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+_OF_FOLDERS = (page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "clients/web/README.md", *_OF_FOLDERS])
 # The manifest of the default bundle holds the hash of its card, and the history names files that are gone.
 NAMES_OLD_FILES = ("models/default/MODEL_CARD.md", "docs/what-was-tried.md")
 

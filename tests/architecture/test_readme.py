@@ -1,7 +1,7 @@
 """Every statement on README's first screen is held by a test, or by a figure that a command of this repository makes.
 
-The first screen reaches to the guide, its third heading. A sentence that nothing holds fails here, as does a figure
-that is not the measured one.
+The first screen reaches to what it looks like, its third heading. A sentence that nothing holds fails here, as does a
+figure that is not the measured one.
 """
 
 import json
@@ -65,6 +65,14 @@ def check_the_example():
         assert f"`{verdict}`" in prose()[1]
 
 
+def check_it_tells_them_apart():
+    species = {
+        name.partition("/")[2] for values in FIGURES.values() for name in values if name.startswith("apcer@eer/")
+    }
+    assert {"print", "replay"} <= species
+    assert min(values["auc"] for values in FIGURES.values()) > 0.97
+
+
 def check_what_it_runs_on():
     assert {"cpu", "cuda"} <= set(get_args(Provider))
     assert {"service", "gpu"} <= set(PROJECT["optional-dependencies"])
@@ -123,15 +131,22 @@ def check_kinds():
     assert ACCEPTED.replace(" and ", " or ") in " ".join(SCREEN.split())
 
 
-# What a sentence begins with -> what holds it: a check here, or a test elsewhere by file and name.
+# What a sentence begins with -> what holds it: a check here, or a test elsewhere by its file and name.
 HELD = {
-    "Self-hosted face liveness": "tests/e2e/test_attacks.py",
-    "Send a photo or a short clip": check_the_example,
-    "The score is the probability of live and not a verdict": "tests/service/scoring/test_verdict.py",
+    "Self-hosted face liveness": check_it_tells_them_apart,
+    "Send a photo or a short clip": (
+        check_the_example,
+        "tests/e2e/test_photo.py::test_the_astronaut_is_found_scored_and_live",
+        "tests/e2e/test_clip.py::test_a_clip_of_any_kind_gets_its_verdict",
+    ),
+    "The score is the probability of live and not a verdict": (
+        "tests/service/scoring/test_verdict.py::test_live_begins_at_the_threshold_and_nan_is_never_live",
+        "tests/service/test_cli.py::test_options_arrive",
+    ),
     "It runs on a CPU or an NVIDIA GPU": (
         check_what_it_runs_on,
-        "tests/e2e/test_privacy.py",
-        "tests/e2e/test_own_data.py",
+        "tests/e2e/test_privacy.py::test_no_picture_crop_or_embedding_is_written",
+        "tests/e2e/test_own_data.py::test_the_page_leads_from_pictures_to_a_served_bundle",
     ),
     "The default model is for evaluation": check_the_data,
     "It was trained on public research data": check_the_data,
@@ -139,12 +154,21 @@ HELD = {
     "`balanced` has the least sum": check_the_least_sum,
     "`apcer10`, `apcer5` and `apcer1` are stricter": check_stricter_points,
     "Set a threshold of your own": check_the_fewest_people,
-    "For production train": "tests/e2e/test_own_data.py",
+    "For production train": "tests/e2e/test_own_data.py::test_the_page_leads_from_pictures_to_a_served_bundle",
     "You need Python 3.11+ and make": check_what_is_needed,
     "The answer for a clip has the same fields": check_clips,
-    "`score` is always the probability of live.": "tests/core/test_scoring.py",
-    "`undetermined` comes with reasons": "tests/service/scoring/test_verdict.py",
-    "Photos may be JPEG": (check_kinds, "tests/service/decoding/test_kinds.py"),
+    "`score` is always the probability of live.": (
+        "tests/core/test_scoring.py::test_score_rises_with_live_and_falls_with_spoof"
+    ),
+    "`undetermined` comes with reasons": (
+        "tests/service/scoring/test_verdict.py::test_never_live_unless_every_face_is",
+        "tests/e2e/test_photo.py::test_pictures_that_cannot_be_judged_are_undetermined_and_not_scored",
+    ),
+    "Photos may be JPEG": (
+        check_kinds,
+        "tests/e2e/test_photo.py::test_every_accepted_kind_gives_about_the_same_score",
+        "tests/e2e/test_clip.py::test_a_clip_of_any_kind_gets_its_verdict",
+    ),
 }
 
 
@@ -153,7 +177,8 @@ def test_every_statement_is_held(sentence):
     [holding] = [held for beginning, held in HELD.items() if sentence.startswith(beginning)]
     for held in holding if isinstance(holding, tuple) else (holding,):
         if isinstance(held, str):
-            assert (ROOT / held).exists()
+            path, _, name = held.partition("::")
+            assert f"def {name}(" in (ROOT / path).read_text()
         else:
             held()
 

@@ -1,6 +1,6 @@
-"""The client's exceptions are those of the service: one class a code. Run this file to write them anew:
+"""The client's exceptions are those of the service: one class a code.
 
-PYTHONPATH=core:service:client python tests/client/test_errors.py
+`PYTHONPATH=core:service:clients/python python tests/client/test_errors.py` writes them anew.
 """
 
 import textwrap

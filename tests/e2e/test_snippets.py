@@ -20,11 +20,12 @@ import httpx
 import pytest
 import yaml
 
+from liveness_client import LivenessClient
 from liveness_service.settings import Settings
 from support.clips import person_clip
 from support.compose import COMPOSE
 from support.pictures import astronaut, encoded
-from support.snippet_checks import ADDRESS, FolderOfAReader, check_command, known_names
+from support.snippet_checks import ADDRESS, FolderOfAReader, check_command, check_mention, known_names
 from support.snippets import ROOT, blocks_of, commands_of, indented_blocks_of
 from support.tiny_bundle import make_tiny_bundle
 
@@ -71,6 +72,9 @@ def test_blocks_do_what_they_say(page, place):
             raise AssertionError(f"{block}: no check for {error}; see the top of this file") from error
         except Exception as error:
             raise AssertionError(f"{block}: {type(error).__name__}: {error}") from error
+    for each in namespace.values():  # a back end keeps its client for as long as it runs
+        if isinstance(each, LivenessClient):
+            each.close()
 
 
 def shell(block, place, namespace):
@@ -185,6 +189,18 @@ def test_blocks_have_fences_and_settings_exist():
     assert found == []
 
 
+def test_commands_in_sentences_exist():
+    found = []
+    for page in PAGES:
+        # Text between single backticks, which a line may break.
+        for text in re.findall(r"(?<!`)`((?:liveness|liveness-train) [^`]+)`(?!`)", page.read_text()):
+            try:
+                check_mention(text)
+            except AssertionError as error:
+                found.append(f"{page.relative_to(ROOT)}: {error}")
+    assert found == []
+
+
 NOT_OF_THE_SERVICE = {"LIVENESS_CLIENT_URL", "LIVENESS_CLIENT_KEY", "LIVENESS_SIGNING_PASSPHRASE"}
 
 
@@ -206,3 +222,11 @@ def test_a_block_that_nothing_checks_is_found(tmp_path, place):
         block = type(next(blocks_of(ROOT / "docs/start.md")))(page, 1, language, text + "\n")
         with pytest.raises((AssertionError, KeyError), match=re.escape(told)):
             CHECKS[language](block, place, {})
+    for text in (
+        "liveness fly",
+        "liveness keys fly",
+        "liveness score --no-such",
+        "liveness-train train data --no-such",
+    ):
+        with pytest.raises(AssertionError, match=r"fly|no-such"):
+            check_mention(text)

@@ -1,6 +1,5 @@
 """Thresholds, rates and intervals of `liveness calibrate`, against computations by SciPy and scikit-learn."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from liveness_service.calibration.intervals import (
     people_for_share,
     rate_interval,
 )
-from liveness_service.calibration.journal import Journal
 from liveness_service.calibration.labelled import Costs, Rate, check_labelled, points
 from liveness_service.calibration.live_only import choose
 from liveness_service.calibration.outcome import Wanted, conclude, operating_points
@@ -306,28 +304,3 @@ def test_photos_and_clips_have_thresholds_of_their_own_and_too_few_of_one_are_to
     nothing = [Judged(Case("a", "ann"), Answer(Endpoint.PHOTO, None, ("no_face",)), "0" * 64)]
     with pytest.raises(CalibrationError, match=r"none of 1 files has a score: no_face \(1\)"):
         conclude(nothing, manifest, wanted, now)
-
-
-def test_a_journal_outlives_a_crash_and_another_bundle_is_scored_anew(tmp_path):
-    path = tmp_path / "journal"
-    with Journal(path, "bundle 1") as journal:
-        journal.add("a" * 64, Answer(Endpoint.PHOTO, 0.25))
-        journal.add("b" * 64, Answer(Endpoint.CLIP, None, ("no_face",)))
-        journal.add("c" * 64, Answer(Endpoint.PHOTO, 0.75))
-    path.write_bytes(path.read_bytes()[:-20])  # the last line is cut off
-    with Journal(path, "bundle 1") as journal:
-        assert journal.get("a" * 64) == Answer(Endpoint.PHOTO, 0.25)
-        assert journal.get("b" * 64) == Answer(Endpoint.CLIP, None, ("no_face",))
-        assert journal.get("c" * 64) is None
-        journal.add("c" * 64, Answer(Endpoint.PHOTO, 0.75))
-    with Journal(path, "bundle 2") as journal:
-        assert journal.get("a" * 64) is None
-    with Journal(path, "bundle 1") as journal:
-        assert journal.get("c" * 64) == Answer(Endpoint.PHOTO, 0.75)
-
-
-def test_another_file_is_not_taken_for_a_journal(tmp_path):
-    (tmp_path / "notes").write_text(json.dumps({"some": "notes"}) + "\n")
-    with pytest.raises(CalibrationError, match="not a journal"):
-        Journal(tmp_path / "notes", "bundle 1")
-    assert (tmp_path / "notes").read_text() == json.dumps({"some": "notes"}) + "\n"

@@ -132,6 +132,14 @@ def test_a_table_is_aligned_and_counts(folder, live_bundle):
     assert counts == "4 files: 3 failed, 1 live"
 
 
+def test_an_interrupt_is_no_verdict(photos, live_bundle, monkeypatch):
+    async def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("liveness_service.cli_score._score", interrupted)
+    assert score(*photos("photo.jpg"), bundle=live_bundle).exit_code == 130
+
+
 def test_a_dash_is_standard_input(live_bundle):
     result = CliRunner().invoke(app, ["score", "--bundle", str(live_bundle), "-"], input=encoded(astronaut()))
     assert (result.exit_code, result.stdout.startswith("-: live, score 0.99")) == (0, True)

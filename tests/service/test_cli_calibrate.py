@@ -15,7 +15,10 @@ from typer.testing import CliRunner
 
 from liveness_core.bundle import load_bundle
 from liveness_core.bundle.load import read_manifest
+from liveness_service.calibration.faces import Answer, CalibrationError
+from liveness_service.calibration.journal import Journal
 from liveness_service.cli import app
+from liveness_service.submission import Endpoint
 from support.pictures import astronaut, encoded, no_face
 from support.requests import PHOTO, URL, as_form, bearer, make_keys
 from support.tiny_bundle import make_tiny_bundle
@@ -128,6 +131,10 @@ def test_the_new_bundle_becomes_the_active_one_and_its_point_decides(lobby, bund
         assert client.post(URL, **as_form(PHOTO)).json()["operating_point"] == "lobby"
         (model,) = [one for one in client.get("/v1/models").json()["models"] if one["role"] == "active"]
         assert model["operating_points"]["lobby"]["calibration"]["live_people"] == PEOPLE
+        watched = client.app.state.service.metrics.registry.get_sample_value
+        labels = {"name": "tiny", "version": "1-lobby", "operating_point": "lobby", "endpoint": URL}
+        assert watched("liveness_point_reference_people", labels) == PEOPLE
+        assert watched("liveness_point_score_count", labels) == 1
 
 
 def test_a_key_is_judged_by_its_own_point(lobby, serve):
@@ -176,7 +183,7 @@ def test_attacks_give_points_by_cost_and_by_rate(calibrate, data, tmp_path):
 
 
 def test_costs_and_rates_can_be_chosen(calibrate, data, tmp_path):
-    chosen = ("--cost-attack-passes", 50, "--attack-prevalence", 0.3, "--bpcer", 20, "--write", "shop")
+    chosen = ("--cost-attack", 50, "--attack-prevalence", 0.3, "--bpcer", 20, "--write", "shop")
     result = calibrate("--index", data / "index.csv", *chosen, "--into", tmp_path, "--no-default")
     assert result.exit_code == 0, result.output
     manifest = read_manifest(tmp_path / "shop")
@@ -206,6 +213,31 @@ def test_what_cannot_work_is_told_before_anything_is_scored(calibrate, data, tmp
         assert result.exit_code == 2, arguments
         assert said in result.stderr
     assert not (tmp_path / "journal").exists()
+
+
+def test_a_journal_outlives_a_crash_and_another_bundle_is_scored_anew(tmp_path):
+    path = tmp_path / "journal"
+    with Journal(path, "bundle 1") as journal:
+        journal.add("a" * 64, Answer(Endpoint.PHOTO, 0.25))
+        journal.add("b" * 64, Answer(Endpoint.CLIP, None, ("no_face",)))
+        journal.add("c" * 64, Answer(Endpoint.PHOTO, 0.75))
+    path.write_bytes(path.read_bytes()[:-20])  # the last line is cut off
+    with Journal(path, "bundle 1") as journal:
+        assert journal.get("a" * 64) == Answer(Endpoint.PHOTO, 0.25)
+        assert journal.get("b" * 64) == Answer(Endpoint.CLIP, None, ("no_face",))
+        assert journal.get("c" * 64) is None
+        journal.add("c" * 64, Answer(Endpoint.PHOTO, 0.75))
+    with Journal(path, "bundle 2") as journal:
+        assert journal.get("a" * 64) is None
+    with Journal(path, "bundle 1") as journal:
+        assert journal.get("c" * 64) == Answer(Endpoint.PHOTO, 0.75)
+
+
+def test_another_file_is_not_taken_for_a_journal(tmp_path):
+    (tmp_path / "notes").write_text(json.dumps({"some": "notes"}) + "\n")
+    with pytest.raises(CalibrationError, match="not a journal"):
+        Journal(tmp_path / "notes", "bundle 1")
+    assert (tmp_path / "notes").read_text() == json.dumps({"some": "notes"}) + "\n"
 
 
 def test_a_stopped_run_goes_on_and_ends_with_the_same_thresholds(lobby, calibrate, data, bundle, tmp_path):

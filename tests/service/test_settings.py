@@ -5,13 +5,13 @@ import pytest
 from pydantic import ValidationError
 
 from liveness_service.cores import available_cores
+from liveness_service.fields import similar
 from liveness_service.platforms import without_effect
 from liveness_service.settings import (
     Settings,
     SettingsError,
     read_settings,
     settings_table,
-    similar_variable,
     unknown_variables,
 )
 
@@ -172,8 +172,9 @@ def test_a_misspelt_variable_is_found():
         "PATH": "/bin",
     }
     assert unknown_variables(environment) == ["LIVENESS_", "LIVENESS_MAX_PIXEL"]
-    assert similar_variable("LIVENESS_MAX_PIXEL") == "LIVENESS_MAX_PIXELS"
-    assert similar_variable("LIVENESS_COLOUR") is None
+    known = [f"LIVENESS_{name.upper()}" for name in Settings.model_fields]
+    assert similar("LIVENESS_MAX_PIXEL", known) == "LIVENESS_MAX_PIXELS"
+    assert similar("LIVENESS_COLOUR", known) is None
 
 
 def test_messages_name_the_variable(monkeypatch):
@@ -267,3 +268,22 @@ def test_spans_by_another_protocol_than_ours_are_refused_at_start(monkeypatch):
         Settings(tracing=True)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
     Settings(tracing=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("max_batch_size", "many", "1 to 256"),
+        ("max_batch_size", "257", "1 to 256"),
+        ("audit_max_bytes", "lots", "10000 or more"),
+        ("docs", "perhaps", "true or false"),
+        ("precision", "int4", "'fp32', 'fp16' or 'int8'"),
+        ("detector", "haar", "'scrfd'"),
+    ],
+)
+def test_an_error_says_what_is_allowed(monkeypatch, name, value, allowed):
+    monkeypatch.setenv(f"LIVENESS_{name.upper()}", value)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert allowed in str(refused.value)
+    assert repr(value) in str(refused.value)

@@ -106,6 +106,20 @@ def _parse(app: typer.Typer, arguments: list[str]) -> None:
         raise AssertionError(f"{' '.join(arguments)}: {error.format_message()}") from error
 
 
+def check_mention(text: str) -> None:
+    """Of a command in the middle of a sentence, which may lack arguments: its name and its options exist."""
+    from liveness_training.cli import app as training
+
+    program, *words = text.split()
+    command = typer.main.get_command(training if program == "liveness-train" else service_cli.app)
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{text}: no command {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    for word in words:
+        assert not word.startswith("--") or word.partition("=")[0].rstrip("…") in known, f"{text}: no option {word}"
+
+
 def _liveness(arguments: list[str], command: Command, place: FolderOfAReader) -> None:
     _parse(service_cli.app, arguments)
     if not any(tuple(arguments[: len(run)]) == run for run in _RUN):

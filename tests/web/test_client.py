@@ -25,6 +25,16 @@ def built(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A service with keys, and a key."""
+    folder = tmp_path_factory.mktemp("service")
+    make_tiny_bundle(folder / "tiny", bias=5)
+    keys, setting = make_keys(backend="score")
+    with running_server(folder, bundle_path=str(folder / "tiny"), workers="1", api_keys=setting) as started:
+        yield started, keys["backend"]
+
+
 def run(built, folder, script):
     """Run a script that prints JSON; `Client`, `tell` and `failure` are at hand."""
     (folder / "script.mjs").write_text(
@@ -45,18 +55,22 @@ const tell = value => console.log(JSON.stringify(value));
     return json.loads(node(folder / "script.mjs"))
 
 
-def test_it_scores_for_real_and_raises_one_error_with_the_services_code(built, tmp_path):
-    make_tiny_bundle(tmp_path / "tiny", bias=5)
-    keys, setting = make_keys(backend="score")
+def test_it_scores_for_real_and_raises_one_error_with_the_services_code(built, guarded, tmp_path):
+    server, key = guarded
     (tmp_path / "photo.jpg").write_bytes(encoded(astronaut()))
     (tmp_path / "cup.jpg").write_bytes(encoded(no_face()))
-    with running_server(tmp_path, bundle_path=str(tmp_path / "tiny"), workers="1", api_keys=setting) as server:
-        photo, cup, reasons, points, refused, stranger, clips = run(
-            built,
-            tmp_path,
-            f"""
-const service = new Client('{server.url}', {{ key: '{keys["backend"]}' }});
+    photo, cup, reasons, points, refused, stranger, clips, session = run(
+        built,
+        tmp_path,
+        f"""
+const service = new Client('{server.url}', {{ key: '{key}' }});
 const photo = readFileSync('{tmp_path}/photo.jpg');
+const session = async () => {{
+  const opened = await service.createSession({{ kind: 'photo' }});
+  const browser = new Client('{server.url}');
+  const [first, second] = [await browser.upload(opened, photo), await failure(browser.upload(opened, photo))];
+  return [first, second, await service.session(opened.session_id)];
+}};
 tell([
   await service.scorePhoto(photo, {{ faces: 'largest' }}),
   await service.scorePhoto(new Blob([readFileSync('{tmp_path}/cup.jpg')], {{ type: 'image/jpeg' }})),
@@ -65,8 +79,13 @@ tell([
   await failure(service.scorePhoto(new Uint8Array([1, 2, 3]))),
   await failure(new Client('{server.url}/').scorePhoto(photo)),
   await failure(service.scoreClip(photo)),
+  await session(),
 ]);""",
-        )
+    )
+    sent, again, read = session
+    assert sent["state"] == "scored"
+    assert (again["code"], again["status"]) == ("session_used", 409)
+    assert read["result"]["verdict"] == "live"
     assert (photo["verdict"], cup["verdict"], cup["reasons"]) == ("live", "undetermined", ["no_face"])
     assert "too_dark" in reasons
     assert set(points) == {"eer", "strict"}
@@ -141,7 +160,7 @@ const scored = await service.scorePhoto(new Uint8Array([1]));
 const took = performance.now() - began;
 tell([
   scored.verdict, await failure(service.scoreClip(new Uint8Array([1]))), await failure(service.models()),
-  await failure(service.createSession()), await failure(service.session('a/b')), took,
+  await failure(service.createSession({{ kind: 'photo' }})), await failure(service.session('a/b')), took,
 ]);""",
     )
     verdict, late, models, session, read = results
@@ -167,13 +186,13 @@ def test_an_answer_that_does_not_come_is_a_timeout(built, tmp_path):
     assert result == {"code": "timeout", "status": 0, "wait": None, "id": False}
 
 
-def test_the_example_of_the_readme(built, tmp_path):
+def test_the_example_of_the_readme(built, guarded, tmp_path, monkeypatch):
+    server, key = guarded
+    monkeypatch.setenv("LIVENESS_KEY", key)
     [example] = re.findall(r"```js\n(import \{ LivenessClient.*?)```", (WEB / "README.md").read_text(), re.DOTALL)
     (tmp_path / "photo.jpg").write_bytes(encoded(astronaut()))
-    make_tiny_bundle(tmp_path / "tiny", bias=5)
-    with running_server(tmp_path, bundle_path=str(tmp_path / "tiny"), workers="1") as server:
-        code = example.replace("http://127.0.0.1:8000", server.url).replace("'photo.jpg'", f"'{tmp_path}/photo.jpg'")
-        code = code.replace("@face-liveness/capture/client", f"{built}/client.js")
-        code = code.replace("\n} catch", "\n  console.log(verdict, reasons.length);\n} catch")
-        (tmp_path / "example.mjs").write_text("import { readFile } from 'node:fs/promises';\n" + code)
-        assert node(tmp_path / "example.mjs") == "live 0\n"
+    code = example.replace("http://127.0.0.1:8000", server.url).replace("'photo.jpg'", f"'{tmp_path}/photo.jpg'")
+    code = code.replace("@face-liveness/capture/client", f"{built}/client.js")
+    code = code.replace("\n} catch", "\n  console.log(verdict, reasons.length);\n} catch")
+    (tmp_path / "example.mjs").write_text("import { readFile } from 'node:fs/promises';\n" + code)
+    assert node(tmp_path / "example.mjs") == "live 0\n"

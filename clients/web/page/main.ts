@@ -2,9 +2,9 @@
 
 import '../src/index.js';
 import { LivenessClient, LivenessError, type Model, type ReasonDetails } from '../src/client.js';
-import { byId, made } from './dom.js';
+import { byId, made, percent } from './dom.js';
 import { showPicture } from './picture.js';
-import { isClip, say, sayError, showJson, showScore, showTimes, showVerdict, type Answer } from './result.js';
+import { isClip, say, sayError, showJson, showScore, showTimes, showVerdict, WORDS, type Answer } from './result.js';
 import { prepareCalls, showCall } from './snippets.js';
 
 interface Visit {
@@ -25,6 +25,7 @@ let key = '';
 let model: Model | undefined;
 let reasons: readonly ReasonDetails[] = [];
 let file: Blob | undefined;
+let fromCamera = false;
 let asked = new AbortController();
 
 const service = (): LivenessClient => new LivenessClient(document.baseURI.replace(/[^/]*$/, ''), { ...(key && { key }), timeoutMs: 60_000, retries: 1, maxRetryAfterS: 3 });
@@ -43,7 +44,7 @@ async function learn(): Promise<void> {
   const chosen = point.value;
   const usual = model.default_operating_point;
   point.replaceChildren(...Object.entries(model.operating_points).map(([name, { apcer, bpcer }]) =>
-    made('option', { value: name, textContent: `${name}${name === usual ? ' (default)' : ''}: ${(100 * apcer).toFixed(1)} % of attacks pass, ${(100 * bpcer).toFixed(1)} % of people refused` })));
+    made('option', { value: name, textContent: `${name}: APCER ${percent(apcer)}, BPCER ${percent(bpcer)}` })));
   point.value = chosen || usual;
   for (const input of document.querySelectorAll<HTMLInputElement>('input[name=mode][value=clip]')) input.disabled = model.clips === null;
   tellCall();
@@ -68,7 +69,7 @@ async function score(chosen: Blob): Promise<void> {
   const { signal } = asked;
   file = chosen;
   tellCall();
-  byId('result').scrollIntoView({ block: 'nearest' });
+  showPlace();
   if (clipChosen() && faces.value === 'all') return say('error', 'One person a clip', 'Faces “all” is for photos: choose “single” or “largest” for a clip.');
   say('busy', 'Looking …', 'The picture is on its way to the service.');
   const began = performance.now();
@@ -91,6 +92,12 @@ async function score(chosen: Blob): Promise<void> {
   remember();
 }
 
+/** Bring the verdict into view, where it is not. */
+function showPlace(): void {
+  const { top, bottom } = byId('verdict').getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) byId('result').scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+}
+
 async function show(visit: Visit): Promise<void> {
   const { answer } = visit;
   showVerdict(answer, reasons);
@@ -111,8 +118,8 @@ function remember(): void {
   const [visit] = visits;
   if (!visit) return;
   const { answer } = visit;
-  const score = answer.score === null ? answer.reasons[0] ?? '' : answer.score.toFixed(3);
-  const button = made('button', { type: 'button' }, small, made('b', { textContent: answer.verdict }), made('span', { textContent: `${isClip(answer) ? 'clip' : 'photo'} ${score}` }));
+  const score = answer.score === null ? (answer.reasons[0] ?? '').replaceAll('_', ' ') : answer.score.toFixed(3);
+  const button = made('button', { type: 'button' }, small, made('b', { textContent: WORDS[answer.verdict][0] }), made('span', { textContent: `${isClip(answer) ? 'clip' : 'photo'} ${score}` }));
   button.dataset.kind = answer.verdict;
   button.addEventListener('click', () => {
     asked.abort();
@@ -140,7 +147,10 @@ async function useKey(): Promise<void> {
 
 function prepare(): void {
   prepareCalls();
-  camera.addEventListener('face-capture', event => void score(event.detail.file));
+  camera.addEventListener('face-capture', event => {
+    fromCamera = true;
+    void score(event.detail.file);
+  });
   camera.addEventListener('face-state', event => event.detail.state === 'starting' && (asked.abort(), say('empty', 'Camera', 'Follow the hints: the picture is taken by itself.')));
   for (const input of document.querySelectorAll<HTMLInputElement>('input[name=mode]')) input.addEventListener('change', () => {
     camera.stop();
@@ -149,10 +159,14 @@ function prepare(): void {
     tellCall();
   });
   byId<HTMLInputElement>('file').addEventListener('change', event => take((event.target as HTMLInputElement).files));
-  for (const button of document.querySelectorAll<HTMLElement>('[data-sample]')) button.addEventListener('click', async () => score(await (await fetch(button.dataset.sample!)).blob()));
+  for (const button of document.querySelectorAll<HTMLElement>('[data-sample]')) button.addEventListener('click', async () => {
+    fromCamera = false;
+    camera.stop();
+    await score(await (await fetch(button.dataset.sample!)).blob());
+  });
   for (const select of [point, faces, explain]) select.addEventListener('change', () => (file ? void score(file) : tellCall()));
   byId('strength').addEventListener('input', event => { byId('map').style.opacity = String(Number((event.target as HTMLInputElement).value) / 100); });
-  byId('again').addEventListener('click', () => void (file ? score(file) : learn()));
+  byId('again').addEventListener('click', again);
   addEventListener('paste', event => take(event.clipboardData?.files));
   addEventListener('dragover', event => { event.preventDefault(); byId('over').hidden = false; });
   addEventListener('dragleave', event => { if (!event.relatedTarget) byId('over').hidden = true; });
@@ -163,10 +177,18 @@ function prepare(): void {
   keyField.addEventListener('keydown', event => { if (event.key === 'Enter') { event.preventDefault(); dialog.close(); void useKey(); } });
 }
 
+/** What could not be judged is taken anew; what had no answer is sent again. */
+function again(): void {
+  if (byId('verdict').dataset.kind === 'error') void (file ? score(file) : learn());
+  else if (fromCamera) void camera.start();
+  else byId<HTMLInputElement>('file').click();
+}
+
 function take(files: FileList | null | undefined): void {
   const [first] = files ?? [];
   if (!first) return;
   camera.stop();
+  fromCamera = false;
   void score(first);
 }
 

@@ -24,14 +24,20 @@ export async function showPicture(file: Blob, answer: Answer, model: Model | und
 
 const faces = (count: number): string => (count === 1 ? 'one face' : count ? `${count} faces` : 'no face');
 
-function draw(picture: CanvasImageSource | null, width: number, height: number, found: readonly Pick<Face, 'box' | 'landmarks' | 'verdict'>[]): void {
+type Marked = readonly Pick<Face, 'box' | 'landmarks' | 'verdict'>[];
+
+function draw(picture: CanvasImageSource | null, width: number, height: number, found: Marked): void {
   [photo.width, photo.height] = [width || 4, height || 3];
   byId('frame').style.aspectRatio = `${photo.width} / ${photo.height}`;
   byId('frame').style.maxWidth = `calc(26rem * ${photo.width / photo.height})`;
   const context = photo.getContext('2d')!;
   if (picture) context.drawImage(picture, 0, 0, photo.width, photo.height);
+  mark(context, found);
+}
+
+function mark(context: CanvasRenderingContext2D, found: Marked): void {
   const style = getComputedStyle(document.documentElement);
-  context.lineWidth = Math.max(2, width / 220);
+  context.lineWidth = Math.max(2, context.canvas.width / 220);
   for (const { box: [x1, y1, x2, y2], landmarks, verdict } of found) {
     context.strokeStyle = context.fillStyle = style.getPropertyValue(`--mark-${verdict}`);
     context.beginPath();
@@ -64,6 +70,7 @@ async function overlay(answer: Answer, model: Model | undefined, still: () => bo
     context.drawImage(image, -side / 2, -side / 2, side, side);
     context.restore();
   }
+  mark(context, explained);  // above the map, which would hide them
   map.hidden = byId('slider').hidden = false;
 }
 
@@ -94,7 +101,7 @@ async function showFrames(file: Blob, answer: Extract<Answer, { clip: unknown }>
     const shown: ImageBitmap[] = [];
     const places = frames.map((frame, index) => {
       const small = made('canvas', { width: 96, height: Math.round(96 * clip.height / Math.max(clip.width, 1)) });
-      const said = frame.score === null ? frame.reasons.join(', ') || 'usable' : frame.score.toFixed(2);
+      const said = frame.score === null ? frame.reasons.join(', ').replaceAll('_', ' ') || 'usable' : frame.score.toFixed(2);
       const button = made('button', { type: 'button' }, small, made('span', { textContent: `${frame.time_s.toFixed(1)} s` }), made('b', { textContent: said }));
       const verdict = frame.score === null ? 'undetermined' : frame.score >= answer.threshold ? 'live' : 'spoof';
       button.dataset.kind = verdict;

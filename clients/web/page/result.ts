@@ -6,7 +6,7 @@ import { byId, made, percent } from './dom.js';
 export type Answer = Photo | Clip;
 export const isClip = (answer: Answer): answer is Clip => 'clip' in answer;
 
-const WORDS = {
+export const WORDS = {
   live: ['Live', 'This is a live person, as far as the picture tells.'],
   spoof: ['Attack', 'This looks like a picture of a person: a print, or a screen.'],
   undetermined: ['No verdict', 'This cannot be judged. It is never a pass: what to do is below.'],
@@ -26,7 +26,7 @@ export function sayError(error: LivenessError): void {
   const waits = error.retryAfterS === undefined ? '' : ` Try again in ${Math.ceil(error.retryAfterS)} s.`;
   const word = { network: 'No answer', timeout: 'No answer in time' }[error.code] ?? error.problem?.title ?? 'Not scored';
   const why = error.code === 'network' ? 'The service cannot be reached. Is it running, and are you connected?' : error.message;
-  say('error', word, why + waits);
+  say('error', word, why.charAt(0).toUpperCase() + why.slice(1) + waits);
   byId('after').hidden = false;
 }
 

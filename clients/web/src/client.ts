@@ -8,21 +8,10 @@ export type Model = components['schemas']['ModelDetails'];
 export type ReasonDetails = components['schemas']['ReasonDetails'];
 export type Problem = components['schemas']['Problem'];
 
-/** A capture session, as the back end asks for it. The token is for the browser; the key never is. */
-export interface Session {
-  readonly session_id: string;
-  readonly token: string;
-  readonly kind: 'photo' | 'clip';
-  readonly expires_at: string;
-  readonly upload_url: string;
-}
-
-/** What became of a session. `result` is the service's answer on the upload. */
-export interface SessionState {
-  readonly session_id: string;
-  readonly state: 'waiting' | 'received' | 'scored' | 'expired' | 'failed';
-  readonly result?: Photo | Clip | null;
-}
+export type SessionWanted = components['schemas']['SessionWanted'];
+export type Session = components['schemas']['SessionOut'];
+export type SessionResult = components['schemas']['SessionResultOut'];
+export type Uploaded = components['schemas']['UploadedOut'];
 
 export interface Options {
   /** The access key, where the service asks for one. Never put one into a page of others. */
@@ -106,17 +95,17 @@ export class LivenessClient {
   }
 
   /** Ask for a capture session (back end, with its key). */
-  createSession(settings: Record<string, unknown> = {}): Promise<Session> {
-    return this.call('v1/sessions', { body: JSON.stringify(settings), type: 'application/json' });
+  createSession(wanted: SessionWanted): Promise<Session> {
+    return this.call('v1/sessions', { body: JSON.stringify(wanted), type: 'application/json' });
   }
 
   /** Send the file of a session (browser, with the session's token). It counts once, so a lost connection is not tried again. */
-  upload(session: Pick<Session, 'upload_url' | 'token'>, file: Media): Promise<{ session_id: string; state: string }> {
+  upload(session: Pick<Session, 'upload_url' | 'token'>, file: Media): Promise<Uploaded> {
     return this.call(session.upload_url, { body: file, bearer: session.token });
   }
 
   /** The verdict of a session (back end, with its key). The service gives it once. */
-  session(sessionId: string): Promise<SessionState> {
+  session(sessionId: string): Promise<SessionResult> {
     return this.call(`v1/sessions/${encodeURIComponent(sessionId)}`, { method: 'GET' });
   }
 
@@ -144,7 +133,7 @@ export class LivenessClient {
   }
 
   private async once<Answer>(path: string, call: Call): Promise<Answer> {
-    const address = new URL(path.replace(/^\/(?!\/)/, ''), this.base);
+    const address = new URL(path, this.base);
     for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) address.searchParams.set(name, value);
     const headers: Record<string, string> = { Accept: 'application/json' };
     const key = call.bearer ?? this.options.key;

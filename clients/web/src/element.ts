@@ -203,6 +203,7 @@ export class FaceLivenessCapture extends Base {
       this.tell('face-upload', answer);
     } catch (error) {
       if (run.aborted) return;
+      if (error instanceof SendError && [400, 413, 415, 422].includes(error.status)) this.shot = undefined;  // the file is to blame
       this.toFault(error instanceof SendError ? error.fault : 'failed', error);
     }
   }

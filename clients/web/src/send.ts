@@ -28,14 +28,19 @@ export function send(file: Blob, address: string, token: string | null, timeoutM
     request.onload = () => {
       const body = parsed(request.responseText);
       if (request.status < 300) return resolve({ status: request.status, body });
-      const again = request.status >= 500 || request.status === 408 || request.status === 429;
-      return reject(new SendError(again ? 'failed' : 'refused', request.status, body));
+      return reject(new SendError(mayAgain(request.status, body) ? 'failed' : 'refused', request.status, body));
     };
     request.onerror = request.ontimeout = () => reject(new SendError('failed', 0));
     request.onabort = () => reject(new DOMException('stopped', 'AbortError'));
     stopped.addEventListener('abort', () => request.abort());
     request.send(file);
   });
+}
+
+/** A session of the service says itself whether its token still counts; of others the status tells. */
+function mayAgain(status: number, body: unknown): boolean {
+  const session = (body as { session_state?: string } | null)?.session_state;
+  return session === undefined ? status >= 500 || status === 408 || status === 429 : session === 'waiting';
 }
 
 function parsed(text: string): unknown {

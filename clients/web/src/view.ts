@@ -7,8 +7,8 @@ const STYLE = `
   --_shade: var(--fl-shade, rgb(10 14 22 / .62)); --_radius: var(--fl-radius, 1.25rem);
   font: 500 1rem/1.4 var(--fl-font, system-ui, sans-serif); }
 :host([hidden]), [hidden] { display: none !important; }
-.stage { position: relative; overflow: hidden; border-radius: var(--_radius); background: var(--fl-background, #10141d); color: #fff;
-  aspect-ratio: 4 / 3; max-height: var(--fl-max-height, 78vh); margin-inline: auto; isolation: isolate; }
+.stage { position: relative; display: grid; overflow: clip; border-radius: var(--_radius); background: var(--fl-background, #10141d); color: #fff;
+  aspect-ratio: 4 / 3; max-width: calc(var(--fl-max-height, 78vh) * 4 / 3); margin-inline: auto; isolation: isolate; }
 .stage:focus { outline: none; }
 video, canvas { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .mirrored { transform: scaleX(-1); }
@@ -24,8 +24,8 @@ video, canvas { position: absolute; inset: 0; width: 100%; height: 100%; object-
   box-sizing: border-box; margin: 0; padding: .55rem 1.1rem; border-radius: 999px; background: rgb(10 14 22 / .86); text-align: center; }
 .record { position: absolute; top: 1rem; left: 1rem; width: .8rem; height: .8rem; border-radius: 50%; background: #ff4d4f; animation: beat 1s infinite alternate; }
 @keyframes beat { to { opacity: .25; } }
-.panel { position: absolute; inset: 0; display: grid; place-content: center; justify-items: center; gap: 1.1rem; padding: 1.25rem; text-align: center;
-  background: var(--fl-panel, linear-gradient(160deg, #1c2536, #10141d)); overflow: auto; }
+.panel { position: relative; display: grid; place-content: center; justify-items: center; gap: 1.1rem; padding: 1.25rem; text-align: center;
+  background: var(--fl-panel, linear-gradient(160deg, #1c2536, #10141d)); }
 .panel[data-over] { background: linear-gradient(transparent 40%, rgb(10 14 22 / .88) 78%); place-content: end center; }
 .panel p { margin: 0; max-width: 26rem; text-wrap: pretty; }
 .face { width: 4.6rem; height: 6rem; border-radius: 50%; border: 3px dashed rgb(255 255 255 / .55); position: relative; }

@@ -120,9 +120,6 @@ def _object(field: str, noun: str, file: dict[str, Any]) -> dict[str, Any]:
     return {"title": noun, "type": "object", "required": [field], "properties": {field: file}}
 
 
-_BASE64_TOLD = "The file as base64, or as a data URL."
-
-
 def _base64(field: str, noun: str, media_type: str) -> dict[str, Any]:
     told = f"The file as base64, or as a data URL (`data:{media_type};base64,…`)."
     file = {"type": "string", "description": told}
@@ -134,13 +131,6 @@ BODY_SCHEMAS: dict[str, Any] = {
     "ImageJson": _base64("image", "ImageJson", "image/jpeg"),
     "ClipForm": _object("video", "ClipForm", FILE),
     "ClipJson": _base64("video", "ClipJson", "video/mp4"),
-    # One of the two, by the session's kind.
-    "SessionForm": _object("", "SessionForm", {}) | {"required": [], "properties": {"image": FILE, "video": FILE}},
-    "SessionJson": _base64("", "SessionJson", "")
-    | {
-        "required": [],
-        "properties": {name: {"type": "string", "description": _BASE64_TOLD} for name in ("image", "video")},
-    },
 }
 """The bodies of uploads. FastAPI knows nothing of them, since the service reads bodies itself."""
 

@@ -78,13 +78,9 @@ SESSION_RESPONSES: Responses = {
 
 SESSION_BODY = {
     "required": True,
-    "description": "The file, as the path for plain uploads of the session's kind takes it: in a form or in JSON its "
-    "name is `image` or `video`.",
-    "content": {
-        "application/octet-stream": {"schema": FILE},
-        "multipart/form-data": {"schema": {"$ref": "#/components/schemas/SessionForm"}},
-        "application/json": {"schema": {"$ref": "#/components/schemas/SessionJson"}},
-    },
+    "description": "The file. A form or JSON with `image` or `video` works too, as on the path for plain uploads.",
+    # One kind is described: generated clients then take a file and nothing else.
+    "content": {"application/octet-stream": {"schema": FILE}},
 }
 
 SESSION_DESCRIPTION = """\

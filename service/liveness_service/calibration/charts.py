@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 WIDTH, HEIGHT = 640, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 22, 12, 44
 SERIES = 6
 """How many classes of colours the page has: `s0`, live people, to `s5`."""
 

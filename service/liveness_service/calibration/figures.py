@@ -59,29 +59,37 @@ def _histogram(part: Part, name: str) -> str:
 def _rates(part: Part, manifest: Manifest, name: str) -> str:
     scores, grid = part.scores, np.linspace(0, 1, _STEPS + 1).tolist()
     chart = Chart(
-        "Error rates against the threshold", "threshold", "people refused, attacks that pass", _SCORES, _SHARES
+        "Error rates against the threshold",
+        "threshold (areas: 95 % confidence)",
+        "people refused, attacks that pass",
+        _SCORES,
+        _SHARES,
     )
-    people, refused = scores.live.people, [scores.live.below(at) for at in grid]
-    band = [rate_interval(min(count, people), people) for count in refused]
-    upper = [(at, high) for at, (_, high) in zip(grid, band, strict=True)]
-    lower = [(at, low) for at, (low, _) in zip(grid, band, strict=True)]
-    chart.area([*upper, *reversed(lower)], 0, "95 % confidence")
-    chart.line([(at, count / people) for at, count in zip(grid, refused, strict=True)], 0, "live people refused")
+    _rate_line(chart, grid, [scores.live.below(at) for at in grid], scores.live.people, 0, "live people refused")
     if scores.species:
         for colour, species in enumerate(scores.species, start=1):
             attacks = scores.of_species(species)
-            points = [(at, 1 - attacks.share_below(at)) for at in grid]
-            chart.line(points, colour, f"{species} attacks that pass")
+            passed = [attacks.people - attacks.below(at) for at in grid]
+            _rate_line(chart, grid, passed, attacks.people, colour, f"{species} that pass")
     else:
-        passed = [(at, expected_apcer(manifest, part.endpoint, at)) for at in grid]
-        for colour, species in enumerate(sorted(passed[0][1].species), start=1):
-            points = [(at, one.species[species]) for at, one in passed]
+        expected = [(at, expected_apcer(manifest, part.endpoint, at)) for at in grid]
+        for colour, species in enumerate(sorted(expected[0][1].species), start=1):
+            points = [(at, one.species[species]) for at, one in expected]
             chart.line(points, colour, f"{species} that pass on other cameras", dashed=True)
-        if not passed[0][1].species:
-            points = [(at, one.apcer) for at, one in passed]
+        if not expected[0][1].species:
+            points = [(at, one.apcer) for at, one in expected]
             chart.line(points, 1, "attacks that pass on other cameras", dashed=True)
     _marks(chart, part, name)
     return chart.svg()
+
+
+def _rate_line(chart: Chart, grid: list[float], errors: list[float], people: int, colour: int, name: str) -> None:
+    """An error rate against the threshold, in the area where that of all people lies with 95 % confidence."""
+    ends = [rate_interval(min(max(count, 0.0), people), people) for count in errors]
+    upper = [(at, high) for at, (_, high) in zip(grid, ends, strict=True)]
+    lower = [(at, low) for at, (low, _) in zip(grid, ends, strict=True)]
+    chart.area([*upper, *reversed(lower)], colour)
+    chart.line([(at, count / people) for at, count in zip(grid, errors, strict=True)], colour, name)
 
 
 def _det(curve: Curves, found: Labelled) -> str:

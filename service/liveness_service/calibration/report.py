@@ -85,7 +85,7 @@ def _part(part: Part, outcome: Outcome, manifest: Manifest, shown: Mapping[str, 
             f"<li><b>{html.escape(f'{outcome.wanted.name}-{name}')}</b>: {html.escape(why)}</li>"
             for name, why in part.found.left_out.items()
         )
-        notes = f"<p>Left out, for want of people:</p><ul>{items}</ul>" if items else ""
+        notes = f"<p>Left out:</p><ul>{items}</ul>" if items else ""
     return (
         f"<h2>{WORDS[part.endpoint].capitalize()}</h2>"
         f'<div class="tiles">{_tiles(part)}</div>'

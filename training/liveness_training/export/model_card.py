@@ -98,7 +98,8 @@ def _both_rates(test: Mapping[str, Mapping[str, float]], held_out: Mapping[str, 
         "| camera | live people refused (BPCER) | attacks that pass, of the worst kind (APCER) |",
         "| --- | --- | --- |",
     ]
-    return ["What it gets wrong, from the best to the worst of the data sets below:", "\n".join([*head, *lines])]
+    said = "What it gets wrong, from the best to the worst of the data sets below, at their thresholds:"
+    return [said, "\n".join([*head, *lines])]
 
 
 def _span(rows: Sequence[Mapping[str, float]], key: str) -> str:
@@ -241,7 +242,7 @@ def _cell(values: Mapping[str, float], key: str) -> str:
 def _names(points: Mapping[str, OperatingPoint]) -> str:
     """What the names of the points say, of those that there are."""
     said = {
-        "balanced": "`balanced` has the least sum of both errors",
+        "balanced": "`balanced` has the least sum of both errors, each data set counting the same",
         "eer": "at `eer` both are equal",
         "apcer": "`apcer` and a number say what percentage of attacks passes",
     }
