@@ -73,7 +73,7 @@ class QualityGates(BaseModel):
     """Largest mean blockiness of a clip's frames. It is lower: video decoders smooth the edges of their blocks."""
 
 
-MEASURED_GATES = QualityGates(max_noise=0.36, max_blockiness=0.7, max_clip_blockiness=0.16)
+MEASURED_GATES = QualityGates(max_noise=0.3, max_blockiness=0.7, max_clip_blockiness=0.16)
 """What a new bundle gets. The last three are where the errors of the default bundle rise (docs/adr/0022)."""
 
 
