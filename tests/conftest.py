@@ -1,3 +1,4 @@
+import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -22,6 +23,19 @@ def _no_real_time_priority() -> Iterator[None]:
     yield
     if hasattr(os, "sched_getscheduler"):  # not on macOS
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo `configure_logging`, which changes the whole process: other tests would find no line in their logs."""
+    loggers = [logging.getLogger(name) for name in ("", "liveness_core", "liveness_service", "uvicorn.access")]
+    before = [(logger, logger.handlers[:], logger.level, logger.disabled) for logger in loggers]
+    yield
+    for logger, handlers, level, disabled in before:
+        logger.handlers, logger.disabled = handlers, disabled
+        logger.setLevel(level)
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 _TESTS = Path(__file__).parent

@@ -104,8 +104,10 @@ def test_the_context_has_what_the_wheel_is_made_of_and_no_more():
     assert lines[0] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
-    needed = {path.split("/")[0] for path in wheel} | {"pyproject.toml", "README.md", "LICENSE"}
-    assert allowed == needed | {"requirements/*.txt", "docker/healthcheck.py"}
+    needed = {folder for folder in allowed if any(path.startswith(f"{folder}/") for path in wheel)}
+    assert all(any(path.startswith(f"{folder}/") for folder in needed) for path in wheel)
+    files = {"pyproject.toml", "README.md", "LICENSE", "requirements/*.txt", "docker/healthcheck.py"}
+    assert allowed == needed | files
     for path in allowed:
         assert list(ROOT.glob(path)), path
 

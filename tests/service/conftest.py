@@ -1,4 +1,3 @@
-import logging
 import os
 import shutil
 import warnings
@@ -12,7 +11,6 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-import structlog
 from onnx import TensorProto, helper, numpy_helper
 
 from liveness_core.bundle import GoldenCases, Manifest, load_bundle, save_bundle
@@ -235,18 +233,6 @@ def running() -> Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]:
             yield client
 
     return started
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Undo `configure_logging`, which changes the whole process."""
-    loggers = [logging.getLogger(name) for name in ("", "liveness_core", "liveness_service", "uvicorn.access")]
-    before = [(logger, logger.handlers[:], logger.level, logger.disabled) for logger in loggers]
-    yield
-    for logger, handlers, level, disabled in before:
-        logger.handlers, logger.disabled = handlers, disabled
-        logger.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

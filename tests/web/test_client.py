@@ -188,7 +188,7 @@ def test_an_answer_that_does_not_come_is_a_timeout(built, tmp_path):
 
 def test_the_example_of_the_readme(built, guarded, tmp_path, monkeypatch):
     server, key = guarded
-    monkeypatch.setenv("LIVENESS_KEY", key)
+    monkeypatch.setenv("LIVENESS_CLIENT_KEY", key)
     [example] = re.findall(r"```js\n(import \{ LivenessClient.*?)```", (WEB / "README.md").read_text(), re.DOTALL)
     (tmp_path / "photo.jpg").write_bytes(encoded(astronaut()))
     code = example.replace("http://127.0.0.1:8000", server.url).replace("'photo.jpg'", f"'{tmp_path}/photo.jpg'")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from liveness_service.api import liveness
+from liveness_service.api import scoring
 from liveness_service.submission import Endpoint
 from support.pictures import astronaut, encoded
 from support.requests import DARKER, PHOTO, URL, Chunks, answer_of
@@ -79,7 +79,7 @@ async def test_nothing_outlives_the_time_of_an_upload_and_its_answer(running, pr
     async def never(*_):
         await asyncio.sleep(1000)
 
-    monkeypatch.setattr(liveness, "record_verdict", never)
+    monkeypatch.setattr(scoring, "record_verdict", never)
     async with running(bundle_path=live_bundle, upload_timeout_ms=500, deadline_ms=500) as client:
         problem = problem_of(await client.post(URL, content=PHOTO), 504, "deadline_exceeded")
         assert "within 1 s" in problem["detail"]
