@@ -243,9 +243,8 @@ def test_another_file_is_not_taken_for_a_journal(tmp_path):
 def test_a_stopped_run_goes_on_and_ends_with_the_same_thresholds(lobby, calibrate, data, bundle, tmp_path):
     """Ctrl-C on a real process in the middle; then the last line is cut off, as by the end of the machine."""
     journal = tmp_path / "journal"
-    listening = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's job would ignore it
-    )
+    # A background job of a shell would ignore the signal.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     run = f"{listening}; from liveness_service.__main__ import main; main()"
     command = [sys.executable, "-c", run, "calibrate", str(data / "live")]
     command += ["--bundle", str(bundle), "--journal", str(journal)]
