@@ -12,8 +12,8 @@ from skimage import data
 
 from liveness_training.data.simulation import simulate
 
-# Seeds with which the sheet and the panel can be seen, and which the default bundle does not take for a person. They show
-# the page and say nothing of accuracy: of six simulated screens it took three for a person.
+# Seeds with which the sheet and the panel can be seen, and which the default bundle does not take for a person. They
+# show the page and say nothing of accuracy: of six simulated screens it took three for a person.
 _ATTACKS = {"print": ("simulated_print", 0), "screen": ("simulated_replay", 4)}
 
 if __name__ == "__main__":
