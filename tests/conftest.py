@@ -28,6 +28,7 @@ def _no_real_time_priority() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Undo `configure_logging`, which changes the whole process: other tests would find no line in their logs."""
+    _let_loggers_speak()
     loggers = [logging.getLogger(name) for name in ("", "liveness_core", "liveness_service", "uvicorn.access")]
     before = [(logger, logger.handlers[:], logger.level, logger.disabled) for logger in loggers]
     yield
@@ -36,6 +37,15 @@ def _logging_as_it_was() -> Iterator[None]:
         logger.setLevel(level)
     if structlog.is_configured():
         structlog.reset_defaults()
+
+
+def _let_loggers_speak() -> None:
+    """Libraries may silence loggers that exist already, and fixtures of a module configure before any test's."""
+    logging.disable(logging.NOTSET)
+    logging.root.setLevel(min(logging.root.level, logging.WARNING))
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("liveness_") and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
 
 
 _TESTS = Path(__file__).parent

@@ -164,6 +164,7 @@ def test_a_token_that_is_used_up_is_said_and_not_tried_again(browser, site):
         shop.wait_for_state("fault")
         assert {"fault": "refused", "status": 410}.items() <= shop.told("face-error")[0].items()
         assert button(shop.page, "Try again").count() == 0
+        assert shop.violations() == []
 
 
 def test_a_slow_network_is_said(browser, site):
@@ -218,6 +219,7 @@ def test_a_refused_permission(driver, videos, site):
         button(shop.page, "Open the camera").click()
         shop.wait_for_state("fault")
         assert shop.told("face-error")[0]["fault"] == "denied"
+        assert shop.violations() == []
         assert button(shop.page, "Try again").evaluate("it => it.getRootNode().activeElement === it")
 
 
@@ -242,6 +244,7 @@ def test_a_phone_on_its_side_is_turned_first(browser, site):
         shop.page.get_by_text("Turn your phone upright").first.wait_for()
         shop.page.wait_for_timeout(1200)  # longer than a photo needs
         assert shop.told("face-capture") == []
+        assert shop.violations() == []
         shop.page.set_viewport_size({"width": 360, "height": 740})
         shop.wait_for_state("taken")
 
@@ -266,6 +269,7 @@ def test_a_camera_that_is_unplugged_is_said(browser, site):
         shop.wait_for_state("guiding")
         shop.page.evaluate("opened.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
         assert shop.told("face-error")[0]["fault"] == "ended"
+        assert shop.violations() == []
 
 
 def test_the_camera_is_closed_as_soon_as_the_picture_is_taken(browser, site):
@@ -278,6 +282,8 @@ def test_the_camera_is_closed_as_soon_as_the_picture_is_taken(browser, site):
 def test_without_the_detector_there_is_a_button(browser, site):
     with tab(browser, site.at('detector-url="/nothing.bin"'), expected="404") as shop:
         shop.page.evaluate(_PRESS_START)
+        button(shop.page, "Take it now").wait_for()
+        assert shop.violations() == []
         button(shop.page, "Take it now").click()
         shop.wait_for_state("taken")
         assert shop.told("face-hint")[0]["hint"] == "no_guide"
