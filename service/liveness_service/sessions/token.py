@@ -1,4 +1,4 @@
-"""The token of a capture session: what the browser holds in place of an access key (ADR 30).
+"""The token of a capture session: what the browser holds in place of an access key (ADR 29).
 
     lvs1_BODY.SEAL        BODY = base64url(JSON [session id, kind, operating point, most bytes, mark of the caller])
                           SEAL = base64url(HMAC-SHA256(key, "lvs1_" + BODY))
