@@ -185,7 +185,7 @@ class ModelRegistry:
             engine = await self._engine(reference, as_shadow=False)
             with self._stopped_unless_used(engine):
                 if not force:
-                    check_replaces(roles.active, engine)
+                    check_replaces(self.roles.active, engine)
                 canary = roles.canary
                 if canary is not None and canary.engine.reference == reference:
                     canary = None
