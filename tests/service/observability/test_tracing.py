@@ -8,13 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from liveness_service.app import create_app
 from liveness_service.observability.logs import configure_logging
-from liveness_service.observability.span_export import OutageReporter
 from liveness_service.observability.tracing import Tracing
 from liveness_service.settings import Settings
 from support.clips import person_clip
@@ -325,29 +324,3 @@ def test_a_malformed_traceparent_is_as_none(client, photos, capsys, given, on):
 def test_answers_of_every_kind_carry_a_traceparent(client):
     for response in (client.get("/health/live"), client.get("/docs"), client.post(URL, content=PHOTO)):
         assert TRACEPARENT.fullmatch(response.headers["traceparent"])
-
-
-# --- the exporter ---
-
-
-class Collector:
-    """An exporter that succeeds while it is up."""
-
-    def __init__(self):
-        self.up = True
-
-    def export(self, spans):
-        return SpanExportResult.SUCCESS if self.up else SpanExportResult.FAILURE
-
-
-def test_an_outage_of_the_collector_is_two_lines_however_long_it_lasts(capsys):
-    configure_logging(Settings(log_format="json"))
-    collector = Collector()
-    reporter = OutageReporter(collector)
-    for up in (True, False, False, False, True, True):
-        collector.up = up
-        reporter.export([object(), object()])
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["event"] for line in lines] == ["spans_not_sent", "spans_sent_again"]
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in lines[0]["note"]
-    assert lines[1]["lost"] == 6
