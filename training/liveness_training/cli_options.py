@@ -1,0 +1,81 @@
+"""Options that several commands of `liveness-train` share, and what every command does with them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+
+from liveness_core.clips import ClipSpec
+from liveness_core.detection import DetectorSpec
+from liveness_core.preprocess import PreprocessSpec
+from liveness_training.errors import TrainingError
+
+if TYPE_CHECKING:  # torch takes seconds to import, which `--help` need not wait for
+    from liveness_training.data.crops import CropSet
+    from liveness_training.runs.folder import RunFolder
+
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="FOLDER with an index.csv, or NAME=FOLDER of a data set as its owners give it, e.g. oulu_npu=/data/oulu, "
+        "oulu_npu:1=… for one of its protocols.",
+    ),
+]
+DataAgain = Annotated[
+    list[str] | None, typer.Option("--data", help="Data of the run, if they have moved since training.")
+]
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
+Cache = Annotated[Path, typer.Option(help="Folder for the crops.")]
+Size = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
+Margin = Annotated[float, typer.Option(help="Side of the crops divided by the size of the face.")]
+Workers = Annotated[int, typer.Option(help="Number of processes that cut crops.")]
+Config = Annotated[
+    str | None, typer.Option(help="YAML file, or `paper` for the paper's settings; by default the default recipe.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE; overrides --config; may be repeated.")]
+HoldOut = Annotated[
+    list[str] | None, typer.Option(help="Domain to keep out of training and to report on; may be repeated.")
+]
+Init = Annotated[
+    Path | None,
+    typer.Option(help="Weights to start from (.pth, .npz), or the folder of a run; by default random weights."),
+]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Show what is wrong with the data, the settings or the run, without a traceback."""
+    try:
+        yield
+    except (TrainingError, ValidationError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        typer.echo("interrupted; the same command goes on (training: with --resume)", err=True)
+        raise typer.Exit(130) from error
+
+
+def crops_of(
+    data: Sequence[str],
+    cache: Path,
+    preprocess: PreprocessSpec,
+    detector: DetectorSpec,
+    clip: ClipSpec,
+    workers: int,
+) -> "CropSet":
+    """Cut the crops of data that is named as on the command line, or read those that were cut before."""
+    from liveness_training.data.crops import prepare_all
+    from liveness_training.data.datasets import parse_source
+
+    sources = [parse_source(text) for text in data]
+    return prepare_all(sources, cache, preprocess=preprocess, detector=detector, clip=clip, workers=workers)
+
+
+def crops_of_run(folder: "RunFolder", data: Sequence[str] | None, cache: Path | None, workers: int) -> "CropSet":
+    """The crops that a run was trained on, from other folders if they have moved."""
+    where = (data or folder.data, cache or folder.cache)
+    return crops_of(*where, folder.preprocess, folder.detector, folder.clip, workers)
