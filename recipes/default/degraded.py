@@ -1,12 +1,14 @@
 """What the service says of live pictures that lose light, colour, size or quality: live, a reason, or spoof.
 
-    python recipes/default/degraded.py DATA [--pictures 200] [--bundle models/default] [--seed 1] [--rows FILE]
+    python recipes/default/degraded.py DATA [--pictures 200] [--bundle models/default] [--seed 1] [--fresh-of SEED] [--rows FILE]
 
 DATA is a folder with an index.csv. The pictures are of test people, as many of each data set with attacks, at most
 three of a person, and made smaller where a side is longer than 640 pixels. Less light means a sensor that catches
 3,000 electrons at white in full light, with a read noise of three, and a picture that is brightened again. Each kind's
 share of `spoof` is compared with that of the pictures as they are: what cannot be judged any more must become a reason,
 not an attack. The table is printed.
+
+A gate that was chosen on these pictures is tried on others: `--fresh-of 1` leaves out those that seed 1 chooses (of 200).
 """
 
 import argparse
@@ -14,7 +16,7 @@ import asyncio
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import cv2
@@ -36,6 +38,7 @@ from liveness_training.data.samples import Sample, read_index
 Picture = NDArray[np.uint8]
 
 _MOST_OF_A_PERSON = 3
+_PICTURES = 200
 _LONGEST_PX = 640
 _WHITE_ELECTRONS, _READ_NOISE = 3000, 3
 
@@ -84,8 +87,8 @@ KINDS: dict[str, Callable[[Picture, np.random.Generator], bytes]] = {
 }
 
 
-def chosen(root: Path, count: int, seed: int) -> list[Sample]:
-    """Live pictures of test people, as many of each data set with attacks."""
+def chosen(root: Path, count: int, seed: int, without: Collection[str] = ()) -> list[Sample]:
+    """Live pictures of test people, as many of each data set with attacks, none of those whose paths are `without`."""
     samples = read_index(root)
     attacked = sorted({sample.domain for sample in samples if not sample.live})
     random = np.random.default_rng(seed)
@@ -95,7 +98,7 @@ def chosen(root: Path, count: int, seed: int) -> list[Sample]:
         rows = [
             sample
             for sample, split in zip(samples, assign_splits(samples), strict=True)
-            if split == "test" and sample.live and sample.domain == domain
+            if split == "test" and sample.live and sample.domain == domain and sample.path not in without
         ]
         kept = []
         for row in random.permutation(len(rows)).tolist():
@@ -149,13 +152,17 @@ def main() -> None:
     """Ask the service and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--pictures", type=int, default=_PICTURES)
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fresh-of", type=int, metavar="SEED", help="leave out what this seed chooses")
     parser.add_argument("--rows", type=Path, help="file for each score and quality, as CSV")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    samples = chosen(options.data, options.pictures, options.seed)
+    old = [] if options.fresh_of is None else chosen(options.data, _PICTURES, options.fresh_of)
+    samples = chosen(options.data, options.pictures, options.seed, {sample.path for sample in old})
+    people, known = ({(sample.domain, sample.subject) for sample in each} for each in (samples, old))
+    print(f"{len(samples)} pictures of {len(people)} people, {len(people - known)} of them in no picture left out")
     found = asyncio.run(answers(options.bundle, options.data, samples, options.seed))
     if options.rows is not None:
         with options.rows.open("w", newline="") as file:
