@@ -1,7 +1,7 @@
-"""Draws what covers a face over pictures of uncovered ones: masks, scarves, dark glasses, hands; and what covers none.
+"""Draws what covers a face over pictures of uncovered ones: masks, scarves, dark glasses, hands; and what does not.
 
-Places come from the five landmarks and the face's box; shapes, colours and folds are drawn at random, as wide as they vary
-in photos. Clear glasses, beards and shadows are drawn too: they are what must not be taken for a covering.
+Places come from the five landmarks; shapes, colours and folds are drawn at random, as wide as they vary in photos.
+Clear glasses, beards and shadows are drawn too: they are what must not be taken for a covering.
 """
 
 import cv2
@@ -17,7 +17,7 @@ _SURGICAL = ((170, 205, 225), (235, 240, 240), (25, 25, 30), (120, 125, 130), (1
 
 
 class Canvas:
-    """A picture to draw on, and a face's own axes: the origin between the eyes, the unit their distance, y to the chin."""
+    """A picture to draw on, and a face's own axes: origin between the eyes, unit their distance, y to the chin."""
 
     def __init__(self, picture: Picture, face: DetectedFace, random: Random) -> None:
         self.pixels = picture.astype(np.float32)
@@ -187,7 +187,8 @@ def hand(canvas: Canvas, *, over_eyes: bool) -> None:
     """A hand over mouth and nose, or over the eyes: fingers side by side in the colour of the face."""
     random = canvas.random
     colour = np.clip(canvas.skin() * random.uniform(0.75, 1.15) + random.normal(0, 6, 3), 5, 250).astype(np.float32)
-    centre = np.array([random.uniform(-0.15, 0.15), random.uniform(-0.1, 0.1) if over_eyes else random.uniform(0.8, 1.15)])
+    down = random.uniform(-0.1, 0.1) if over_eyes else random.uniform(0.8, 1.15)
+    centre = np.array([random.uniform(-0.15, 0.15), down])
     angle = random.choice([-1, 1]) * random.uniform(0.0, 0.6) + random.choice([0, np.pi / 2], p=[0.7, 0.3])
     along, beside = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     fingers, thick = int(random.integers(3, 5)), random.uniform(0.2, 0.3)
@@ -217,7 +218,8 @@ def beard(canvas: Canvas) -> None:
     height, width = area.shape
     hair = cv2.resize(random.normal(0, 1, (height, max(width // 2, 1))).astype(np.float32), (width, height))
     texture = np.asarray(hair, np.float32)[..., None] * random.uniform(5, 30)
-    canvas.lay(area * (1 - mouth) * random.uniform(0.3, 0.95), np.float32(np.clip(colour, 3, 200)) * canvas.light() + texture)
+    tone = np.clip(colour, 3, 200).astype(np.float32) * canvas.light()
+    canvas.lay(area * (1 - mouth) * random.uniform(0.3, 0.95), tone + texture)
 
 
 def shadow(canvas: Canvas) -> None:
