@@ -50,8 +50,8 @@ def as_markdown(table: Table, rows: Sequence[Row], results: Results) -> str:
         if len(targets) > 1 and not set(targets) & set(table.acer_of):
             lines += [_line(row, None, level, values) for level, values in _levels(row, targets)]
     lines += ["", f"{'Mean ± standard deviation' if seeds > 1 else 'AUC with its 95 % interval'}, {_runs(seeds)}."]
-    if table.acer_of:
-        lines += ["", f"The paper gives ACER instead of HTER for {', '.join(table.acer_of)} in this table."]
+    if acer_of := [target for target in table.acer_of if any(target in targets for targets in results.values())]:
+        lines += ["", f"The paper gives ACER instead of HTER for {', '.join(acer_of)} in this table."]
     return "\n".join(lines)
 
 
