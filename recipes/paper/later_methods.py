@@ -19,7 +19,7 @@ import numpy as np
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig, load_config
-from liveness_training.data.crops import CropSet, prepare_all
+from liveness_training.data.crops import prepare_all
 from liveness_training.data.datasets import parse_source
 from liveness_training.evaluation.figures import Report
 from liveness_training.runs.folder import METRICS, SETTINGS, RunFolder
