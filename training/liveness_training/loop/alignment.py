@@ -3,7 +3,7 @@ CVPR 2024).
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from liveness_training.data.batch import Batch
 from liveness_training.loop.passes import Run, Sums, held_statistics, moved_back
@@ -34,8 +34,8 @@ class GradientAligned:
         """See `Passes`."""
         weights = [weight for weight in self._task.parameters() if weight.requires_grad]
         sums: Sums = {}
-        of_domains = []
-        for domain in batch.domain.unique().tolist():
+        of_domains: list[list[Tensor]] = []
+        for domain in sorted(set(batch.domain.tolist())):
             part = batch.counting(batch.domain == domain)
             if not of_domains:  # batch norms see the whole batch in every pass, and learn from it once
                 found = run(part)

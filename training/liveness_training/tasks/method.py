@@ -4,7 +4,7 @@ One encoder is shared. A batch of images gives Eq. (1), a batch of clips Eq. (2)
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -39,8 +39,13 @@ class _Outputs:
     def of(self, counted_N: Tensor) -> "_Outputs":
         """Those of the images or clips that count."""
         patch_NP2 = None if self.patch_NP2 is None else self.patch_NP2[counted_N]
-        kept = (each[counted_N] for each in (self.feature_ND, self.logits_N2, self.student_N2))
-        return _Outputs(*kept, self.discriminators, patch_NP2)
+        return replace(
+            self,
+            feature_ND=self.feature_ND[counted_N],
+            logits_N2=self.logits_N2[counted_N],
+            student_N2=self.student_N2[counted_N],
+            patch_NP2=patch_NP2,
+        )
 
 
 class LivenessTask(Task):
