@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from liveness_training.config import Precision, TrainConfig
+from liveness_training.loop.alignment import GradientAligned
+from liveness_training.loop.passes import OnePass, Passes
+from liveness_training.loop.sharpness import SharpnessAware
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -40,6 +43,15 @@ def make_optimiser(task: nn.Module, config: TrainConfig) -> torch.optim.Optimize
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=config.learning_rate,
     )
+
+
+def make_passes(task: nn.Module, config: TrainConfig) -> Passes:
+    """The passes that the settings ask for in each optimiser step."""
+    if config.sharpness == "sam":
+        return SharpnessAware(task, config.sharpness_rho)
+    if config.sharpness == "gac_fas":
+        return GradientAligned(task, config.sharpness_rho, config.alignment_alpha)
+    return OnePass()
 
 
 def usable_precision(precision: Precision, device: torch.device) -> Precision:

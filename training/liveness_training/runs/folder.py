@@ -108,7 +108,8 @@ class RunFolder:
         Raises:
             RunError: the run has not ended.
         """
-        network = ImageNetwork(create_encoder(self.config.encoder, self.config.padding))
+        encoder = create_encoder(self.config.encoder, self.config.padding)
+        network = ImageNetwork(encoder, feature_scale=self.config.feature_scale)
         network.load_state_dict(self._weights()["network"])
         return network.eval()
 

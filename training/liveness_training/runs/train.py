@@ -49,6 +49,7 @@ def train(crops: CropSet, plan: RunPlan) -> Report:
     """
     teacher = plan.checked_teacher()
     with joined(plan.config.device) as world:
+        refuse_to_share(plan.config, world)
         # All that can be wrong with data and weights shows before the run has a folder.
         torch.manual_seed(plan.config.seed)
         data = SplitCrops(crops, protocol_of(plan.config, crops), plan.preprocess)
@@ -61,6 +62,18 @@ def train(crops: CropSet, plan: RunPlan) -> Report:
             if world.first:
                 _save(trained, data, plan)
         return evaluate(RunFolder.read(plan.folder), crops, world.device) if world.first else {}
+
+
+def refuse_to_share(config: TrainConfig, world: World) -> None:
+    """Refuse several processes where each would need the whole batch.
+
+    Raises:
+        RunError: there are several, and a setting that looks at whole batches is in use.
+    """
+    if world.size > 1 and (names := config.of_one_process):
+        raise RunError(
+            f"{', '.join(names)}: {world.size} processes cannot share a batch that is looked at whole: start one"
+        )
 
 
 def _fit(
@@ -123,7 +136,9 @@ def _start_from_run(task: LivenessTask, run: RunFolder, config: TrainConfig, pre
     if leaked := sorted(set(config.hold_out) - set(run.config.hold_out)):
         raise RunError(f"{run.path} was trained on {', '.join(leaked)}, which this run is to hold out")
     differing = [
-        name for name in ("people", "encoder", "padding") if getattr(run.config, name) != getattr(config, name)
+        name
+        for name in ("people", "encoder", "padding", "feature_scale")
+        if getattr(run.config, name) != getattr(config, name)
     ]
     if run.preprocess != preprocess:
         differing.append("preprocessing")
