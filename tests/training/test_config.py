@@ -43,7 +43,15 @@ def test_papers_settings_are_the_papers():
     assert (paper.lambda_ib, paper.lambda_vb, paper.reduction) == (1.0, 1.0, "sum")
     assert (paper.dis, paper.dib, paper.lstm, paper.dvb) == (False, True, True, True)
     assert paper.people == "all"
-    assert built_in_configs() == ["default_bundle", "gac_fas", "member_context", "mixstyle", "paper", "paper_mean", "ssdg"]
+    assert built_in_configs() == [
+        "default_bundle",
+        "gac_fas",
+        "member_context",
+        "mixstyle",
+        "paper",
+        "paper_mean",
+        "ssdg",
+    ]
 
 
 def test_the_other_reading_of_the_paper_differs_in_the_reduction_alone(tmp_path):
