@@ -4,6 +4,8 @@ What a batch draws comes from NumPy's generator on the processor, so that the GP
 drawn where it is added.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -49,6 +51,22 @@ def augment(image_N3SS: Tensor, random: Generator, grey_share: float) -> Tensor:
 
 def _like(values: np.ndarray, x: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(values, np.float32)).to(x.device, non_blocking=True)
+
+
+@cache
+def _constant(name: str, device: torch.device) -> Tensor:
+    """A constant on a device: to put it there anew would wait for all that the GPU still has to do."""
+    frequency, place = np.arange(8)[:, None], np.arange(8)[None]
+    cosines = np.cos((2 * place + 1) * frequency * np.pi / 16) * np.where(frequency == 0, np.sqrt(1 / 8), 0.5)
+    values = {
+        "grey": np.array(_GREY).reshape(1, 3, 1, 1),
+        "to_ycc": np.array(_TO_YCC),
+        "from_ycc": np.linalg.inv(np.array(_TO_YCC)),
+        "luma": np.array(_LUMA_QUALITY_50.split(), np.float64).reshape(8, 8),
+        "chroma": np.array(_CHROMA_QUALITY_50.split(), np.float64).reshape(8, 8),
+        "cosines": cosines,
+    }
+    return torch.from_numpy(values[name].astype(np.float32)).to(device)
 
 
 def _rounded(x: Tensor) -> Tensor:
@@ -98,7 +116,7 @@ def _colour(x_N3SS: Tensor, random: Generator, grey_share: float) -> Tensor:
     y_N3SS = y_N3SS * drawn(0.88, 1.12, 3)  # white balance
     grey = y_N3SS.mean(1, keepdim=True)
     y_N3SS = grey + (y_N3SS - grey) * drawn(0.5, 1.5)
-    luma = (y_N3SS * torch.tensor(_GREY, device=x_N3SS.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luma = (y_N3SS * _constant("grey", x_N3SS.device)).sum(1, keepdim=True)
     is_grey = _like(random.random(count) < grey_share, x_N3SS).view(-1, 1, 1, 1)
     return 255 * torch.lerp(y_N3SS, luma.expand_as(y_N3SS), is_grey)
 
@@ -110,24 +128,21 @@ def through_jpeg(x_N3SS: Tensor, quality_N: Tensor) -> Tensor:
         x_N3SS: RGB, values 0 to 255; 16 divides S.
         quality_N: 1 to 100, as libjpeg counts it.
     """
-    to_ycc = torch.tensor(_TO_YCC, device=x_N3SS.device)
-    ycc = torch.einsum("ij,njhw->nihw", to_ycc, x_N3SS)
+    ycc = torch.einsum("ij,njhw->nihw", _constant("to_ycc", x_N3SS.device), x_N3SS)
     scale_N = torch.where(quality_N < 50, 5000 / quality_N, 200 - 2 * quality_N)
-    luma = _through_blocks(ycc[:, :1] - 128, _LUMA_QUALITY_50, scale_N) + 128
-    chroma = _through_blocks(functional.avg_pool2d(ycc[:, 1:], 2), _CHROMA_QUALITY_50, scale_N)
+    luma = _through_blocks(ycc[:, :1] - 128, "luma", scale_N) + 128
+    chroma = _through_blocks(functional.avg_pool2d(ycc[:, 1:], 2), "chroma", scale_N)
     chroma = functional.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
-    inverse = torch.linalg.inv(torch.tensor(_TO_YCC, dtype=torch.float64)).float().to(x_N3SS.device)
-    return _rounded(torch.einsum("ij,njhw->nihw", inverse, torch.cat([luma, chroma], 1)))
+    rgb = torch.einsum("ij,njhw->nihw", _constant("from_ycc", x_N3SS.device), torch.cat([luma, chroma], 1))
+    return _rounded(rgb)
 
 
-def _through_blocks(x_NCHW: Tensor, table_50: str, scale_N: Tensor) -> Tensor:
+def _through_blocks(x_NCHW: Tensor, table: str, scale_N: Tensor) -> Tensor:
     """The cosine transform of 8 x 8 blocks, rounded to the steps of a quality, and back."""
     count, channels, height, width = x_NCHW.shape
-    table = torch.tensor([float(each) for each in table_50.split()], device=x_NCHW.device).view(8, 8)
-    step = ((table * scale_N.view(-1, 1, 1) + 50) / 100).floor().clamp(1, 255).view(count, 1, 1, 1, 8, 8)
-    frequency, place = np.arange(8)[:, None], np.arange(8)[None]
-    cosines = np.cos((2 * place + 1) * frequency * np.pi / 16) * np.where(frequency == 0, np.sqrt(1 / 8), 0.5)
-    dct = _like(cosines, x_NCHW)
+    step = (_constant(table, x_NCHW.device) * scale_N.view(-1, 1, 1) + 50) / 100
+    step = step.floor().clamp(1, 255).view(count, 1, 1, 1, 8, 8)
+    dct = _constant("cosines", x_NCHW.device)
     blocks = x_NCHW.reshape(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
     coefficients = (dct @ blocks @ dct.T / step).round() * step
     return (dct.T @ coefficients @ dct).transpose(3, 4).reshape(count, channels, height, width)

@@ -2,9 +2,11 @@
 
     python recipes/gpu/drift.py DATA PACK --bundle models/default --faces 800
 
-Scores the members of a bundle twice on the same faces: on crops of the pictures in DATA, and on crops of the parts that
-PACK keeps. Both are cut where the pack says that the face lies. Prints for each member the mean and the 95th percentile
-of the change of its probability of live, the change on the average of live faces and of attacks, and AUC and EER of both.
+Scores the members of a bundle twice on the same faces, cut where the pack says that the face lies: from pictures in
+DATA, and from the parts that PACK keeps. Level squares, as our own members take, are cut from the whole picture; crops
+that depend on the picture's edges are cut from the kept part before and after compression. Prints for each member the
+mean and the 95th percentile of the change of its probability of live, the mean change of live faces and of attacks,
+and AUC and EER of both.
 """
 
 import argparse
@@ -13,43 +15,44 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from packed import Pack
+from packed import Pack, kept
 
+from liveness_core.alignment import cut
 from liveness_core.bundle import load_bundle
 from liveness_core.runtime import RuntimeOptions
 from liveness_core.types import Box, DetectedFace, FaceCrops, Picture
-from liveness_core.views import View, cut_views
+from liveness_core.views import View
 from liveness_training.data.cutting import read_picture
 from liveness_training.evaluation.metrics import Scored, auc, eer
 
 _BATCH = 16
 
 
-def face_in(pack: Pack, row: int, scale: float, left: float = 0, top: float = 0) -> DetectedFace:
-    """The face of a row where its picture was moved by (-left, -top) and then resized."""
+def crops(pack: Pack, row: int, part: Picture, whole: Picture | None, views: tuple[View, ...]) -> FaceCrops:
+    """Crops of a face.
+
+    Args:
+        pack: where it lies.
+        row: which face.
+        part: what is kept of its picture.
+        whole: its picture, for level squares; None takes them from the part as well.
+        views: the crops.
+    """
     place = pack.places[row]
-    points = [
-        ((x - left) * scale, (y - top) * scale)
-        for x, y in (place.box[:2], place.box[2:], place.eyes[:2], place.eyes[2:])
-    ]
-    (x1, y1), (x2, y2), one, other = points
-    return DetectedFace(Box(x1, y1, x2, y2), (one, other, one, one, other), 1.0)
+    left, top, right, _ = place.part
+    scale = part.shape[1] / (right - left)
+    corners = (place.box[:2], place.box[2:], place.eyes[:2], place.eyes[2:])
+    (x1, y1), (x2, y2), one, other = [((x - left) * scale, (y - top) * scale) for x, y in corners]
+    face = DetectedFace(Box(x1, y1, x2, y2), (one, other, one, one, other), 1.0)
 
+    def taken(view: View) -> Picture:
+        if view.rule != "level_square":
+            return view.cut(part, face)
+        if whole is not None:
+            return cut(whole, place.square(view.margin), view.size)
+        return cut(part, pack.square(row, view.margin, part.shape[1]), view.size)
 
-def from_picture(pack: Pack, row: int, picture: Picture, views: tuple[View, ...]) -> FaceCrops:
-    """Crops of the whole picture."""
-    return cut_views(views, picture, face_in(pack, row, 1.0))
-
-
-def from_pack(pack: Pack, row: int, views: tuple[View, ...]) -> FaceCrops:
-    """Crops of what the pack keeps; level squares where they lay in the picture, others as if the part were all."""
-    part = pack.picture(row)
-    left, top, right, _ = pack.places[row].part
-    face = face_in(pack, row, part.shape[1] / (right - left), left, top)
-    return tuple(
-        pack.crop(row, view.margin, view.size) if view.rule == "level_square" else view.cut(part, face)
-        for view in views
-    )
+    return tuple(taken(view) for view in views)
 
 
 def embedded(scorer: object, faces: list[FaceCrops]) -> NDArray[np.float64]:
@@ -79,9 +82,10 @@ def main() -> None:
         for live in (True, False):
             own = [row for row, each in enumerate(pack.samples) if each.domain == domain and each.live == live]
             rows += random.choice(own, min(options.faces // (2 * len(domains)), len(own)), replace=False).tolist()
-    pictures = [from_picture(pack, row, read_picture(options.data / pack.samples[row].path), views) for row in rows]
-    before_NM = embedded(loaded.scorer, pictures)
-    after_NM = embedded(loaded.scorer, [from_pack(pack, row, views) for row in rows])
+    pictures = [(row, read_picture(options.data / pack.samples[row].path)) for row in rows]
+    original = [crops(pack, row, kept(picture, pack.places[row]), picture, views) for row, picture in pictures]
+    before_NM = embedded(loaded.scorer, original)
+    after_NM = embedded(loaded.scorer, [crops(pack, row, pack.picture(row), None, views) for row in rows])
     live = np.array([pack.samples[row].live for row in rows])
     names = [entry["name"] for entry in loaded.manifest.provenance.config["members"]]
     print(f"{len(rows)} faces of {', '.join(domains)}; WebP of quality {pack.plan['quality']}")

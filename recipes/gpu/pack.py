@@ -162,7 +162,10 @@ def main() -> None:
         if run["init"] not in files:
             print(f"warning: {run['name']} starts from random weights, which learn little: --init {run['init']}=FILE")
             run["init"] = None
-    (options.pack / "plan.json").write_text(json.dumps(plan, indent=1) + "\n")
+    text = json.dumps(plan, indent=1) + "\n"
+    if (options.pack / "plan.json").exists() and (options.pack / "plan.json").read_text() != text:
+        (options.pack / "done.json").unlink(missing_ok=True)  # runs of other settings
+    (options.pack / "plan.json").write_text(text)
     faces = options.pack / "faces.bin"
     done = options.pack / "packed.json"
     samples = [sample for sample in read_index(options.data) if not sample.is_video]

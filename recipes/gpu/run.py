@@ -40,6 +40,8 @@ from liveness_training.models.network import ImageNetwork, channels_last, create
 _CHECKPOINT_S = 30
 _SCORED_AT_ONCE = 256
 _LOG_EVERY = 20
+_WRITING_S = 3
+"""To write what a run leaves, at its end."""
 
 
 class Batches:
@@ -175,7 +177,7 @@ def train(
             if logs or device.type == "cpu":
                 value = float(loss)  # waits for the GPU, so that the clock tells what is done
                 pace.look()
-            left = until - started - pace.scoring_s(rows)
+            left = until - started - pace.scoring_s(rows) - _WRITING_S
             done = max((time.time() - started) / max(left, 0.1), (step - first) / (config.steps - first))
             share = begun + (1 - begun) * min(done, 1)
             if logs:
@@ -201,6 +203,20 @@ def scores(network: ImageNetwork, batches: Batches, rows: Sequence[int]) -> NDAr
         logits_N2 = network(batches.of_service(rows[start : start + _SCORED_AT_ONCE]))
         found.append((logits_N2[:, 0] - logits_N2[:, 1]).cpu().numpy())
     return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def speed(batches: Batches, count: int) -> float:
+    """Images a second that batches are drawn, gathered and augmented with, after the first of them."""
+    images, started = 0, 0.0
+    for number, (image, _) in enumerate(batches(0)):
+        float(image.sum())  # waits for the GPU
+        if number == 0:
+            started = time.time()
+        else:
+            images += len(image)
+        if number == count:
+            break
+    return images / (time.time() - started)
 
 
 def auc_and_eer(log_odds: NDArray[np.float32], live: NDArray[np.bool_]) -> tuple[float, float]:
@@ -232,6 +248,7 @@ def main() -> None:
     parser.add_argument("--versions", type=int, required=True)
     parser.add_argument("--until", type=float, required=True, help="seconds since 1970")
     parser.add_argument("--device", required=True)
+    parser.add_argument("--batches", type=int, default=0, help="only make so many batches and say how fast they come")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.backends.cudnn.benchmark = True
@@ -244,6 +261,9 @@ def main() -> None:
     protocol = pack.protocol(run["config"])
     pictures = pictures_of(pack, run["member"], options.work, options.views, options.versions)
     batches = Batches(pack, pictures, protocol, config, options.device)
+    if options.batches:
+        print(f"{speed(batches, options.batches):.0f} images/s without training")
+        return
     rows = protocol.evaluated
     trained = train(batches, initial(pack, run, config), config, folder, options.until, len(rows))
     network: ImageNetwork = trained.pop("network")

@@ -9,6 +9,7 @@ runs that were cut off go on from their checkpoint, and runs that `take_back.py`
 """
 
 import argparse
+import hashlib
 import json
 import math
 import multiprocessing
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [str(ROOT / part) for part in ("core", "training", "recipes/gpu")]
 sys.path[:0] = SOURCES
 NEEDED = {"torch": "PyTorch", "numpy": "NumPy", "cv2": "OpenCV (opencv-python-headless)"}
-_SPARE_S = 10
+_SPARE_S = 15
 """Seconds before the end by which all is written."""
 _POLL_S = 0.2
 
@@ -56,7 +57,8 @@ class Lanes:
         ]
         command += ["--views", str(options.views), "--versions", str(options.versions)]
         command += ["--until", str(until), "--device", self._device]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES), "OMP_NUM_THREADS": str(options.threads)}
+        paths = os.pathsep.join([*SOURCES, os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(options.threads)}
         folder = options.work / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "output.txt").open("ab") as output:
@@ -131,7 +133,7 @@ def work_through(options: argparse.Namespace, started: float) -> int:
             member = runs[name]["member"]
             if member not in ready:
                 ready[member] = thread.submit(prepared, runs[name])
-        while (waiting or lanes) and time.time() < end + _SPARE_S / 2:
+        while (waiting or lanes) and time.time() < end + 0.7 * _SPARE_S:
             for name in lanes.ended():
                 print(f"{time.time() - started:4.0f} s {summary(options.work / 'runs' / name)}", flush=True)
                 keep()
@@ -178,6 +180,9 @@ def main() -> None:
     parser.add_argument("--most-mb", type=float, default=48, help="of all that comes back")
     parser.add_argument("--file-mb", type=float, default=15, help="of one file that comes back")
     options = parser.parse_args()
+    # What another pack left is not taken for this one's.
+    about = hashlib.sha256(b"".join((options.pack / name).read_bytes() for name in ("plan.json", "index.npz")))
+    options.work = options.work / about.hexdigest()[:12]
     if lacks := missing():
         parser.error(f"this Python lacks {', '.join(lacks)}")
     raise SystemExit(1 if work_through(options, started) else 0)

@@ -101,7 +101,7 @@ def trained(folder, tmp_path_factory):
     absent = tmp_path_factory.mktemp("absent")
     (absent / "sitecustomize.py").write_text(_BLOCKER)
     out, work = tmp_path_factory.mktemp("out"), folder.parent / "work"
-    options = ["--work", work, "--minutes", 5, "--lanes", 1, "--device", "cpu", "--views", 2, "--versions", 1]
+    options = ["--work", work, "--minutes", 60, "--lanes", 1, "--device", "cpu", "--views", 2, "--versions", 1]
     command = ["train.py", folder, "--out", out, *options, "--processes", 1]
     told = call(*command, "--most-mb", 8, path=[absent])
     return out, told, lambda again: call(*command[:3], again, *options, "--processes", 1, path=[absent])
