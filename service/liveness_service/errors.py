@@ -4,32 +4,7 @@ One handler turns these errors into RFC 9457 problems (`api.problems`). Codes ar
 in v1.
 """
 
-from typing import ClassVar
-
-
-class ServiceError(Exception):
-    """Base of all errors that the API answers with their own status, code and message."""
-
-    status: ClassVar[int]
-    code: ClassVar[str]
-    title: ClassVar[str]
-    retry_after_s: int | None = None
-
-    def __init__(self, detail: str, **members: str | float) -> None:
-        """Make the error.
-
-        Args:
-            detail: what happened and what to check; the client reads it.
-            members: further members of the problem's JSON object, added unchanged.
-        """
-        super().__init__(detail)
-        self.detail = detail
-        self.members = members
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """HTTP headers to send with the answer."""
-        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+from liveness_service.service_error import ServiceError as ServiceError  # whoever catches errors has all from here
 
 
 class UnreadableMediaError(ServiceError):
@@ -215,15 +190,6 @@ class TransparentImageError(ServiceError):
     """The picture has transparent pixels: what it shows depends on what lies behind it."""
 
     status, code, title = 415, "transparent_image", "The picture is transparent"
-
-
-def shown(text: str) -> str:
-    """What a client sent, for a message that is logged, too: at most 40 characters, those outside ASCII as `?`.
-
-    A client that mixes things up may send its picture as a parameter, and no picture is written anywhere.
-    """
-    readable = "".join(character if " " <= character <= "~" else "?" for character in text[:40])
-    return readable + ("…" if len(text) > 40 else "")
 
 
 class InvalidParameterError(ServiceError):

@@ -43,7 +43,25 @@ def test_papers_settings_are_the_papers():
     assert (paper.lambda_ib, paper.lambda_vb, paper.reduction) == (1.0, 1.0, "sum")
     assert (paper.dis, paper.dib, paper.lstm, paper.dvb) == (False, True, True, True)
     assert paper.people == "all"
-    assert built_in_configs() == ["default_bundle", "gac_fas", "member_context", "mixstyle", "paper", "ssdg"]
+    assert built_in_configs() == [
+        "default_bundle",
+        "gac_fas",
+        "member_context",
+        "mixstyle",
+        "paper",
+        "paper_mean",
+        "ssdg",
+    ]
+
+
+def test_the_other_reading_of_the_paper_differs_in_the_reduction_alone(tmp_path):
+    assert load_config("paper_mean") == load_config("paper").model_copy(update={"reduction": "mean"})
+    own = tmp_path / "own.yaml"
+    own.write_text("based_on: paper_mean\nencoder: resnet18\n")
+    assert load_config(str(own)) == load_config("paper_mean").model_copy(update={"encoder": "resnet18"})
+    own.write_text("based_on: own\n")
+    with pytest.raises(ConfigError, match=r"based_on is 'own', expected another one of .*paper_mean"):
+        load_config(str(own))
 
 
 def test_default_bundles_settings_learn_from_a_teacher_and_from_simulated_attacks():

@@ -30,7 +30,8 @@ class ConfigError(TrainingError):
 class TrainConfig(BaseModel):
     """All settings of a run. Unknown fields and values out of range are refused.
 
-    The defaults are those of the default bundle's recipe; `configs/paper.yaml` has the paper's settings.
+    The defaults are those of the default bundle's recipe. `configs/paper.yaml` has the paper's settings with its losses
+    read as sums, `configs/paper_mean.yaml` with its losses read as means.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -90,7 +91,8 @@ class TrainConfig(BaseModel):
     """`constant` as in the paper, or DANN's ramp from 0 to `grl_factor`."""
     reduction: Literal["sum", "mean"] = "mean"
     """`sum` takes Eq. (1) and (2) as they are; `mean` divides them by the size of the batch, so that the learning rate
-    need not change with it."""
+    need not change with it. With SGD a sum over 48 images is a mean at 48 times the learning rate: the built-in
+    settings `paper` and `paper_mean` are the two readings of the paper."""
     distillation: float = Field(default=0.0, ge=0)
     """λ_T: weight of the distillation term on images, with the networks of `--teacher`; 0 for none. Not in the
     paper."""
@@ -246,7 +248,8 @@ def load_config(source: str | None, overrides: Sequence[str] = (), base: TrainCo
     """Settings from a YAML file and from the command line, which wins.
 
     Args:
-        source: path of a YAML file, or name of a built-in one, e.g. `paper`; None for the defaults.
+        source: path of a YAML file, or name of a built-in one, e.g. `paper`; None for the defaults. A file with a line
+            `based_on: NAME` changes the built-in settings of that name.
         overrides: texts `FIELD=VALUE`, the value in YAML: `steps=200`, `hold_out=[nuaa, casia_fasd]`, `dib=true`.
         base: settings that file and overrides change; None for the defaults.
 
@@ -288,7 +291,12 @@ def _read(source: str) -> dict[str, Any]:
     values = _parse(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected lines FIELD: VALUE")
-    return values
+    base = values.pop("based_on", None)
+    if base is None:
+        return values
+    if base not in built_in_configs() or base == path.stem:
+        raise ConfigError(f"{path}: based_on is {base!r}, expected another one of {', '.join(built_in_configs())}")
+    return _read(base) | values
 
 
 class _Loader(yaml.SafeLoader):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from liveness_service.errors import InvalidParameterError, MalformedBodyError, shown
+from liveness_service.errors import InvalidParameterError, MalformedBodyError
+from liveness_service.shown import shown
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -15,8 +15,8 @@ from liveness_service.errors import (
     MalformedBodyError,
     TooManyBytesError,
     UnsupportedMediaError,
-    shown,
 )
+from liveness_service.shown import shown
 
 _SHORT = 1024
 """Strings of up to so many bytes may be anything; a longer one must be the file."""

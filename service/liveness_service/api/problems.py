@@ -13,8 +13,9 @@ from starlette.types import Scope
 
 from liveness_service.api.methods import allowed_methods
 from liveness_service.api.state import request_state, state_of
-from liveness_service.errors import InvalidParameterError, ServiceError, shown
+from liveness_service.errors import InvalidParameterError, ServiceError
 from liveness_service.observability.metrics import Metrics
+from liveness_service.shown import shown
 
 MEDIA_TYPE = "application/problem+json"
 CODES: Final[Mapping[str, str]] = {

@@ -16,9 +16,9 @@ from liveness_service.errors import (
     TooManyBytesError,
     UnsupportedEncodingError,
     UploadTimeoutError,
-    shown,
 )
 from liveness_service.observability.stages import stage
+from liveness_service.shown import shown
 
 _OVERHEAD = 64 * 1024
 """Most bytes around the file: part headers and boundaries of a form, whatever else is in a JSON object."""

@@ -18,7 +18,7 @@ from liveness_service.observability.metrics import Metrics
 from liveness_service.registry.assignment import Assignment, AssignmentFile, RoleStateError
 from liveness_service.registry.engine import Engine
 from liveness_service.registry.failover import Failover, OnFailure
-from liveness_service.registry.roles import Roles, Share, falls_into, publish_roles
+from liveness_service.registry.roles import Roles, Share, check_replaces, falls_into, publish_roles
 from liveness_service.registry.shadow import ShadowRunner
 from liveness_service.registry.source import BundleSource, EngineSource
 from liveness_service.registry.store import Available
@@ -114,7 +114,7 @@ class ModelRegistry:
                 if as_shadow:
                     self._set(replace(self.roles, shadow=given))
                 else:
-                    self._check_replaces(engine, force=False)
+                    check_replaces(self.roles.active, engine)
                     self._set(replace(self.roles, canary=given))
         except ModelRefusedError as error:
             log.error("role_not_filled", role=role, model=reference, reason=error.detail)
@@ -184,7 +184,8 @@ class ModelRegistry:
             roles = self.roles
             engine = await self._engine(reference, as_shadow=False)
             with self._stopped_unless_used(engine):
-                self._check_replaces(engine, force=force)
+                if not force:
+                    check_replaces(self.roles.active, engine)
                 canary = roles.canary
                 if canary is not None and canary.engine.reference == reference:
                     canary = None
@@ -215,7 +216,7 @@ class ModelRegistry:
         async with self._lock:
             engine = await self._engine(reference, as_shadow=False)
             with self._stopped_unless_used(engine):
-                self._check_replaces(engine, force=False)
+                check_replaces(self.roles.active, engine)
                 await self._change(replace(self.roles, canary=Share(engine, share)))
 
     async def set_shadow(self, reference: str, share: float) -> None:
@@ -272,24 +273,6 @@ class ModelRegistry:
         finally:
             if engine not in self.roles.engines():
                 self._retire(engine)
-
-    def _check_replaces(self, engine: Engine, *, force: bool) -> None:
-        """Refuse a bundle without an operating point, or without support for clips, that the active bundle has."""
-        active = self.roles.active
-        if force or active is None:
-            return
-        old, new = active.manifest, engine.manifest
-        missing = sorted(set(old.operating_points) - set(new.operating_points))
-        if missing:
-            raise ModelRefusedError(
-                f"{engine.reference} has no operating point {', '.join(missing)}, which requests may name today: "
-                "export it with them, or activate it with force"
-            )
-        if old.temporal is not None and new.temporal is None:
-            raise ModelRefusedError(
-                f"{engine.reference} scores no clips, {active.reference or 'the active bundle'} does: "
-                "export it with a temporal head, or activate it with force"
-            )
 
     async def _change(self, roles: Roles) -> None:
         try:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 
+from liveness_service.errors import ModelRefusedError
 from liveness_service.observability.metrics import Metrics, publish_reference
 from liveness_service.registry.assignment import Assignment
 from liveness_service.registry.engine import Engine
@@ -94,3 +95,25 @@ def publish_roles(metrics: Metrics, roles: Roles) -> None:
         for network, provider in engine.model.providers.items():
             metrics.provider_info.labels(role, network, provider).set(1)
         publish_reference(metrics, manifest)
+
+
+def check_replaces(active: Engine | None, engine: Engine) -> None:
+    """Refuse a bundle without an operating point, or without support for clips, that the active bundle has.
+
+    Raises:
+        ModelRefusedError: it would leave requests unanswered that the active bundle answers.
+    """
+    if active is None:
+        return
+    old, new = active.manifest, engine.manifest
+    missing = sorted(set(old.operating_points) - set(new.operating_points))
+    if missing:
+        raise ModelRefusedError(
+            f"{engine.reference} has no operating point {', '.join(missing)}, which requests may name today: "
+            "export it with them, or activate it with force"
+        )
+    if old.temporal is not None and new.temporal is None:
+        raise ModelRefusedError(
+            f"{engine.reference} scores no clips, {active.reference or 'the active bundle'} does: "
+            "export it with a temporal head, or activate it with force"
+        )

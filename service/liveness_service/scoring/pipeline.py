@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from liveness_core.bundle import Manifest, OperatingPoint
 from liveness_core.runtime import NetworkError
 from liveness_core.types import FaceCrops
-from liveness_service.errors import InvalidParameterError, ScoringFailedError, shown
+from liveness_service.errors import InvalidParameterError, ScoringFailedError
 from liveness_service.observability.stages import StageTimes, stage, timed
 from liveness_service.results import ClipResult, ImageResult, Timings
 from liveness_service.scoring.batcher import MicroBatcher, Scored
@@ -23,6 +23,7 @@ from liveness_service.scoring.heatmap import heatmap_png, speaking_for
 from liveness_service.scoring.model import Model
 from liveness_service.scoring.preparation import Preparation
 from liveness_service.scoring.prepared import Facts, Facts_co, Prepared
+from liveness_service.shown import shown
 from liveness_service.submission import FacePolicy, ScoreOptions
 
 

@@ -28,6 +28,7 @@ from liveness_service.workers.worker import (
     reason_of,
     resident_bytes,
     shared,
+    stand_ins,
 )
 
 _T = TypeVar("_T")
@@ -36,8 +37,6 @@ log = structlog.get_logger(__name__)
 
 _WATCH_S = 0.1
 """Time between two looks at the workers."""
-_LONG_S = 2.0
-"""From this time on another worker may stand in for a busy one."""
 
 
 class WorkerPool:
@@ -208,18 +207,9 @@ class WorkerPool:
         """Start workers until there are enough."""
         if self._expected is None or self._closed or not self._server.ready or time.monotonic() < self._not_before:
             return
-        wanted = self.limits.size + self._stand_ins()
+        wanted = self.limits.size + (stand_ins(self._workers, self.limits) if self._waiting else 0)
         while len(self._workers) < wanted:
             self._start()
-
-    def _stand_ins(self) -> int:
-        """How many workers stand in for others. None while these have much memory: large pictures take their time."""
-        now = time.monotonic()
-        long = sum(worker.job is not None and now - worker.since > _LONG_S for worker in self._workers)
-        if not long or not self._waiting:
-            return 0
-        resident = sum(resident_bytes(worker.process.pid) for worker in self._workers)
-        return min(long, self.limits.size) if resident < self.limits.size * self.limits.memory_bytes / 2 else 0
 
     def _start(self) -> None:
         process = self._server.launch(lambda status: self._ended(worker, status))

@@ -6,7 +6,7 @@ import signal
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ _WAIT_SHARE = 0.7
 """Of the deadline: what an upload may wait for a worker. The rest is for its own work."""
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 """Before the next worker is started after one has ended before it was ready."""
+_LONG_S = 2.0
+"""From this time on another worker may stand in for a busy one."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -148,6 +150,16 @@ class Health:
         if self.silent_since is not None and now - self.silent_since > deadline_s:
             return f"no worker for {name} has answered for {now - self.silent_since:.0f} s while uploads wait"
         return None
+
+
+def stand_ins(workers: Sequence[Worker], limits: PoolLimits) -> int:
+    """How many workers stand in for busy ones. None while these have much memory: large pictures take their time."""
+    now = time.monotonic()
+    long = sum(worker.job is not None and now - worker.since > _LONG_S for worker in workers)
+    if not long:
+        return 0
+    resident = sum(resident_bytes(worker.process.pid) for worker in workers)
+    return min(long, limits.size) if resident < limits.size * limits.memory_bytes / 2 else 0
 
 
 def error_of(reason: str, deadline_s: float) -> ServiceError:

@@ -57,6 +57,9 @@ class TestFolder:
         assert json.loads((folder / "metrics.json").read_text()) == report
         assert {"test", "test/office", "held_out/hall", "held_out/hall@video", "held_out/hall@clip"} <= set(report)
         assert report["held_out/hall"]["presentations"] == 72
+        # Whether it has learned its sources at all; no error rate at a threshold that was chosen on the same people.
+        assert set(report["dev/office@clip"]) == set(report["dev"]) == {"presentations", "auc", "eer"}
+        assert report["dev"] == report["dev/office"]
         assert report["held_out/hall@clip"]["presentations"] == 24
         assert report["held_out/hall"]["apnrr"] == pytest.approx(1 / 37)
         assert steps_of(folder) == list(range(6))

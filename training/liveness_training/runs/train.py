@@ -11,10 +11,11 @@ import torch
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
+from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
 from liveness_training.data.split_crops import SplitCrops
 from liveness_training.data.teacher import Teacher
-from liveness_training.evaluation.figures import Report, run_report
+from liveness_training.evaluation.figures import Report, development_report, run_report
 from liveness_training.evaluation.score_file import write_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
 from liveness_training.loop import checkpoint
@@ -153,13 +154,16 @@ def evaluate(run: RunFolder, crops: CropSet, device: torch.device | None = None)
     rows = protocol.evaluated
     embeddings = embed(network, crops, rows, run.preprocess)
     scores = score_frames(network, embeddings)
-    clip_scores = None
+    clip_scores: dict[Clip, float] | None = None
     if (head := run.temporal()) is not None:
         # Clips are made part by part, so that none has frames of two parts.
         parts = [protocol.dev, *(part.rows for part in protocol.reports.values())]
         clips = {clip: None for part in parts for clip in run.clips(crops, part)}
         clip_scores = score_clips(head.to(device), embeddings, list(clips))
-    report = run_report(scores, crops, protocol, clip_scores=clip_scores)
+    report = {
+        **run_report(scores, crops, protocol, clip_scores=clip_scores),
+        **development_report(scores, crops, protocol, clip_scores=clip_scores),
+    }
     write_scores(run.path / SCORES, scores, crops, protocol, clip_scores)
     (run.path / METRICS).write_text(json.dumps(report, indent=2) + "\n")
     return report
