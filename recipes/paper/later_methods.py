@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("init", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--hold-out", nargs="+", required=True)
+    parser.add_argument("--together", action="store_true", help="keep all domains out of one run, not each of its own")
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seed", nargs="+", type=int, default=[1])
     parser.add_argument("--config", default="member_context")
@@ -87,11 +88,12 @@ def main() -> None:
         workers=1,
     )
 
-    def report_of(method: str, target: str, seed: int) -> Report:
-        config = TrainConfig.model_validate(base.model_dump() | METHODS[method] | {"hold_out": (target,), "seed": seed})
-        folder = (
-            options.runs / f"{method.lower().replace(': ', '-').replace(', ', '-').replace(' ', '-')}-{target}-{seed}"
-        )
+    groups = [tuple(options.hold_out)] if options.together else [(target,) for target in options.hold_out]
+
+    def report_of(method: str, targets: tuple[str, ...], seed: int) -> Report:
+        config = TrainConfig.model_validate(base.model_dump() | METHODS[method] | {"hold_out": targets, "seed": seed})
+        name = method.lower().replace(": ", "-").replace(", ", "-").replace(" ", "-")
+        folder = options.runs / "-".join([name, "without", *targets, str(seed)])
         plan = RunPlan(
             folder,
             config,
@@ -110,9 +112,10 @@ def main() -> None:
     reports: dict[tuple[str, str, int], Report] = {}
     for seed in options.seed:
         for method in options.method:
-            for target in options.hold_out:
-                reports[method, target, seed] = report_of(method, target, seed)
-                print(f"{method}, {target}, seed {seed}", file=sys.stderr)
+            for targets in groups:
+                report = report_of(method, targets, seed)
+                reports |= {(method, target, seed): report for target in targets}
+                print(f"{method}, seed {seed}", file=sys.stderr)
                 print(table(reports, options.hold_out) + "\n", flush=True)
 
 
