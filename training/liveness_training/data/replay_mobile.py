@@ -14,11 +14,11 @@ tablet's, `client008_session02_authenticate_tablet_{adverse,controlled}`. `turn_
 tablet's (90) and one counter-clockwise for the phone's and those two (270).
 
 This is what the set's publisher documents in its own reader, `bob.db.replaymobile` (`models.py`): it ignores the files'
-rotation, transposes every frame, and reverses the rows of the phone's and of those two. Transposed with rows reversed
-is a quarter turn counter-clockwise; transposed alone is one clockwise, mirrored. A transpose mirrors, so the direction
-of the turn is what leaves a picture upright, and the mirroring is left out here. It was not measured on the data. The
-publisher's newer reader, which applies the files' rotation, turns none: the files as given out say it themselves, and
-that wins over `turn_deg`. Look at a few crops of either camera, above all of copies that were encoded again.
+rotation, transposes every frame, and then reverses the rows of the phone's and of those two. A transpose with its rows
+reversed is a quarter turn counter-clockwise. A transpose alone is a quarter turn clockwise and a mirror image; only the
+turn is taken over here. It was not measured on the data. The publisher's newer reader, which applies the files' own
+rotation, turns none: the files as given out say it themselves, and that wins over `turn_deg`. Look at a few crops of
+either camera, above all of copies that were encoded again.
 
 Cite: A. Costa-Pazo, S. Bhattacharjee, E. Vazquez-Fernandez, S. Marcel, "The Replay-Mobile face presentation-attack
 database", BIOSIG 2016.

@@ -109,7 +109,8 @@ def _embeddings(axes: Axes, sample: FeatureSample, title: str, *, with_target: b
         mask_M = (domain_M == domain) & (species_M == species)
         if mask_M.any() and (with_target or not is_target):
             axes.scatter(
-                *sample.points_M2[mask_M].T,
+                sample.points_M2[mask_M, 0],
+                sample.points_M2[mask_M, 1],
                 s=16,
                 marker=marker,
                 linewidths=0.8,
