@@ -14,10 +14,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from liveness_core.bundle import GoldenCases, Manifest, load_bundle, save_bundle
+from liveness_core.detection import FaceDetector, warm_up
 from liveness_core.runtime import OrtSession
 from liveness_core.scoring import Scorer
 from liveness_service.app import create_app
 from liveness_service.process import prepare_process
+from liveness_service.scoring import model
 from liveness_service.settings import Settings
 from support.fakes import FakeSource, renamed
 from support.signing import SigningKey
@@ -44,6 +46,25 @@ def _no_settings_from_outside() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _process_as_the_service_prepares_it() -> None:
     prepare_process()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _detectors_are_warmed_up_once() -> Iterator[None]:
+    """Before its first request an app runs its face detector in all sizes, which takes more than half of its start.
+
+    So does the first app of each process of the tests. The hundreds after it run the same networks, cold: their first
+    runs only take a little longer.
+    """
+    warm = set()
+
+    def warm_up_once(detector: FaceDetector) -> None:
+        if detector.name not in warm:
+            warm_up(detector)
+            warm.add(detector.name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "warm_up", warm_up_once)
+        yield
 
 
 @pytest.fixture(scope="session")

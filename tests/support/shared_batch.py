@@ -51,6 +51,11 @@ def run(folder: Path, *overrides: str) -> None:
             torch.save(trainer.task.state_dict(), folder / "state.pt")
 
 
+def main(arguments: list[str]) -> None:
+    """Train as the command line says."""
+    run(Path(arguments[0]), *arguments[1:])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run(Path(sys.argv[1]), *sys.argv[2:])
+    main(sys.argv[1:])

@@ -60,11 +60,15 @@ def run(folder: Path, *overrides: str, resume: bool = False, **options: Any) -> 
     return train(recordings(), plan)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    arguments = sys.argv[1:]
+def main(arguments: list[str]) -> None:
+    """Train as the command line says."""
     run(
         Path(arguments[0]),
         *(argument for argument in arguments[1:] if argument != "--resume"),
         resume="--resume" in arguments,
     )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(sys.argv[1:])

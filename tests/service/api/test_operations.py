@@ -118,10 +118,10 @@ def _point(threshold):
 
 def test_the_canary_decides_for_its_share(client):
     client.put(f"{URL}/canary", json={"model": "spoof", "share": 0.5})
-    answers = [client.post("/v1/liveness", content=PHOTO).json() for _ in range(60)]
+    answers = [client.post("/v1/liveness", content=PHOTO).json() for _ in range(30)]
     found = Counter((answer["model"]["version"], answer["verdict"]) for answer in answers)
     assert set(found) == {("live-1", "live"), ("spoof-1", "spoof")}
-    assert 15 <= found["spoof-1", "spoof"] <= 45
+    assert 4 <= found["spoof-1", "spoof"] <= 26  # four standard deviations about 15
     labels = {"name": "tiny", "version": "spoof-1", "role": "canary", "endpoint": "/v1/liveness", "verdict": "spoof"}
     assert metric(client, "liveness_model_verdicts_total", **labels) == found["spoof-1", "spoof"]
     # Made the rule, it is a canary no longer, and its predecessor can be gone back to.
@@ -134,9 +134,14 @@ def test_the_canary_decides_for_its_share(client):
 def test_no_id_of_a_client_chooses_the_canary(client, chosen):
     client.put(f"{URL}/canary", json={"model": "spoof", "share": 0.5})
     ident = next(f"mine-{n}" for n in range(100) if falls_into(0.5, f"mine-{n}", "canary") is chosen)
-    answers = [client.post("/v1/liveness", content=PHOTO, headers={"X-Request-ID": ident}) for _ in range(30)]
-    assert {answer.headers["x-request-id"] for answer in answers} == {ident}
-    assert len({answer.json()["model"]["version"] for answer in answers}) == 2
+    found = set()
+    for _ in range(30):
+        answer = client.post("/v1/liveness", content=PHOTO, headers={"X-Request-ID": ident})
+        assert answer.headers["x-request-id"] == ident
+        found.add(answer.json()["model"]["version"])
+        if len(found) == 2:
+            return
+    pytest.fail(f"30 requests of one id were all answered by {found}")
 
 
 def test_no_id_of_a_client_chooses_the_shadow(client):
@@ -176,11 +181,11 @@ def test_a_shadow_that_fails_or_cannot_keep_up_hurts_no_answer(client, fragile_b
     (store / "fragile").exists() or (store / "fragile").symlink_to(fragile_bundle)
     try:
         client.put(f"{URL}/shadow", json={"model": "fragile", "share": 1})
-        assert versions(client, 30) == {"live-1": 30}
+        assert versions(client, 10) == {"live-1": 10}
         eventually(
             lambda: (
                 sum(metric(client, "liveness_shadow_skipped_total", reason=reason) for reason in ("failed", "busy"))
-                == 30
+                == 10
             )
         )
         assert metric(client, "liveness_shadow_skipped_total", reason="failed") >= 1

@@ -17,7 +17,7 @@ from liveness_training.loop.distributed import GlobalBatchNorm2d, World, joined,
 from liveness_training.loop.progress import Progress
 from liveness_training.loop.trainer import Trainer
 from liveness_training.tasks.method import LivenessTask
-from support import shared_batch, training_run
+from support import several_runs, shared_batch, training_run
 from support.networks import SmallEncoder, random_batch
 
 
@@ -100,10 +100,9 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch, device):
 TESTS = Path(__file__).resolve().parents[2]
 
 
-# Dropout is drawn by each process for its part, so it is off where they are compared with one process.
-def torchrun(script, processes, folder, *arguments):
+def torchrun(script, processes, *arguments):
     command = [sys.executable, "-W", "error::FutureWarning", "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={processes}", script.__file__, str(folder), *arguments]
+    command += [f"--nproc-per-node={processes}", script.__file__, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
@@ -112,14 +111,28 @@ def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, reduction):
-    """With batch norms, images and clips, both discriminators on clips and images, for several steps."""
-    arguments = [f"reduction={reduction}", "dis=true", "learning_rate=0.003"]
-    done = torchrun(shared_batch, 2, tmp_path / "two", *arguments)
+# Dropout is drawn by each process for its part, so it is off where they are compared with one process.
+COMPARED = {reduction: [f"reduction={reduction}", "dis=true", "learning_rate=0.003"] for reduction in ("sum", "mean")}
+WHOLE = ["steps=3", "checkpoint_every=1"]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """A folder of each run that two processes have made under torchrun, all in one go."""
+    folder = tmp_path_factory.mktemp("two")
+    runs = [["shared_batch", str(folder / reduction), *arguments] for reduction, arguments in COMPARED.items()]
+    runs.append(["training_run", str(folder / "whole"), *WHOLE])
+    done = torchrun(several_runs, 2, json.dumps(runs))
     assert done.returncode == 0, done.stderr[-3000:]
-    shared_batch.run(tmp_path / "one", *arguments)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", COMPARED)
+def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, two_processes, reduction):
+    """With batch norms, images and clips, both discriminators on clips and images, for several steps."""
+    shared_batch.run(tmp_path / "one", *COMPARED[reduction])
+    (tmp_path / "two").symlink_to(two_processes / reduction)
     one, two = log(tmp_path / "one"), log(tmp_path / "two")
     assert len(one) == len(two) == shared_batch.STEPS
     for alone, shared in zip(one, two, strict=True):
@@ -132,16 +145,14 @@ def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, redu
 
 
 @pytest.mark.slow
-def test_whole_runs_share_a_folder_and_only_the_first_process_writes(tmp_path):
-    arguments = ["steps=3", "checkpoint_every=1"]
-    done = torchrun(training_run, 2, tmp_path / "run", *arguments)
+def test_whole_runs_share_a_folder_and_only_the_first_process_writes(two_processes):
+    run = two_processes / "whole"
+    assert [line["step"] for line in log(run)] == [0, 1, 2]
+    assert (run / "metrics.json").exists()
+    before = (run / "weights.pt").read_bytes()
+    done = torchrun(training_run, 2, run, *WHOLE, "--resume")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [line["step"] for line in log(tmp_path / "run")] == [0, 1, 2]
-    assert (tmp_path / "run" / "metrics.json").exists()
-    before = (tmp_path / "run" / "weights.pt").read_bytes()
-    done = torchrun(training_run, 2, tmp_path / "run", *arguments, "--resume")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "run" / "weights.pt").read_bytes() == before
+    assert (run / "weights.pt").read_bytes() == before
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
