@@ -175,7 +175,7 @@ def train(
             pace.images += len(label)
             logs = step % _LOG_EVERY == 0
             if logs or device.type == "cpu":
-                value = float(loss)  # waits for the GPU, so that the clock tells what is done
+                value = float(loss.detach())  # waits for the GPU, so that the clock tells what is done
                 pace.look()
             left = until - started - pace.scoring_s(rows) - _WRITING_S
             done = max((time.time() - started) / max(left, 0.1), (step - first) / (config.steps - first))

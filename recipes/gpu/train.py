@@ -105,6 +105,8 @@ def work_through(options: argparse.Namespace, started: float) -> int:
     home = options.pack / "done.json"
     skipped = json.loads(home.read_text()) if home.exists() else []
     wanted = options.runs.split(",") if options.runs else [run["name"] for run in pack.plan["runs"]]
+    if unknown := {*wanted} - {run["name"] for run in pack.plan["runs"]}:
+        raise SystemExit(f"{options.pack} has no run {', '.join(sorted(unknown))}")
     runs = {run["name"]: run for run in pack.plan["runs"] if run["name"] in wanted and run["name"] not in skipped}
     brought = options.work / BROUGHT
     earlier = json.loads(brought.read_text()) if brought.exists() else []
