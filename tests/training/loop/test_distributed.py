@@ -113,10 +113,17 @@ def log(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, reduction):
-    """With batch norms, images and clips, both discriminators on clips and images, for several steps."""
-    arguments = [f"reduction={reduction}", "dis=true", "learning_rate=0.003"]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("reduction=sum", "dis=true"),
+        ("reduction=mean", "dis=true"),
+        ("sharpness=sam", "dib=false", "dvb=false"),
+    ],
+)
+def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, settings):
+    """With batch norms, images and clips, both discriminators on clips and images (not with SAM), for several steps."""
+    arguments = [*settings, "learning_rate=0.003"]
     done = torchrun(shared_batch, 2, tmp_path / "two", *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     shared_batch.run(tmp_path / "one", *arguments)
