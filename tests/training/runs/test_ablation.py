@@ -138,6 +138,8 @@ def test_rows_with_an_lstm_need_a_target_with_clips(tmp_path, caplog):
 def test_data_that_lack_a_domain_of_the_table_are_refused_by_its_name():
     with pytest.raises(DataError, match="needs msu_mfsd, oulu_npu, which the data lack"):
         protocols_of(TABLES[3], ("casia_fasd", "replay_attack"), ())
+    with pytest.raises(DataError, match="no domain with attacks is named 'nuua', only casia_fasd, nuaa"):
+        protocols_of(TABLES[3], ("casia_fasd", "nuaa"), ("casia_fasd", "nuua"))
 
 
 def test_targets_of_ones_own_have_all_others_as_sources():

@@ -116,9 +116,11 @@ def protocols_of(table: Table, domains: Iterable[str], hold_out: Sequence[str]) 
         hold_out: targets to use instead of the table's, each with all other domains as sources.
 
     Raises:
-        DataError: the table's protocols need a domain that the data lack.
+        DataError: the table's protocols, or `hold_out`, need a domain that the data lack.
     """
     there = sorted(set(domains))
+    if unknown := sorted(set(hold_out) - set(there)):
+        raise DataError(f"hold_out: no domain with attacks is named {unknown[0]!r}, only {', '.join(there)}")
     if hold_out:
         return {target: _others(target, there) for target in hold_out}
     needed = {*table.protocols, *(source for sources in table.protocols.values() for source in sources)}
