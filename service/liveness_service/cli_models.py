@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from liveness_core.bundle import Bundle, BundleError, load_bundle
@@ -178,6 +177,8 @@ def _share(path: str, model: str | None, share: float, off: bool, url: str, key:
 def _ask(
     method: str, url: str, key: str, path: str = "", content: dict[str, Any] | None = None, *, force: bool = False
 ) -> dict[str, Any]:
+    import httpx  # here, since `serve` has no use for it, and it takes a tenth of the start
+
     try:
         answer = httpx.request(
             method,

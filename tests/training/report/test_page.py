@@ -95,16 +95,21 @@ def test_figures_are_those_of_the_run_and_hter_is_told_apart(page, folder):
     assert "Never compare one with the other" in page
 
 
-def test_what_is_missing_is_said(tmp_path):
+@pytest.fixture
+def without_plots(monkeypatch):
+    """They take seconds, and hold no text of the page."""
+    for draw in ("roc", "det", "histogram", "losses", "features"):
+        monkeypatch.setattr(plots, draw, lambda *_: "data:image/png;base64,")
+
+
+def test_what_is_missing_is_said(tmp_path, without_plots):
     run(tmp_path / "photos", "lstm=false", "dvb=false", "steps=1")
     page = report_run(RunFolder.read(tmp_path / "photos"), recordings()).read_text()
     assert "no temporal head" in page
     assert "No domain was held out" in page
 
 
-def test_names_from_data_are_escaped(folder, tmp_path, monkeypatch):
-    for draw in ("roc", "det", "histogram", "losses", "features"):  # seconds, for what holds no text of the page
-        monkeypatch.setattr(plots, draw, lambda *_: "data:image/png;base64,")
+def test_names_from_data_are_escaped(folder, tmp_path, without_plots):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     metrics = json.loads((copy / "metrics.json").read_text())
