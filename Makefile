@@ -13,6 +13,10 @@ OUT ?= recipes/default/evaluation
 # For `make bench` and `make gpu-check`: where figures go; a folder with npm's modules of benchmarks/peers/package.json.
 BENCH ?= runs/bench
 HUMAN ?=
+# For `make gpu-pack`: where the pack goes, and the weights that its runs start from.
+PACK ?= build/gpu/pack
+LITE0 ?= build/gpu/lite0.pth
+MOBILENET ?= ../shared/init/mobilenet_v2_imagenet.npz
 COMMA := ,
 # Two environments, so that whoever only serves does not download PyTorch.
 BIN := $(VENV)/bin
@@ -26,7 +30,7 @@ IMAGE ?= face-liveness:cpu
 SBOM ?= sbom.json
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check docs format web bench gpu-check evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
+.PHONY: help serve test check docs format web bench gpu-check gpu-pack evaluate lock platforms sbom image image-test secrets kubernetes-rules clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -90,6 +94,13 @@ bench: $(VENV)/.installed  ## measure stages, encoder, service and others' servi
 gpu-check: $(VENV)/.installed  ## check and measure CUDA and TensorRT in ten minutes; figures to BENCH=…/gpu_check.json
 	mkdir -p $(BENCH)
 	$(BIN)/python benchmarks/gpu_check.py --out $(BENCH)/gpu_check.json
+
+build/gpu/lite0.pth: | $(VENV)/.installed
+	mkdir -p build/gpu
+	$(BIN)/liveness-train fetch-init efficientnet_lite0 --out $@
+
+gpu-pack: $(VENV)/.installed $(LITE0)  ## pack the faces of DATA, runs and weights for training on a machine with a GPU; says what to run
+	$(BIN)/python recipes/gpu/pack.py $(DATA) $(PACK) --init efficientnet_lite0=$(LITE0) --init mobilenet_v2=$(MOBILENET)
 
 evaluate: $(VENV)/.installed  ## error rates of the default bundle on DATA, through the service (PEERS=, HELD_OUT= add to it)
 	$(BIN)/python recipes/default/evaluate.py $(DATA) --out $(OUT) \

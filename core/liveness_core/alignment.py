@@ -110,3 +110,19 @@ def align(picture: Picture, face: DetectedFace, *, margin: float, size: int) -> 
         margin=square.side_px / face_size(face.box),
         angle_deg=square.angle_deg,
     )
+
+
+class LevelCrops:
+    """The crops of one face by this rule. Each is cut once, however many steps look at it."""
+
+    def __init__(self, picture: Picture, face: DetectedFace) -> None:
+        self._picture = picture
+        self._face = face
+        self._cut: dict[tuple[float, int], Picture] = {}
+
+    def get(self, margin: float, size: int) -> Picture:
+        """The crop of shape (size, size, 3); see `align`."""
+        crop = self._cut.get((margin, size))
+        if crop is None:
+            crop = self._cut[margin, size] = align(self._picture, self._face, margin=margin, size=size).pixels
+        return crop

@@ -50,7 +50,15 @@ def quiet_power(response: NDArray[np.float32], share: float, counted: NDArray[np
     inside = slice(_WINDOW // 2 + 1, -(_WINDOW // 2 + 1), _STEP)
     power = cv2.boxFilter(response * response, cv2.CV_32F, (_WINDOW, _WINDOW))[inside, inside]
     seen = power.ravel() if counted is None else power[counted[inside, inside]]
-    return float(np.quantile(seen, share)) if seen.size >= _FEWEST else 0.0
+    return _quantile(seen, share) if seen.size >= _FEWEST else 0.0
+
+
+def _quantile(values: NDArray[np.float32], share: float) -> float:
+    """As NumPy's `quantile`, which takes twice as long for so few values."""
+    at = share * (values.size - 1)
+    below = min(int(at), values.size - 2)
+    low, high = np.partition(values, (below, below + 1))[below : below + 2].tolist()
+    return low + (high - low) * (at - below)
 
 
 def blockiness(luma: NDArray[np.float32], box: Box) -> float:

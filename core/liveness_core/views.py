@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, model_validator
 
-from liveness_core.alignment import align, crop_square
+from liveness_core.alignment import LevelCrops, crop_square
 from liveness_core.preprocess import PreprocessSpec, stacked
 from liveness_core.types import DetectedFace, FaceCrops, Picture
 
@@ -58,15 +58,16 @@ class View(PreprocessSpec):
         """The only view of a bundle of schema version 1, whose encoder calls it `image`."""
         return cls(**spec.model_dump(), heatmap=True)
 
-    def cut(self, picture: Picture, face: DetectedFace) -> Picture:
+    def cut(self, picture: Picture, face: DetectedFace, crops: LevelCrops | None = None) -> Picture:
         """The crop of a face, shape (S, S, 3), RGB.
 
         Args:
             picture: upright RGB picture, shape (H, W, 3).
             face: a face found in it.
+            crops: crops of this face that other steps look at, too.
         """
         if self.rule == "level_square":
-            return align(picture, face, margin=self.margin, size=self.size).pixels
+            return (crops or LevelCrops(picture, face)).get(self.margin, self.size)
         part = _upright_box if self.rule == "upright_box" else _upright_square
         return self._resized(part(picture, face, self.margin))
 
@@ -101,14 +102,23 @@ def views_of(preprocess: PreprocessSpec | Sequence[View]) -> tuple[View, ...]:
     return (View.of(preprocess),) if isinstance(preprocess, PreprocessSpec) else tuple(preprocess)
 
 
-def cut_views(views: Sequence[View], picture: Picture, face: DetectedFace) -> FaceCrops:
-    """The crops of a face, one for each view. Views that differ only in their tensors share a crop."""
+def cut_views(
+    views: Sequence[View], picture: Picture, face: DetectedFace, shared: LevelCrops | None = None
+) -> FaceCrops:
+    """The crops of a face, one for each view. Views that differ only in their tensors share a crop.
+
+    Args:
+        views: those of a model.
+        picture: upright RGB picture, shape (H, W, 3).
+        face: a face found in it.
+        shared: crops of this face that other steps look at, too.
+    """
     made: dict[tuple[object, ...], Picture] = {}
     crops = []
     for view in views:
         key = (view.rule, view.margin, view.size, view.resampling)
         if key not in made:
-            made[key] = view.cut(picture, face)
+            made[key] = view.cut(picture, face, shared)
         crops.append(made[key])
     return tuple(crops)
 

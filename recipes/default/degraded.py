@@ -1,12 +1,14 @@
 """What the service says of live pictures that lose light, colour, size or quality: live, a reason, or spoof.
 
-    python recipes/default/degraded.py DATA [--pictures 200] [--bundle models/default] [--seed 1] [--rows FILE]
+    python recipes/default/degraded.py DATA [--pictures 200] [--kinds WORD] [--bundle FOLDER] [--seed 1] [--fresh-of 1]
 
 DATA is a folder with an index.csv. The pictures are of test people, as many of each data set with attacks, at most
 three of a person, and made smaller where a side is longer than 640 pixels. Less light means a sensor that catches
 3,000 electrons at white in full light, with a read noise of three, and a picture that is brightened again. Each kind's
 share of `spoof` is compared with that of the pictures as they are: what cannot be judged any more must become a reason,
 not an attack. The table is printed.
+
+A gate that was chosen on these pictures is tried on others: `--fresh-of 1` leaves out the 200 that seed 1 chooses.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import asyncio
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import cv2
@@ -36,6 +38,8 @@ from liveness_training.data.samples import Sample, read_index
 Picture = NDArray[np.uint8]
 
 _MOST_OF_A_PERSON = 3
+_PICTURES = 200
+_AS_THEY_ARE = "as they are"
 _LONGEST_PX = 640
 _WHITE_ELECTRONS, _READ_NOISE = 3000, 3
 
@@ -66,7 +70,7 @@ def encoded(picture: Picture, kind: str = "PNG", **options: int) -> bytes:
 
 
 KINDS: dict[str, Callable[[Picture, np.random.Generator], bytes]] = {
-    "as they are": lambda picture, _: encoded(picture),
+    _AS_THEY_ARE: lambda picture, _: encoded(picture),
     **{
         f"-{stops} stop{'s' * (stops > 1)} of light": lambda picture, random, stops=stops: encoded(
             in_less_light(picture, stops, random)
@@ -84,8 +88,8 @@ KINDS: dict[str, Callable[[Picture, np.random.Generator], bytes]] = {
 }
 
 
-def chosen(root: Path, count: int, seed: int) -> list[Sample]:
-    """Live pictures of test people, as many of each data set with attacks."""
+def chosen(root: Path, count: int, seed: int, without: Collection[str] = ()) -> list[Sample]:
+    """Live pictures of test people, as many of each data set with attacks, none of those whose paths are `without`."""
     samples = read_index(root)
     attacked = sorted({sample.domain for sample in samples if not sample.live})
     random = np.random.default_rng(seed)
@@ -95,7 +99,7 @@ def chosen(root: Path, count: int, seed: int) -> list[Sample]:
         rows = [
             sample
             for sample, split in zip(samples, assign_splits(samples), strict=True)
-            if split == "test" and sample.live and sample.domain == domain
+            if split == "test" and sample.live and sample.domain == domain and sample.path not in without
         ]
         kept = []
         for row in random.permutation(len(rows)).tolist():
@@ -106,7 +110,9 @@ def chosen(root: Path, count: int, seed: int) -> list[Sample]:
     return found
 
 
-async def answers(bundle: Path, root: Path, samples: list[Sample], seed: int) -> dict[str, list[ImageResult]]:
+async def answers(
+    bundle: Path, root: Path, samples: list[Sample], seed: int, kinds: list[str]
+) -> dict[str, list[ImageResult]]:
     """For each kind what the service says of each picture; pictures without a face as they are, are left out."""
     service = LivenessService(Settings(bundle_path=bundle, deadline_ms=60_000, log_level="error"), Metrics())
     await service.start()
@@ -115,11 +121,11 @@ async def answers(bundle: Path, root: Path, samples: list[Sample], seed: int) ->
     for number, sample in enumerate(samples):
         picture = read_picture(root / sample.path)
         picture = smaller(picture, min(_LONGEST_PX / max(picture.shape[:2]), 1.0))
-        for kind, made in KINDS.items():
-            content = made(picture, np.random.default_rng([seed, number]))
+        for kind in kinds:
+            content = KINDS[kind](picture, np.random.default_rng([seed, number]))
             answer = await service.score(Submission(Endpoint.PHOTO, content, options))
             assert isinstance(answer, ImageResult)
-            if kind == "as they are" and not answer.faces:
+            if kind == _AS_THEY_ARE and not answer.faces:
                 break
             found[kind].append(answer)
     await service.close()
@@ -149,14 +155,22 @@ def main() -> None:
     """Ask the service and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--pictures", type=int, default=_PICTURES)
+    parser.add_argument(
+        "--kinds", default="", metavar="WORD", help="only kinds whose name has this word, such as light"
+    )
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fresh-of", type=int, metavar="SEED", help="leave out what this seed chooses")
     parser.add_argument("--rows", type=Path, help="file for each score and quality, as CSV")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    samples = chosen(options.data, options.pictures, options.seed)
-    found = asyncio.run(answers(options.bundle, options.data, samples, options.seed))
+    old = [] if options.fresh_of is None else chosen(options.data, _PICTURES, options.fresh_of)
+    samples = chosen(options.data, options.pictures, options.seed, {sample.path for sample in old})
+    people, known = ({(sample.domain, sample.subject) for sample in each} for each in (samples, old))
+    print(f"{len(samples)} pictures of {len(people)} people, {len(people - known)} of them in no picture left out")
+    kinds = [kind for kind in KINDS if options.kinds in kind or kind == _AS_THEY_ARE]
+    found = asyncio.run(answers(options.bundle, options.data, samples, options.seed, kinds))
     if options.rows is not None:
         with options.rows.open("w", newline="") as file:
             rows = csv.writer(file)

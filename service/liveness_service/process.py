@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 
 import cv2
@@ -47,3 +48,12 @@ def prepare_process() -> None:
         glibc.mallopt(_MMAP_THRESHOLD, _MMAP_FROM_BYTES)
         glibc.mallopt(_TRIM_THRESHOLD, _TRIM_FROM_BYTES)
     Image.MAX_IMAGE_PIXELS = None
+
+
+def settle_process() -> None:
+    """Leave what is loaded by now to itself: Python's collector no longer looks at it.
+
+    A full collection looked at 130,000 objects of modules and routes and held up every request for 50 ms.
+    """
+    gc.collect()
+    gc.freeze()

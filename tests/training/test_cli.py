@@ -78,11 +78,26 @@ def test_data_that_cannot_be_split_are_refused_before_anything_is_trained(data, 
 
 def test_the_papers_settings_without_imagenet_weights_are_warned_of(data, tmp_path):
     told = "warning: the paper's settings start from ImageNet weights (--init)"
-    assert told in trained(data, tmp_path, "--config", "paper").stderr
+    for config in ("paper", "paper_mean"):
+        assert told in trained(data, tmp_path, "--config", config).stderr
     assert told not in trained(data, tmp_path).stderr
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "report", "ablate", "export"])
+def test_one_view_takes_a_quarter_of_the_room_and_is_refused_where_others_are_read(data, tmp_path):
+    def stored(cache):
+        return sum(path.stat().st_size for path in (tmp_path / cache).rglob("crops.npy"))
+
+    for cache, views in (("four", []), ("one", ["--views", "1"])):
+        arguments = ["prepare", str(data), "--cache", str(tmp_path / cache), "--workers", "1", *views]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert stored("one") == pytest.approx(stored("four") / 4, rel=0.01)
+    refused = trained(data, tmp_path, "--views", "1")
+    assert refused.exit_code == 2
+    assert "set service_view_share=1" in refused.stderr
+    assert "--views 1 takes one part in 4" in trained(data, tmp_path, "--config", "paper").stderr
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "report", "features", "ablate", "export"])
 def test_every_command_explains_itself(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

@@ -43,7 +43,25 @@ def test_papers_settings_are_the_papers():
     assert (paper.lambda_ib, paper.lambda_vb, paper.reduction) == (1.0, 1.0, "sum")
     assert (paper.dis, paper.dib, paper.lstm, paper.dvb) == (False, True, True, True)
     assert paper.people == "all"
-    assert built_in_configs() == ["default_bundle", "member_context", "paper"]
+    assert built_in_configs() == [
+        "default_bundle",
+        "gac_fas",
+        "member_context",
+        "mixstyle",
+        "paper",
+        "paper_mean",
+        "ssdg",
+    ]
+
+
+def test_the_other_reading_of_the_paper_differs_in_the_reduction_alone(tmp_path):
+    assert load_config("paper_mean") == load_config("paper").model_copy(update={"reduction": "mean"})
+    own = tmp_path / "own.yaml"
+    own.write_text("based_on: paper_mean\nencoder: resnet18\n")
+    assert load_config(str(own)) == load_config("paper_mean").model_copy(update={"encoder": "resnet18"})
+    own.write_text("based_on: own\n")
+    with pytest.raises(ConfigError, match=r"based_on is 'own', expected another one of .*paper_mean"):
+        load_config(str(own))
 
 
 def test_default_bundles_settings_learn_from_a_teacher_and_from_simulated_attacks():
@@ -74,6 +92,10 @@ def other_value(name, value):
         "distillation_of": "right",
         "distillation_share": "0.25",
         "grey_weight": "0.2",
+        "feature_scale": "12.0",
+        "triplet": "1.0",
+        "style_mixing": "cross_domain",
+        "sharpness": "gac_fas",
         "dvb": "true",
         "lstm": "true",
     }
@@ -110,6 +132,33 @@ def test_names_that_only_begin_like_numbers_stay_names():
 def test_a_frozen_classifier_is_not_changed_for_grey_pictures():
     with pytest.raises(ConfigError, match="frozen: grey_weight changes the classifier"):
         load_config(None, ["frozen=true", "lstm=true", "grey_weight=0.2"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("single_side=true", "dib=true"), "single_side: it stands in the place of dis and dib"),
+        (("feature_scale=8", "patch_labels=true"), "feature_scale: patch_labels"),
+        (("feature_scale=8", "distillation=1", "distillation_share=0.5"), "feature_scale: the distillation head"),
+        (("sharpness=sam", "dib=true"), "sharpness: with a discriminator"),
+        (("sharpness=sam", "lstm=true", "dvb=true"), "sharpness: with a discriminator"),
+        (("sharpness=gac_fas", "single_side=true"), "sharpness: with a discriminator"),
+        (("sharpness=gac_fas", "triplet=1"), "gac_fas adds up the energies of the domains"),
+        (("sharpness=sam", "precision=fp16"), "sharpness: fp16"),
+        (("style_mixing=random", "compile=true"), "style_mixing: it cannot be compiled"),
+        (("style_mixing=random", "triplet=1", "accumulation=2"), "accumulation: .* triplet and style_mixing"),
+        (("triplet=1", "frozen=true", "lstm=true"), "frozen: triplet and style_mixing"),
+        (("single_side=true", "frozen=true", "lstm=true"), "frozen: .* single_side"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_with_the_reason(settings, told):
+    with pytest.raises(ConfigError, match=told):
+        load_config(None, settings)
+
+
+@pytest.mark.parametrize("settings", [("sharpness=sam", "accumulation=2"), ("sharpness=gac_fas", "accumulation=2")])
+def test_several_passes_go_with_a_batch_in_parts(settings):
+    load_config(None, settings)
 
 
 def test_whole_numbers_do_for_fractions():

@@ -21,11 +21,15 @@ from liveness_training.cli_options import (
     Run,
     Set,
     Size,
+    Views,
     Workers,
+    check_views,
     crops_of,
     crops_of_run,
     explained,
+    warn_of_random_weights,
 )
+from liveness_training.cli_paper import ablate, features
 
 # What needs torch is imported by the commands: that takes seconds, which `--help` need not wait for.
 
@@ -37,15 +41,6 @@ def _configure() -> None:
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
 
 
-def _warn_of_random_weights(config: str | None, init: Path | None) -> None:
-    """The paper's settings, a rate of 0.0003 without warm-up, are for networks that know pictures already."""
-    if config == "paper" and init is None:
-        typer.echo(
-            "warning: the paper's settings start from ImageNet weights (--init); from random weights they learn little",
-            err=True,
-        )
-
-
 @app.command()
 def prepare(
     data: Data,
@@ -53,6 +48,7 @@ def prepare(
     size: Size = 224,
     margin: Margin = 2.7,
     frames: Annotated[int, typer.Option(help="Frames to take of a video.")] = ClipSpec().frames,
+    views: Views = 4,
     workers: Workers = 2,
 ) -> None:
     """Find the faces and cut their crops once, for training to read. Can be interrupted and continued."""
@@ -60,7 +56,7 @@ def prepare(
 
     with explained():
         preprocess = PreprocessSpec(size=size, margin=margin)
-        crops = crops_of(data, cache, preprocess, DetectorSpec(), ClipSpec(frames=frames), workers)
+        crops = crops_of(data, cache, preprocess, DetectorSpec(), ClipSpec(frames=frames), views, workers)
     typer.echo(found_report(crops))
 
 
@@ -121,6 +117,7 @@ def train(
     cache: Cache = Path("cache"),
     size: Size = 224,
     margin: Margin = 2.7,
+    views: Views = 4,
     workers: Workers = 2,
 ) -> None:
     """Train, then report AUC, EER, HTER and the error rates of ISO/IEC 30107-3.
@@ -134,10 +131,11 @@ def train(
 
     preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
     overrides = [*(set_ or []), *([f"hold_out=[{', '.join(hold_out)}]"] if hold_out else [])]
-    _warn_of_random_weights(config, init)
+    warn_of_random_weights(config, init)
     with explained():
         settings = load_config(config, overrides)
-        crops = crops_of(data, cache, preprocess, detector, settings.clip, workers)
+        check_views(settings, views)
+        crops = crops_of(data, cache, preprocess, detector, settings.clip, views, workers)
         plan = RunPlan(
             run,
             settings,
@@ -148,6 +146,7 @@ def train(
             resume=resume,
             data=tuple(data),
             cache=cache,
+            views=views,
         )
         report = train_run(crops, plan)
     if report:  # only the first process of torchrun has one
@@ -179,61 +178,8 @@ def report(run: Run, data: DataAgain = None, cache: Path | None = None, workers:
     typer.echo(f"written: {page}")
 
 
-@app.command()
-def ablate(
-    data: Data,
-    table: Annotated[int, typer.Option(help="Table of the paper: 3 (components) or 4 (discriminators).")],
-    runs: Annotated[Path, typer.Option(help="Folder for the runs; existing runs are not made again.")],
-    config: Config = "paper",
-    set_: Set = None,
-    hold_out: HoldOut = None,
-    row: Annotated[
-        list[str] | None, typer.Option(help="Train only this row, e.g. 'ResNet + DIB'; may be repeated.")
-    ] = None,
-    init: Init = None,
-    cache: Cache = Path("cache"),
-    size: Size = 224,
-    margin: Margin = 2.7,
-    workers: Workers = 2,
-) -> None:
-    """Train the rows of the paper's table 3 or 4 on all its protocols and print its figures beside ours."""
-    from liveness_training.config import TrainConfig, load_config
-    from liveness_training.data.crops import CropSet
-    from liveness_training.evaluation.figures import Report
-    from liveness_training.runs import ablation
-    from liveness_training.runs.plan import RunPlan
-    from liveness_training.runs.train import train as train_run
-
-    if table not in ablation.TABLES:
-        raise typer.BadParameter("3 or 4", param_hint="--table")
-    chosen = ablation.TABLES[table]
-    known = {known_row.name: known_row for known_row in chosen.rows}
-    if unknown := [name for name in row or [] if name not in known]:
-        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}", param_hint="--row")
-    rows = [known[name] for name in row or known]
-    preprocess, detector = PreprocessSpec(size=size, margin=margin), DetectorSpec()
-
-    def plan_of(settings: TrainConfig, folder: Path, *, resume: bool) -> RunPlan:
-        return RunPlan(folder, settings, preprocess, detector, init=init, resume=resume, data=tuple(data), cache=cache)
-
-    def run_one(crops: CropSet, settings: TrainConfig, folder: Path) -> Report:
-        typer.echo(f"{folder}", err=True)
-        return train_run(crops, plan_of(settings, folder, resume=(folder / "run.json").exists()))
-
-    def check(settings: TrainConfig, folder: Path) -> None:
-        plan = plan_of(settings, folder, resume=True)
-        plan.claim_folder(plan.checked_teacher())
-
-    _warn_of_random_weights(config, init)
-    with explained():
-        base = load_config(config, set_ or [])
-        crops = crops_of(data, cache, preprocess, detector, base.clip, workers)
-        domains = {sample.domain for sample in crops.samples if not sample.live}
-        protocols = ablation.protocols_of(chosen, domains, hold_out or [])
-        results = ablation.run_rows(rows, protocols, base, crops, runs, run_one, check)
-    typer.echo(ablation.as_markdown(chosen, rows, results))
-
-
+app.command()(ablate)
+app.command()(features)
 app.command()(export)
 app.command()(committee)
 app.command()(embed)

@@ -15,8 +15,10 @@ from liveness_training.errors import TrainingError
 from liveness_training.models.adversary import Schedule
 from liveness_training.models.mobilenet_v2 import Padding
 from liveness_training.models.network import EncoderName
+from liveness_training.models.style_mixing import Partners
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Sharpness = Literal["none", "sam", "gac_fas"]
 
 _BUILT_IN = Path(__file__).parent / "configs"
 
@@ -28,7 +30,8 @@ class ConfigError(TrainingError):
 class TrainConfig(BaseModel):
     """All settings of a run. Unknown fields and values out of range are refused.
 
-    The defaults are those of the default bundle's recipe; `configs/paper.yaml` has the paper's settings.
+    The defaults are those of the default bundle's recipe. `configs/paper.yaml` has the paper's settings with its losses
+    read as sums, `configs/paper_mean.yaml` with its losses read as means.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -54,6 +57,10 @@ class TrainConfig(BaseModel):
     """Whether to use the plain domain discriminator of the paper's Figure 5."""
     dib: bool = False
     """Whether to use the class-conditional domain discriminator (CCDD) on images, D_IB."""
+    single_side: bool = False
+    """Whether to use SSDG's domain discriminator, which sees live images alone; its weight is `lambda_ib`."""
+    feature_scale: float | None = Field(default=None, gt=0)
+    """Length that every embedding is brought to, with class weights of length 1 (SSDG); None leaves both free."""
     lstm: bool = False
     """Whether to train the temporal head, with VB steps."""
     frozen: bool = False
@@ -84,7 +91,8 @@ class TrainConfig(BaseModel):
     """`constant` as in the paper, or DANN's ramp from 0 to `grl_factor`."""
     reduction: Literal["sum", "mean"] = "mean"
     """`sum` takes Eq. (1) and (2) as they are; `mean` divides them by the size of the batch, so that the learning rate
-    need not change with it."""
+    need not change with it. With SGD a sum over 48 images is a mean at 48 times the learning rate: the built-in
+    settings `paper` and `paper_mean` are the two readings of the paper."""
     distillation: float = Field(default=0.0, ge=0)
     """λ_T: weight of the distillation term on images, with the networks of `--teacher`; 0 for none. Not in the
     paper."""
@@ -103,6 +111,10 @@ class TrainConfig(BaseModel):
     patch_labels: bool = False
     """Whether every place of the last feature map learns the picture's label by itself, so that the network looks for
     traces of paper and screen everywhere. The score stays the same function: the mean of all places."""
+    triplet: float = Field(default=0.0, ge=0)
+    """Weight of SSDG's asymmetric triplet loss on images (see `tasks.triplets`); 0 for none."""
+    triplet_margin: float = Field(default=0.1, gt=0)
+    """By how much images of another class of the triplets shall be farther away; 0.1 in SSDG."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     """Smoothing of the labels live and spoof; keeps the scores of training pictures away from 0 and 1, so that
     thresholds keep their meaning."""
@@ -118,6 +130,13 @@ class TrainConfig(BaseModel):
     augmentation: Literal["full", "flip", "none"] = "full"
     """`full`: cut, turn, colour, resolution, noise, compression, occlusion; `flip`: mirror. The paper names no
     augmentation."""
+    style_mixing: Partners = "none"
+    """Whether the encoder mixes the styles of images in its lower layers (MixStyle, see `models.style_mixing`), and
+    with whose: of a `random` image, of one of another domain (`cross_domain`), of one of the `same_label`."""
+    style_mixing_probability: float = Field(default=0.5, gt=0, le=1)
+    """How often a layer mixes styles; 0.5 in the paper."""
+    style_mixing_alpha: float = Field(default=0.1, gt=0)
+    """α of Beta(α, α), from which an image's share of its own style is drawn; 0.1 in the paper."""
     grey_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the images and clips that lose their colours in `full` augmentation."""
     service_view_share: float = Field(default=0.5, ge=0, le=1)
@@ -139,6 +158,13 @@ class TrainConfig(BaseModel):
     """Momentum of SGD."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay: decoupled for AdamW, without norms and biases; L2 on all weights for SGD."""
+    sharpness: Sharpness = "none"
+    """`sam` descends the gradient at the worst point near the weights, with 2 passes a step (`loop.sharpness`);
+    `gac_fas` adds those at such a point for each domain, with 2 passes for each (`loop.alignment`)."""
+    sharpness_rho: float = Field(default=0.05, gt=0)
+    """ρ: how far away these points are; 0.05 in SAM, 0.1 in GAC-FAS."""
+    alignment_alpha: float = Field(default=2e-4, ge=0)
+    """α of `gac_fas`: how much the points of the domains go down the common gradient; 2e-4 in GAC-FAS's code."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the exponential moving average of the weights, which is evaluated and exported; 0 for no average."""
     seed: int = Field(default=1, ge=0)
@@ -161,17 +187,56 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.dvb and not self.lstm:
-            raise ValueError("dvb: the discriminator on clips needs lstm")
-        if self.distillation_share is not None and not self.distillation:
-            raise ValueError("distillation_share: without distillation there is no teacher to learn from")
-        if self.frozen and not self.lstm:
-            raise ValueError("frozen: nothing is left to learn without lstm")
-        if self.frozen and self.grey_weight:
-            raise ValueError("frozen: grey_weight changes the classifier, which stays as it is")
-        if self.frozen and (self.dis or self.dib or self.dvb):
-            raise ValueError("frozen: dis, dib and dvb change the encoder, which stays as it is")
+        adversarial = self.dis or self.dib or self.dvb or self.single_side
+        refused = {
+            "dvb: the discriminator on clips needs lstm": self.dvb and not self.lstm,
+            "distillation_share: without distillation there is no teacher to learn from": (
+                self.distillation_share is not None and not self.distillation
+            ),
+            "frozen: nothing is left to learn without lstm": self.frozen and not self.lstm,
+            "frozen: grey_weight changes the classifier, which stays as it is": self.frozen and bool(self.grey_weight),
+            "frozen: dis, dib, dvb and single_side change the encoder, which stays as it is": (
+                self.frozen and adversarial
+            ),
+            "frozen: triplet and style_mixing are for images, and there is no step on images": (
+                self.frozen and bool(self.of_whole_batches)
+            ),
+            "single_side: it stands in the place of dis and dib": self.single_side and (self.dis or self.dib),
+            "feature_scale: patch_labels scores places, whose length is not that of the picture": (
+                self.feature_scale is not None and self.patch_labels
+            ),
+            "feature_scale: the distillation head of distillation_share has no class weights of length 1": (
+                self.feature_scale is not None and self.distillation_share is not None
+            ),
+            "sharpness: with a discriminator (dis, dib, dvb, single_side) there is no one energy to climb": (
+                self.sharpness != "none" and adversarial
+            ),
+            "sharpness: gac_fas adds up the energies of the domains, and triplet compares domains": (
+                self.sharpness == "gac_fas" and bool(self.triplet)
+            ),
+            "sharpness: fp16 scales gradients, set precision to bf16 or fp32": (
+                self.sharpness != "none" and self.precision == "fp16"
+            ),
+            "style_mixing: it cannot be compiled, set compile to false": self.style_mixing != "none" and self.compile,
+            f"accumulation: set it to 1, since {' and '.join(self.of_whole_batches)} looks at whole batches": (
+                self.accumulation > 1 and bool(self.of_whole_batches)
+            ),
+        }
+        for message, holds in refused.items():
+            if holds:
+                raise ValueError(message)
         return self
+
+    @property
+    def of_whole_batches(self) -> tuple[str, ...]:
+        """Names of the settings in use that compare the pictures of a batch, which then cannot be cut into parts."""
+        used = {"triplet": bool(self.triplet), "style_mixing": self.style_mixing != "none"}
+        return tuple(name for name, there in used.items() if there)
+
+    @property
+    def of_one_process(self) -> tuple[str, ...]:
+        """Names of the settings in use for which several processes cannot share a batch."""
+        return (*self.of_whole_batches, *(("sharpness",) if self.sharpness == "gac_fas" else ()))
 
     @property
     def clip(self) -> ClipSpec:
@@ -183,7 +248,8 @@ def load_config(source: str | None, overrides: Sequence[str] = (), base: TrainCo
     """Settings from a YAML file and from the command line, which wins.
 
     Args:
-        source: path of a YAML file, or name of a built-in one, e.g. `paper`; None for the defaults.
+        source: path of a YAML file, or name of a built-in one, e.g. `paper`; None for the defaults. A file with a line
+            `based_on: NAME` changes the built-in settings of that name.
         overrides: texts `FIELD=VALUE`, the value in YAML: `steps=200`, `hold_out=[nuaa, casia_fasd]`, `dib=true`.
         base: settings that file and overrides change; None for the defaults.
 
@@ -225,7 +291,12 @@ def _read(source: str) -> dict[str, Any]:
     values = _parse(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected lines FIELD: VALUE")
-    return values
+    base = values.pop("based_on", None)
+    if base is None:
+        return values
+    if base not in built_in_configs() or base == path.stem:
+        raise ConfigError(f"{path}: based_on is {base!r}, expected another one of {', '.join(built_in_configs())}")
+    return _read(base) | values
 
 
 class _Loader(yaml.SafeLoader):

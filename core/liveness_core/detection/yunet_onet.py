@@ -77,7 +77,7 @@ class YunetOnetDetector:
         """
         runtime = runtime or RuntimeOptions()
         self._yunet = YunetNetwork(self.name, runtime)
-        self._onet = OrtSession(released(self.name, *onet.WEIGHTS), runtime)
+        self._onet = OrtSession(released(self.name, *onet.REWRITTEN), runtime)
         self._mtcnn = MtcnnDetector(runtime, min_confidence=min_confidence)
         self._min_confidence = min_confidence
         self.provider = self._yunet.provider

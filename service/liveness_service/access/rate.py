@@ -170,6 +170,8 @@ def network_of(address: str) -> str:
 
     One IPv6 client usually has all 2^64 addresses of its /64 network.
     """
+    if ":" not in address:
+        return address
     try:
         ip = ip_address(address)
     except ValueError:

@@ -19,10 +19,15 @@ from liveness_service.keys import Permission
 from liveness_service.service import LivenessService
 
 
-async def _service(request: Request) -> LivenessService:  # FastAPI would hand a plain function to a thread
+def service_of(request: Request) -> LivenessService:
+    """The app's service."""
     service = request.app.state.service
     assert isinstance(service, LivenessService)
     return service
+
+
+async def _service(request: Request) -> LivenessService:  # FastAPI would hand a plain function to a thread
+    return service_of(request)
 
 
 Service = Annotated[LivenessService, Depends(_service)]
@@ -78,11 +83,16 @@ def requires(*enough: Permission, limited: bool = True) -> _Requires:
 class GuardedRoute(APIRoute):
     """A route that checks access before FastAPI reads its body; FastAPI asks dependencies only afterwards."""
 
+    @property
+    def required(self) -> list["_Requires"]:
+        """The access checks of the route and of its router."""
+        dependencies = (declared.dependency for declared in self.dependencies)
+        return [dependency for dependency in dependencies if isinstance(dependency, _Requires)]
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, preceded by the access checks of the route and of its router."""
         handle = super().get_route_handler()
-        dependencies = (declared.dependency for declared in self.dependencies)
-        required = [dependency for dependency in dependencies if isinstance(dependency, _Requires)]
+        required = self.required
 
         async def checked(request: Request) -> Response:
             for requirement in required:

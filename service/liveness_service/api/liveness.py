@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect
 
 from liveness_service.api.access import Service, requires
 from liveness_service.api.context import CLIENT_CLOSED
+from liveness_service.api.direct import UploadRoute
 from liveness_service.api.openapi import (
     CLIP_BODY,
     CLIP_DESCRIPTION,
@@ -21,7 +22,9 @@ from liveness_service.keys import Permission
 from liveness_service.service import LivenessService
 from liveness_service.submission import Endpoint, ScoreOptions
 
-router = APIRouter(prefix="/v1", tags=["liveness"], dependencies=[Depends(requires(Permission.SCORE))])
+router = APIRouter(
+    prefix="/v1", tags=["liveness"], dependencies=[Depends(requires(Permission.SCORE))], route_class=UploadRoute
+)
 
 
 @router.post(

@@ -14,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from liveness_service.http.guard import ConnectionLimits, Guard
 from liveness_service.http.protocol import GuardedProtocol
+from liveness_service.process import settle_process
 from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
 
@@ -79,6 +80,11 @@ class _Server(uvicorn.Server):
         # traceback says where that is.
         faulthandler.dump_traceback_later(self._longest_s, exit=True)
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load everything, then listen."""
+        await super().startup(sockets)
+        settle_process()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Give balancers time to turn to others, then finish what is in work and stop.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +25,7 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # A stage takes from less than a millisecond (align) to hundreds (decoding 50 megapixels), or seconds for a clip in 4K.
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _STATUSES = {status.value for status in HTTPStatus} | {499}  # 499: the client went away
+_Labelled = TypeVar("_Labelled", Counter, Histogram)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -32,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._children: dict[tuple[object, tuple[str, ...]], object] = {}
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -232,35 +235,43 @@ class Metrics:
             key: name of the caller's access key; `none` without a key, `unknown` for a wrong one.
         """
         label = str(status) if status in _STATUSES else "other"
-        self.requests.labels(endpoint, label).inc()
-        self.key_requests.labels(key, endpoint, label).inc()
-        self.request_seconds.labels(endpoint).observe(seconds)
+        self._of(self.requests, endpoint, label).inc()
+        self._of(self.key_requests, key, endpoint, label).inc()
+        self._of(self.request_seconds, endpoint).observe(seconds)
 
     def scored(self, role: str, manifest: Manifest, endpoint: str, result: Result) -> None:
         """Count a model's result by model and role, also that of a shadow, which decides nothing."""
-        self.model_verdicts.labels(manifest.name, manifest.version, role, endpoint, result.verdict.value).inc()
+        model = manifest.name, manifest.version
+        self._of(self.model_verdicts, *model, role, endpoint, result.verdict.value).inc()
         if result.score is None:
             return
-        self.model_score.labels(manifest.name, manifest.version, role, endpoint).observe(result.score)
+        self._of(self.model_score, *model, role, endpoint).observe(result.score)
         name = result.operating_point
         point = _points(manifest, is_clip=isinstance(result, ClipResult)).get(name)
         if role != "shadow" and point is not None and point.reference_scores is not None:
-            self.point_score.labels(manifest.name, manifest.version, name, endpoint).observe(result.score)
+            self._of(self.point_score, *model, name, endpoint).observe(result.score)
 
     def concluded(self, endpoint: str, result: Result, key: str = "none") -> None:
         """Count the verdict that a caller gets, with its reasons, its score and its times."""
-        self.verdicts.labels(endpoint, result.verdict.value).inc()
-        self.key_verdicts.labels(key, endpoint, result.verdict.value).inc()
+        self._of(self.verdicts, endpoint, result.verdict.value).inc()
+        self._of(self.key_verdicts, key, endpoint, result.verdict.value).inc()
         for reason in result.reasons:
-            self.undetermined.labels(endpoint, reason).inc()
+            self._of(self.undetermined, endpoint, reason).inc()
         if result.score is not None:
-            self.score.labels(endpoint).observe(result.score)
+            self._of(self.score, endpoint).observe(result.score)
         timings = result.timings_ms
-        self.verdict_seconds.labels(endpoint).observe(timings.total / 1000)
+        self._of(self.verdict_seconds, endpoint).observe(timings.total / 1000)
         for stage in ("decode", "detect", "align", "queue", "infer"):
             took = getattr(timings, stage)
             if took:
-                self.stage_seconds.labels(stage).observe(took / 1000)
+                self._of(self.stage_seconds, stage).observe(took / 1000)
+
+    def _of(self, metric: _Labelled, *values: str) -> _Labelled:
+        """The metric for these values of its labels. The library takes a lock and five calls to find it each time."""
+        child = self._children.get((metric, values))
+        if child is None:
+            child = self._children[metric, values] = metric.labels(*values)
+        return cast(_Labelled, child)
 
 
 def publish_reference(metrics: Metrics, manifest: Manifest) -> None:

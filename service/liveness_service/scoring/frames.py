@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from liveness_core.alignment import LevelCrops
 from liveness_core.detection.rotated import is_rotated
 from liveness_core.detection.scaling import enlarge_face
 from liveness_core.detection.tracking import FaceTracker
@@ -114,12 +115,13 @@ class FrameLook:
         if len(faces) > 1 and self._policy is FacePolicy.SINGLE:
             others = tuple(enlarge_face(other, frame.scale) for other in faces[1:])
             return RefusedFrame(shown, (MULTIPLE_FACES,), frame.time_s, others)
-        quality = measure(frame.pixels, face)
+        shared = LevelCrops(frame.pixels, face)
+        quality = measure(frame.pixels, face, shared)
         quality = replace(quality, face_px=quality.face_px * frame.scale)
         reasons = refusals(quality, self._finder.gates)
         if reasons:
             return RefusedFrame(shown, reasons, frame.time_s)
         if is_rotated(self._finder.detector, frame.pixels, face):
             return RefusedFrame(shown, (FACE_ROTATED,), frame.time_s)
-        crops = cut_views(self._finder.views, frame.pixels, face)
+        crops = cut_views(self._finder.views, frame.pixels, face, shared)
         return UsableFrame(shown, quality, crops, appearance(frame.pixels, face), frame.time_s, self.size)

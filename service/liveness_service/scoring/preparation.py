@@ -11,6 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from liveness_core.alignment import LevelCrops
 from liveness_core.detection.rotated import is_rotated
 from liveness_core.detection.scaling import enlarge_face
 from liveness_core.quality import measure, refusals
@@ -72,12 +73,13 @@ class PhotoPreparation:
         cut_views(self.finder.views, picture, face)
 
     def _judged(self, image: ScaledImage, face: DetectedFace, *, scored: bool) -> tuple[Candidate, FaceCrops | None]:
-        quality = measure(image.picture, face)
+        shared = LevelCrops(image.picture, face)
+        quality = measure(image.picture, face, shared)
         quality = replace(quality, face_px=quality.face_px * image.factor)
         reasons = refusals(quality, self.finder.gates)
         crops = None
         if scored and not reasons and is_rotated(self.finder.detector, image.picture, face):
             reasons = (FACE_ROTATED,)
         if scored and not reasons:
-            crops = cut_views(self.finder.views, image.picture, face)
+            crops = cut_views(self.finder.views, image.picture, face, shared)
         return Candidate(enlarge_face(face, image.factor), quality, reasons, crops is not None), crops

@@ -4,6 +4,8 @@ A worker that a file has taken over can send what it likes. So its answers are c
 their length, and that the crops are where they must be.
 """
 
+from itertools import accumulate
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from liveness_core.bundle import Manifest
@@ -73,9 +75,14 @@ class PreparationSpec(_Part):
         )
 
     @property
+    def crop_ends(self) -> tuple[int, ...]:
+        """Where the crop of each view ends, in bytes from the start of its face: they lie one after the other."""
+        return tuple(accumulate(view.size**2 * 3 for view in self.views))
+
+    @property
     def face_bytes(self) -> int:
-        """Bytes of the crops of a face, which lie one after the other in the order of the views."""
-        return sum(view.size**2 * 3 for view in self.views)
+        """Bytes of the crops of a face."""
+        return self.crop_ends[-1]
 
     @property
     def clip_bytes(self) -> int:

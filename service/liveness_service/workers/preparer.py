@@ -48,18 +48,12 @@ class InWorkers(Generic[Facts]):
         self._spec = spec
         self._endpoint = endpoint
         self._facts_of = facts_of
+        self._tasks: dict[tuple[FacePolicy, bool], Task] = {}
         pool.expect(spec)
 
     async def __call__(self, content: bytes, faces: FacePolicy) -> Prepared[Facts]:
         """See `scoring.pipeline.Elsewhere`."""
-        task = Task(
-            spec=self._spec,
-            endpoint=self._endpoint,
-            faces=faces,
-            traced=active_tracer.get() is not None,
-            cpu_s=max(1, round(self._pool.limits.deadline_s)),
-            memory_bytes=MEMORY_AT_ONCE if self._endpoint is Endpoint.PHOTO else self._spec.clip_bytes,
-        )
+        task = self._task(faces, traced=active_tracer.get() is not None)
         document, prepared = await self._run(task, content)
         if document.wants is not None:
             async with self._pool.large:
@@ -79,6 +73,20 @@ class InWorkers(Generic[Facts]):
             log.error("worker_fault", traceback=document.fault)
             raise WorkerFaultError("a worker met an error that nobody expected: the log has its traceback")
         return prepared
+
+    def _task(self, faces: FacePolicy, *, traced: bool) -> Task:
+        """What a worker is to do; made once, since it is the same for every upload."""
+        task = self._tasks.get((faces, traced))
+        if task is None:
+            task = self._tasks[faces, traced] = Task(
+                spec=self._spec,
+                endpoint=self._endpoint,
+                faces=faces,
+                traced=traced,
+                cpu_s=max(1, round(self._pool.limits.deadline_s)),
+                memory_bytes=MEMORY_AT_ONCE if self._endpoint is Endpoint.PHOTO else self._spec.clip_bytes,
+            )
+        return task
 
     async def _run(self, task: Task, content: bytes) -> tuple[Document, Prepared[Facts] | None]:
         return await self._pool.run(
@@ -100,11 +108,12 @@ class InWorkers(Generic[Facts]):
         return document, Prepared(facts, tuple(self._face(room, number) for number in range(facts.crops)))
 
     def _face(self, room: SharedMemory, number: int) -> FaceCrops:
-        content = np.frombuffer(room.read(number * self._spec.face_bytes, self._spec.face_bytes), np.uint8)
-        ends = np.cumsum([view.size**2 * 3 for view in self._spec.views])[:-1]
+        spec = self._spec
+        content = np.frombuffer(room.read(number * spec.face_bytes, spec.face_bytes), np.uint8)
+        ends = spec.crop_ends
         return tuple(
-            part.reshape(view.size, view.size, 3)
-            for part, view in zip(np.split(content, ends), self._spec.views, strict=True)
+            content[start:end].reshape(view.size, view.size, 3)
+            for start, end, view in zip((0, *ends[:-1]), ends, spec.views, strict=True)
         )
 
 

@@ -35,12 +35,15 @@ class Process:
         self.pid: int | None = None
         """None until the fork server has told it."""
         self.on_end = on_end
+        self._last: tuple[Task | None, bytes] = (None, b"")  # what was sent last; most tasks are the same object
 
     def send(self, task: Task, room: SharedMemory, upload: SharedMemory | None = None) -> bool:
         """Give the worker a task, with the memory for its answer and that of the upload; False if it has ended."""
+        if task is not self._last[0]:
+            self._last = (task, task.model_dump_json(exclude_defaults=True).encode())
         descriptors = [room.fd] if upload is None else [room.fd, upload.fd]
         try:
-            socket.send_fds(self.connection, [task.model_dump_json(exclude_defaults=True).encode()], descriptors)
+            socket.send_fds(self.connection, [self._last[1]], descriptors)
         except OSError:
             return False
         return True

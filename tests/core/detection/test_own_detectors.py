@@ -153,7 +153,7 @@ def test_threads_get_what_one_thread_gets(detector):
 
 WEIGHTS = {
     "mtcnn": ["mtcnn_weights/pnet.onnx", "mtcnn_weights/rnet.onnx", "mtcnn_weights/onet.onnx"],
-    "yunet_onet": ["yunet_weights/face_detection_yunet_2026may.onnx", "mtcnn_weights/onet.onnx"],
+    "yunet_onet": ["yunet_weights/yunet_rewritten.onnx", "mtcnn_weights/onet_rewritten.onnx"],
 }
 OWN = [(detector, name) for detector, names in WEIGHTS.items() for name in names]
 REFUSALS = """

@@ -7,9 +7,10 @@ from torch.utils.data import DataLoader
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.data.augment import augment
-from liveness_training.data.batches import BalancedBatches, TrainingCrops, clip_items, image_items, service_images
+from liveness_training.data.batches import TrainingCrops, clip_items, service_images
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
+from liveness_training.data.drawing import BalancedBatches, image_items
 from liveness_training.data.samples import DataError, Sample
 
 SPEC = PreprocessSpec(size=32)
@@ -44,7 +45,7 @@ SOURCES = ("a", "b", "c")
 
 def sampler(crops=UNEVEN, rows=None, per_domain=16, steps=4, seed=1, **options):
     rows = range(len(crops.samples)) if rows is None else rows
-    return BalancedBatches(image_items(crops, rows), per_domain=per_domain, steps=steps, seed=seed, **options)
+    return BalancedBatches(image_items(crops.samples, rows), per_domain=per_domain, steps=steps, seed=seed, **options)
 
 
 def batches(*arguments, **options):
@@ -266,7 +267,7 @@ def test_service_images_are_the_first_views_in_the_order_asked_for():
 def test_simulated_attacks_are_species_of_their_own():
     crops = CropSet(UNEVEN.samples, (), np.zeros((len(UNEVEN.samples), 1, 8, 8, 3), np.uint8))
     rows = range(len(crops.samples))
-    items = image_items(crops, rows, simulations=("simulated_print", "simulated_replay"))
+    items = image_items(crops.samples, rows, simulations=("simulated_print", "simulated_replay"))
     live = [row for row in rows if crops.samples[row].live]
     assert len(items) == len(rows) + 2 * len(live)
     sampler = BalancedBatches(items, per_domain=8, steps=100, seed=1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,15 @@ class TestLevels:
         assert [values["presentations"] for values in report.values()] == [8, 4, 4]
         assert report["held_out/x@clip"]["auc"] == 1
         assert report["held_out/x@clip"]["threshold"] == pytest.approx(0.9)  # of the development clips
+
+    def test_each_source_counts_the_same_for_the_threshold(self):
+        # The office's live and print have 0.9 and 0.7; of the hall there is half as much, with 0.3 and 0.1. Pooled, a
+        # threshold of 0.9 would do: it refuses the whole hall, which is a third of the live pictures.
+        hall = [replace(sample, domain="hall") for sample in RECORDINGS[8:12]]
+        crops = replace(FRAMES, samples=(*RECORDINGS[:8], *hall, *RECORDINGS[12:]))
+        scores = {row: (0.9 if sample.live else 0.7) - 0.6 * (8 <= row < 12) for row, sample in enumerate(RECORDINGS)}
+        made = protocol(dev=tuple(range(12)), **{"held_out/x": Part(tuple(range(12, 16)), ())})
+        assert run_report(scores, crops, made, replicates=0)["held_out/x"]["threshold"] == 0.7
 
     def test_without_a_temporal_head_there_are_no_clips(self):
         assert list(self.report(clip_scores=None)) == ["held_out/x", "held_out/x@video"]

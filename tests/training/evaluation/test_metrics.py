@@ -14,6 +14,7 @@ from liveness_training.evaluation.metrics import (
     bpcer_at_apcer,
     eer,
     hter,
+    source_eer_threshold,
     threshold_at_apcer,
 )
 
@@ -211,3 +212,54 @@ def test_reference_attacks_count_every_domain_of_a_species_the_same():
     assert {name: (one.count, one.people) for name, one in found.photo.items()} == {"print": (10, 4), "replay": (1, 1)}
     quantiles = found.photo["print"].quantiles
     assert (quantiles[0], quantiles[49], quantiles[51], quantiles[100]) == (0.1, 0.1, 0.9, 0.9)
+
+
+def test_a_large_source_does_not_decide_the_threshold_alone():
+    # Live and print part at 0.8 in the large source and at 0.2 in the small one. Pooled, the small one hardly counts.
+    large = [(0.9, True, "big/a"), (0.7, False, "big/a")] * 100
+    small = [(0.3, True, "small/b"), (0.1, False, "small/b")] * 10
+    mixed = [(0.69, True, "big/c"), (0.31, False, "small/d")] * 10
+    together = [*large, *small, *mixed]
+    dev = Scored.of(
+        [score for score, _, _ in together],
+        [live for _, live, _ in together],
+        ["live" if live else "print" for _, live, _ in together],
+        [cluster for *_, cluster in together],
+    )
+    alike = [
+        abs(np.mean([bpcer(part, threshold) for part in parts]) - np.mean([apcer(part, threshold) for part in parts]))
+        for threshold in (source_eer_threshold(dev), eer(dev)[1])
+        for parts in [[dev.part(dev.domains == name) for name in ("big", "small")]]
+    ]
+    assert alike[0] < alike[1]
+    assert source_eer_threshold(dev) < eer(dev)[1]
+
+
+@given(scored())
+def test_with_one_source_its_threshold_is_that_of_the_eer(data):
+    one = Scored(data.scores_M, data.live_M, data.species_M, np.full(len(data.scores_M), "office/p"))
+    assert source_eer_threshold(one) == eer(data)[1]
+
+
+@given(scored(), st.integers(2, 4))
+def test_copies_of_a_source_do_not_move_the_threshold(data, times):
+    """What a pooled threshold gets wrong: more pictures of one source, and it follows that source."""
+    other = Scored.of([0.9, 0.2, 0.6], [True, False, False], ["live", "print", "print"], ["hall/p"] * 3)
+
+    def with_copies(count):
+        parts = [other, *[data] * count]
+        return Scored(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("scores_M", "live_M", "species_M")),
+            np.array(["hall/p"] * 3 + ["office/p"] * (count * len(data.scores_M))),
+        )
+
+    def difference(threshold):
+        one = with_copies(1)
+        parts = [one.part(one.domains == name) for name in ("hall", "office")]
+        refused = np.mean([bpcer(part, threshold) for part in parts])
+        passed = np.mean([(part.scores_M[~part.live_M] >= threshold).mean() for part in parts])
+        return abs(refused - passed)
+
+    # Rounding may choose between two thresholds that are equally good.
+    once, often = (difference(source_eer_threshold(with_copies(count))) for count in (1, times))
+    assert once == pytest.approx(often, abs=1e-9)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from liveness_core.runtime import OrtSession
+from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_training.export import photo
 from liveness_training.export.networks import ExportError, to_fp16, to_int8, to_onnx
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
-from liveness_training.models.network import EncoderName, TemporalHead
+from liveness_training.models.network import EncoderName, ImageNetwork, TemporalHead
 from liveness_training.models.resnet import ResNetEncoder, _BasicBlock, _Bottleneck
+from support.networks import SmallEncoder
 
 # B clips, T=8 frames, D embedding
 
@@ -48,6 +49,14 @@ class Unfaithful(nn.Module):
 def test_export_that_computes_something_else_is_refused():
     with pytest.raises(ExportError, match="differs from torch"):
         to_onnx(Unfaithful(), torch.ones(8, 3), "x", ["y"])
+
+
+def test_embeddings_of_a_fixed_length_keep_it_in_the_exported_network():
+    encoder = ImageNetwork(SmallEncoder(), feature_scale=12.0).eval().encoder
+    images, names = torch.randn(8, 3, 16, 16), ["embedding", "features"]
+    content = to_onnx(encoder, images, "image", names, relative_outputs=names)
+    found = OrtSession(content, RuntimeOptions("cpu")).run({"image": images.numpy()}, ["embedding"])[0]
+    assert np.linalg.norm(found, axis=1) == pytest.approx(12, abs=1e-3)
 
 
 class SlightlyOff(nn.Module):

@@ -112,7 +112,11 @@ def log(folder):
 
 
 # Dropout is drawn by each process for its part, so it is off where they are compared with one process.
-COMPARED = {reduction: [f"reduction={reduction}", "dis=true", "learning_rate=0.003"] for reduction in ("sum", "mean")}
+COMPARED = {
+    "sum": ["reduction=sum", "dis=true", "learning_rate=0.003"],
+    "mean": ["reduction=mean", "dis=true", "learning_rate=0.003"],
+    "sam": ["sharpness=sam", "dib=false", "dvb=false", "learning_rate=0.003"],
+}
 WHOLE = ["steps=3", "checkpoint_every=1"]
 
 
@@ -128,11 +132,11 @@ def two_processes(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reduction", COMPARED)
-def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, two_processes, reduction):
-    """With batch norms, images and clips, both discriminators on clips and images, for several steps."""
-    shared_batch.run(tmp_path / "one", *COMPARED[reduction])
-    (tmp_path / "two").symlink_to(two_processes / reduction)
+@pytest.mark.parametrize("settings", COMPARED)
+def test_two_processes_have_the_loss_curve_and_the_weights_of_one(tmp_path, two_processes, settings):
+    """With batch norms, images and clips, both discriminators on clips and images (not with SAM), for several steps."""
+    shared_batch.run(tmp_path / "one", *COMPARED[settings])
+    (tmp_path / "two").symlink_to(two_processes / settings)
     one, two = log(tmp_path / "one"), log(tmp_path / "two")
     assert len(one) == len(two) == shared_batch.STEPS
     for alone, shared in zip(one, two, strict=True):

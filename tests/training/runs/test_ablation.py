@@ -8,7 +8,8 @@ from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError, Sample
-from liveness_training.runs.ablation import TABLES, as_markdown, protocols_of, run_rows
+from liveness_training.runs.ablation import TABLES, protocols_of, run_rows
+from liveness_training.runs.ablation_table import as_markdown
 from liveness_training.runs.folder import RunError
 from liveness_training.runs.plan import RunPlan
 
@@ -39,6 +40,7 @@ class Runs:
         target = config.hold_out[0]
         figures = {"auc": 0.9, "auc_low": 0.85, "auc_high": 0.95, "hter_idealised": 0.1, "hter_realistic": 0.2}
         report = {f"held_out/{target}": figures, f"held_out/{target}@clip": {**figures, "auc": 0.97}}
+        report["dev"] = {"auc": 0.99 + 0.001 * config.seed}
         (folder / "metrics.json").write_text(json.dumps(report))
         return report
 
@@ -117,10 +119,10 @@ def test_a_run_that_has_ended_with_other_settings_is_not_taken_for_the_rows(tmp_
 
 def test_where_the_paper_gives_acer_ours_stands_beside_it():
     figures = {"auc": 0.9, "hter_idealised": 0.1, "hter_realistic": 0.2, "acer": 0.234}
-    results = {"ResNet": {target: {f"held_out/{target}": figures} for target in ("oulu_npu", "casia_fasd")}}
+    results = {"ResNet": {target: [{f"held_out/{target}": figures}] for target in ("oulu_npu", "casia_fasd")}}
     lines = as_markdown(TABLES[4], TABLES[4].rows, results).splitlines()
-    assert "| ResNet | oulu_npu (O) | frames | – | ACER 23.40 | 90.00 | ACER 10.27 | – |" in lines
-    assert "| ResNet | casia_fasd (C) | frames | 10.00 | 20.00 | 90.00 | 17.50 | – |" in lines
+    assert "| ResNet | oulu_npu (O) | frames | – | ACER 23.40 | 90.00 | – | ACER 10.27 | – |" in lines
+    assert "| ResNet | casia_fasd (C) | frames | 10.00 | 20.00 | 90.00 | – | 17.50 | – |" in lines
 
 
 def test_rows_with_an_lstm_need_a_target_with_clips(tmp_path, caplog):
@@ -136,6 +138,8 @@ def test_rows_with_an_lstm_need_a_target_with_clips(tmp_path, caplog):
 def test_data_that_lack_a_domain_of_the_table_are_refused_by_its_name():
     with pytest.raises(DataError, match="needs msu_mfsd, oulu_npu, which the data lack"):
         protocols_of(TABLES[3], ("casia_fasd", "replay_attack"), ())
+    with pytest.raises(DataError, match="no domain with attacks is named 'nuua', only casia_fasd, nuaa"):
+        protocols_of(TABLES[3], ("casia_fasd", "nuaa"), ("casia_fasd", "nuua"))
 
 
 def test_targets_of_ones_own_have_all_others_as_sources():
@@ -149,6 +153,35 @@ def test_table_shows_the_papers_figures_beside_ours(tmp_path):
     rows = TABLES[3].rows[:3]
     results = run_rows(rows, protocols, TrainConfig(), crops, tmp_path, Runs())
     lines = as_markdown(TABLES[3], rows, results).splitlines()
-    assert "| ResNet + DIB | replay_attack (I) | frames | 10.00 | 20.00 | 90.00 (85.0–95.0) | 17.63 | 86.30 |" in lines
-    assert "| ResNet + DIB | nuaa | frames | 10.00 | 20.00 | 90.00 (85.0–95.0) | – | – |" in lines
-    assert "| ResNet + LSTM | replay_attack (I) | clips | 10.00 | 20.00 | 97.00 (85.0–95.0) | 18.00 | 89.78 |" in lines
+    assert (
+        "| ResNet + DIB | replay_attack (I) | frames | 10.00 | 20.00 | 90.00 (85.0–95.0) | 99.10 | 17.63 | 86.30 |"
+        in lines
+    )
+    assert "| ResNet + DIB | nuaa | frames | 10.00 | 20.00 | 90.00 (85.0–95.0) | 99.10 | – | – |" in lines
+    assert (
+        "| ResNet + LSTM | replay_attack (I) | clips | 10.00 | 20.00 | 97.00 (85.0–95.0) | – | 18.00 | 89.78 |" in lines
+    )
+    assert "| ResNet + DIB | mean of targets | frames | 10.00 | 20.00 | 90.00 | 99.10 | – | – |" in lines
+
+
+def test_several_seeds_are_runs_of_their_own_and_give_mean_and_deviation(tmp_path):
+    runs = Runs()
+    crops = data(("casia_fasd", "replay_attack"), {})
+    protocols = protocols_of(TABLES[3], ("casia_fasd", "replay_attack"), ("casia_fasd", "replay_attack"))
+    given = (TABLES[3].rows[:1], protocols, TrainConfig(seed=5), crops, tmp_path)
+    first = run_rows(*given, runs)
+    results = run_rows(*given, runs, seeds=3)
+    assert [(str(folder.relative_to(tmp_path)), config.seed) for folder, config in runs.asked] == [
+        (f"resnet/{target}{ending}", seed)
+        for ending, seed in (("", 5), ("-seed6", 6), ("-seed7", 7))
+        for target in ("casia_fasd", "replay_attack")
+    ]
+    assert results["ResNet"]["casia_fasd"][0] == first["ResNet"]["casia_fasd"][0]
+    for report, auc in zip(results["ResNet"]["casia_fasd"], (0.6, 0.7, 0.8), strict=True):
+        report["held_out/casia_fasd"] = {**report["held_out/casia_fasd"], "auc": auc}
+    lines = as_markdown(TABLES[3], TABLES[3].rows, results).splitlines()
+    shared = "frames | 10.0 ± 0.0 | 20.0 ± 0.0"
+    assert f"| ResNet | casia_fasd (C) | {shared} | 70.0 ± 10.0 | 99.6 ± 0.1 | 25.92 | 82.16 |" in lines
+    # Of the mean over targets each seed is one value: 75, 80, 85.
+    assert f"| ResNet | mean of targets | {shared} | 80.0 ± 5.0 | 99.6 ± 0.1 | – | – |" in lines
+    assert "Mean ± standard deviation, 3 runs a row and target, with other seeds." in lines

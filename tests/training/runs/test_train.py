@@ -17,9 +17,11 @@ from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import DataError
 from liveness_training.evaluation.score_file import read_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
+from liveness_training.loop.distributed import World
 from liveness_training.loop.progress import Progress
 from liveness_training.runs.environment import git_commit
 from liveness_training.runs.folder import RunError, RunFolder
+from liveness_training.runs.train import refuse_to_share
 from support import training_run
 from support.networks import teacher_network
 from support.training_run import SIZE, recordings, run
@@ -55,6 +57,9 @@ class TestFolder:
         assert json.loads((folder / "metrics.json").read_text()) == report
         assert {"test", "test/office", "held_out/hall", "held_out/hall@video", "held_out/hall@clip"} <= set(report)
         assert report["held_out/hall"]["presentations"] == 72
+        # Whether it has learned its sources at all; no error rate at a threshold that was chosen on the same people.
+        assert set(report["dev/office@clip"]) == set(report["dev"]) == {"presentations", "auc", "eer"}
+        assert report["dev"] == report["dev/office"]
         assert report["held_out/hall@clip"]["presentations"] == 24
         assert report["held_out/hall"]["apnrr"] == pytest.approx(1 / 37)
         assert steps_of(folder) == list(range(6))
@@ -128,6 +133,39 @@ def test_run_killed_at_any_step_and_resumed_ends_with_the_same_weights(uninterru
     assert same(weights(tmp_path / "run"), weights(uninterrupted[0]))
     assert report == uninterrupted[1]
     assert steps_of(tmp_path / "run") == list(range(6))
+
+
+LATER_METHODS = {
+    "ssdg": ("single_side=true", "triplet=1", "feature_scale=12", "style_mixing=same_label"),
+    "sam": ("sharpness=sam", "style_mixing=cross_domain", "dropout=0.5"),
+    "gac_fas": ("sharpness=gac_fas", "patch_labels=true"),
+}
+
+
+@pytest.mark.parametrize("method", LATER_METHODS)
+def test_methods_after_the_paper_resume_to_the_same_weights(tmp_path, monkeypatch, method):
+    settings = ("dib=false", "dvb=false", "lstm=false", "steps=2", "hold_out=hall", *LATER_METHODS[method])
+    told = Progress.iteration
+
+    def dying(self, at, *rest):
+        told(self, at, *rest)
+        if at == 1:  # the checkpoint is that of the first iteration
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "iteration", dying)
+        with pytest.raises(Killed):
+            run(tmp_path / "run", *settings, "checkpoint_every=1")
+    report = run(tmp_path / "run", *settings, resume=True)
+    assert run(tmp_path / "whole", *settings) == report
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_settings_that_look_at_whole_batches_refuse_several_processes():
+    with pytest.raises(RunError, match="triplet, sharpness: 2 processes cannot share a batch"):
+        refuse_to_share(TrainConfig(triplet=1.0).model_copy(update={"sharpness": "gac_fas"}), World(0, 2))
+    refuse_to_share(TrainConfig(triplet=1.0), World())
+    refuse_to_share(TrainConfig(sharpness="sam"), World(0, 2))
 
 
 @pytest.mark.slow

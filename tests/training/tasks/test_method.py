@@ -16,7 +16,7 @@ from liveness_training.tasks.method import LivenessTask
 from support.networks import SmallEncoder, random_batch
 
 K = 3
-PARTS = [{"dib": True}, {"dis": True}, {"dis": True, "dib": True}]
+PARTS = [{"dib": True}, {"dis": True}, {"dis": True, "dib": True}, {"single_side": True}]
 
 
 def settings(**fields):

@@ -1,7 +1,7 @@
 """A batch: images or clips with their labels, and how to cut and move it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ class Batch:
     """(N,), index of the domain among the sources."""
     teacher: Tensor | None = None
     """(N,), the teacher's log-odds of live; None without a teacher."""
+    counted: Tensor | None = None
+    """(N,), mask of the images or clips whose energy counts. The others only take part in what looks at the whole
+    batch, as batch norms do; None counts all."""
 
     @property
     def holds_clips(self) -> bool:
@@ -37,15 +40,27 @@ class Batch:
 
     def part(self, start: int, end: int) -> "Batch":
         """The images or clips from `start` up to but not including `end`."""
-        teacher = None if self.teacher is None else self.teacher[start:end]
-        return Batch(self.image[start:end], self.label[start:end], self.domain[start:end], teacher)
+        teacher, counted = (None if each is None else each[start:end] for each in (self.teacher, self.counted))
+        return Batch(self.image[start:end], self.label[start:end], self.domain[start:end], teacher, counted)
+
+    def counting(self, counted: Tensor) -> "Batch":
+        """The same batch, of which only a part counts."""
+        return replace(self, counted=counted)
+
+    def counted_alone(self) -> "Batch":
+        """The images or clips that count."""
+        if self.counted is None:
+            return self
+        teacher = None if self.teacher is None else self.teacher[self.counted]
+        return Batch(self.image[self.counted], self.label[self.counted], self.domain[self.counted], teacher)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, its images in the memory layout that convolves fastest."""
         image = self.image.to(device, non_blocking=True)
         if not self.holds_clips:
             image = image.to(memory_format=torch.channels_last)
-        teacher = None if self.teacher is None else self.teacher.to(device, non_blocking=True)
-        return Batch(
-            image, self.label.to(device, non_blocking=True), self.domain.to(device, non_blocking=True), teacher
+        label, domain = (each.to(device, non_blocking=True) for each in (self.label, self.domain))
+        teacher, counted = (
+            None if each is None else each.to(device, non_blocking=True) for each in (self.teacher, self.counted)
         )
+        return Batch(image, label, domain, teacher, counted)

@@ -29,6 +29,9 @@ from liveness_training.data.workers import cut_in_order
 
 # M faces found, V views of each, S crop size
 
+VIEWS = 4
+"""Crops of a face that the cache holds if nothing else is asked for."""
+
 _CLIP = ClipSpec()
 _FORMAT = 3  # version of the cache and of how faces are found in pictures; part of its key
 _VIDEO_RULE = 2  # version of how faces are found in videos; part of the key of caches with videos
@@ -101,7 +104,7 @@ def prepare_all(
     preprocess: PreprocessSpec,
     detector: DetectorSpec,
     clip: ClipSpec = _CLIP,
-    views: int = 4,
+    views: int = VIEWS,
     workers: int = 2,
 ) -> CropSet:
     """Cut the crops of several data sets and combine them; see `prepare` for the arguments.
@@ -124,7 +127,7 @@ def prepare(
     preprocess: PreprocessSpec,
     detector: DetectorSpec,
     clip: ClipSpec = _CLIP,
-    views: int = 4,
+    views: int = VIEWS,
     workers: int = 2,
     chunk: int = 64,
 ) -> CropSet:
@@ -141,7 +144,8 @@ def prepare(
         detector: the detector and its settings.
         clip: the T frames of a video to take. A video of fewer frames gives every frame once.
         views: crops of a face, 1 or more: the first at the service's margin, the others at random margins from 1.1 to
-            3.3, which are the same for all frames of a recording.
+            3.3, which are the same for all frames of a recording. Training with `service_view_share` 1 reads the first
+            alone.
         workers: number of processes; with 0 or 1 this process does the work.
         chunk: pictures and frames between two saves; it may be a few more.
 

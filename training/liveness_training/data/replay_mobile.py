@@ -13,11 +13,12 @@ opposite ways, so that the phone's videos come out upside down wherever the tabl
 tablet's, `client008_session02_authenticate_tablet_{adverse,controlled}`. `turn_deg` is a quarter turn clockwise for the
 tablet's (90) and one counter-clockwise for the phone's and those two (270).
 
-This direction was derived from public readers, not measured on the data. An older one of the set's publisher, which
-ignores the files' own rotation, transposes every frame and then turns the phone's and those two upside down; one of its
-co-authors turns the two cameras by a quarter in opposite ways. The publisher's newer one, which applies the files'
-rotation, turns none, so the files as given out seem to say it themselves, and that wins over `turn_deg`. Look at a few
-crops of either camera, above all of copies that were encoded again.
+This is what the set's publisher documents in its own reader, `bob.db.replaymobile` (`models.py`): it ignores the files'
+rotation, transposes every frame, and then reverses the rows of the phone's and of those two. A transpose with its rows
+reversed is a quarter turn counter-clockwise. A transpose alone is a quarter turn clockwise and a mirror image; only the
+turn is taken over here. It was not measured on the data. The publisher's newer reader, which applies the files' own
+rotation, turns none: the files as given out say it themselves, and that wins over `turn_deg`. Look at a few crops of
+either camera, above all of copies that were encoded again.
 
 Cite: A. Costa-Pazo, S. Bhattacharjee, E. Vazquez-Fernandez, S. Marcel, "The Replay-Mobile face presentation-attack
 database", BIOSIG 2016.

@@ -70,7 +70,7 @@ def reference_attacks(dev: Scored, scored_by: str) -> ReferenceAttacks:
     found = {}
     for species in np.unique(dev.species_M[~dev.live_M]).tolist():
         own = dev.part(dev.species_M == species)
-        domain_M = np.array([cluster.partition("/")[0] for cluster in own.cluster_M.tolist()])
+        domain_M = own.domains
         shares = np.linspace(0, 1, 10 * _QUANTILES)
         pooled = [np.quantile(own.scores_M[domain_M == name], shares) for name in np.unique(domain_M)]
         quantiles = np.quantile(np.concatenate(pooled), np.linspace(0, 1, _QUANTILES)).round(5)

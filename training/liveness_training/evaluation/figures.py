@@ -1,10 +1,10 @@
 """The figures of a run, by part of the data and level."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
-from liveness_training.data.protocols import Protocol
+from liveness_training.data.protocols import Part, Protocol
 from liveness_training.evaluation.bootstrap import REPLICATES, intervals
 from liveness_training.evaluation.levels import LEVELS, Presentation, presentations, scored
 from liveness_training.evaluation.metrics import (
@@ -17,6 +17,7 @@ from liveness_training.evaluation.metrics import (
     bpcer_at_apcer,
     eer,
     hter,
+    source_eer_threshold,
 )
 
 Report = Mapping[str, Mapping[str, float]]
@@ -78,8 +79,9 @@ def run_report(
 ) -> dict[str, dict[str, float]]:
     """Figures of every part that the protocol reports on, for frames, recordings (`@video`) and clips (`@clip`).
 
-    The threshold of a level is where the error rates of development people are equal at that level. A part or a level
-    without both labels has no figures; recordings are left out where none has more than one frame.
+    The threshold of a level is where the error rates of development people are equal at that level, each source
+    counting the same (`source_eer_threshold`). A part or a level without both labels has no figures; recordings are
+    left out where none has more than one frame.
 
     Args:
         scores: row of the crop set -> score, at least for `protocol.evaluated`.
@@ -93,21 +95,65 @@ def run_report(
     thresholds: dict[str, float | None] = {}
     for level in LEVELS:
         dev = scored(presentations(level, crops, protocol.dev, (), scores, clips))
-        thresholds[level] = eer(dev)[1] if dev.has_both else None
+        thresholds[level] = source_eer_threshold(dev) if dev.has_both else None
     if threshold is not None:
         thresholds["frame"] = threshold
+    return {
+        _key(name, level): figures(found, thresholds[level], replicates)
+        for name, part in protocol.reports.items()
+        for level, found in _levels(part, crops, scores, clips)
+    }
+
+
+def development_report(
+    scores: Mapping[int, float],
+    crops: CropSet,
+    protocol: Protocol,
+    *,
+    clip_scores: Mapping[Clip, float] | None = None,
+) -> dict[str, dict[str, float]]:
+    """AUC and EER of the sources' development people, `dev` and `dev/DOMAIN`, at every level: what was learned at all.
+
+    Thresholds are chosen on these people, so error rates at a threshold are not given; nor are non-responses.
+
+    Args:
+        scores: row of the crop set -> score, at least for `protocol.dev`.
+        crops: the crops.
+        protocol: who the development people are.
+        clip_scores: scores of their clips; None for a run without a temporal head.
+    """
+    parts = {"dev": protocol.dev}
+    for row in protocol.dev:
+        name = f"dev/{crops.samples[row].domain}"
+        parts[name] = (*parts.get(name, ()), row)
     report = {}
-    for name, part in protocol.reports.items():
-        frames = [*(crops.samples[row] for row in part.rows), *part.missed]
-        several = len({sample.recording for sample in frames}) < len(frames)
-        for level in LEVELS:
-            if (level == "video" and not several) or (level == "clip" and not clips):
-                continue
-            found = presentations(level, crops, part.rows, part.missed, scores, clips)
-            if scored(found).has_both:  # else there are no error rates to give
-                key = name if level == "frame" else f"{name}@{level}"
-                report[key] = figures(found, thresholds[level], replicates)
+    for name, rows in sorted(parts.items()):
+        for level, found in _levels(Part(rows, ()), crops, scores, clip_scores or {}):
+            judged = scored(found)
+            report[_key(name, level)] = {
+                "presentations": float(len(judged.scores_M)),
+                "auc": auc(judged),
+                "eer": eer(judged)[0],
+            }
     return report
+
+
+def _levels(
+    part: Part, crops: CropSet, scores: Mapping[int, float], clips: Mapping[Clip, float]
+) -> Iterator[tuple[str, list[Presentation]]]:
+    """The levels at which a part has figures: those with both labels, without which there are no error rates."""
+    frames = [*(crops.samples[row] for row in part.rows), *part.missed]
+    several = len({sample.recording for sample in frames}) < len(frames)
+    for level in LEVELS:
+        if (level == "video" and not several) or (level == "clip" and not clips):
+            continue
+        found = presentations(level, crops, part.rows, part.missed, scores, clips)
+        if scored(found).has_both:
+            yield level, found
+
+
+def _key(name: str, level: str) -> str:
+    return name if level == "frame" else f"{name}@{level}"
 
 
 def as_table(report: Report) -> str:

@@ -26,7 +26,7 @@ class Scored:
     species_M: NDArray[np.str_]
     """PAI species of every score; `live` for bona fide."""
     cluster_M: NDArray[np.str_]
-    """Cluster of every score, e.g. the person: the unit that the bootstrap draws."""
+    """Cluster of every score, e.g. `domain/person`: the unit that the bootstrap draws."""
 
     @classmethod
     def of(
@@ -49,6 +49,12 @@ class Scored:
     def part(self, mask_M: NDArray[np.bool_]) -> "Scored":
         """The scores where the mask is true."""
         return Scored(self.scores_M[mask_M], self.live_M[mask_M], self.species_M[mask_M], self.cluster_M[mask_M])
+
+    @property
+    def domains(self) -> NDArray[np.str_]:
+        """Domain of every score where clusters are `domain/person`; otherwise every cluster is a domain of its own."""
+        names_C, cluster_M = np.unique(self.cluster_M, return_inverse=True)
+        return np.array([name.partition("/")[0] for name in names_C.tolist()])[cluster_M]
 
     @property
     def has_both(self) -> bool:
@@ -102,8 +108,36 @@ def hter(scored: Scored, threshold: float) -> float:
 
 def eer(scored: Scored) -> tuple[float, float]:
     """The equal error rate and the threshold at which it is reached."""
+    return _equal_rates(scored, None)
+
+
+def source_eer_threshold(dev: Scored) -> float:
+    """The threshold at which the error rates of development people are equal when every source counts the same.
+
+    With d a source, of D_live sources with bona fide presentations and D_spoof with attacks, it is where
+    1/D_live ∑_d BPCER_d = 1/D_spoof ∑_d (share of the attacks of d that pass). With pooled people the largest data set
+    would decide alone. With one source it is the threshold of `eer`.
+
+    Args:
+        dev: scores of development people, with clusters `domain/person`.
+    """
+    domain_M = dev.domains
+    names = np.unique(domain_M)
+    if len(names) == 1:
+        return eer(dev)[1]
+    weight_M = np.empty(len(domain_M))
+    for name in names:
+        for live in (True, False):
+            mask_M = (domain_M == name) & (dev.live_M == live)
+            weight_M[mask_M] = 1 / max(mask_M.sum(), 1)
+    return _equal_rates(dev, weight_M)[1]
+
+
+def _equal_rates(scored: Scored, weight_M: Scores | None) -> tuple[float, float]:
     # All points: the two rates may be equal in the middle of a straight piece, which is otherwise left out.
-    false_pass, true_pass, thresholds = roc_curve(scored.live_M, scored.scores_M, drop_intermediate=False)
+    false_pass, true_pass, thresholds = roc_curve(
+        scored.live_M, scored.scores_M, sample_weight=weight_M, drop_intermediate=False
+    )
     nearest = int(np.argmin(np.abs(false_pass - (1 - true_pass))))
     threshold = float(min(thresholds[nearest], 1.0))
     return float((false_pass[nearest] + 1 - true_pass[nearest]) / 2), threshold

@@ -4,19 +4,24 @@ import copy
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
-from liveness_training.config import Precision, TrainConfig
+from liveness_training.loop.alignment import GradientAligned
+from liveness_training.loop.passes import OnePass, Passes
+from liveness_training.loop.sharpness import SharpnessAware
+
+if TYPE_CHECKING:  # at run time PyTorch is enough: `recipes/gpu` trains where pydantic is not installed
+    from liveness_training.config import Precision, TrainConfig
 
 M = TypeVar("M", bound=nn.Module)
 
 log = logging.getLogger(__name__)
 
 
-def learning_rate_factor(step: int, config: TrainConfig) -> float:
+def learning_rate_factor(step: int, config: "TrainConfig") -> float:
     """Factor on the peak learning rate at an iteration: linear warm-up, then constant or half a cosine down to 0."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
@@ -26,7 +31,7 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min((step - config.warmup_steps) / rest, 1.0)))
 
 
-def make_optimiser(task: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimiser(task: nn.Module, config: "TrainConfig") -> torch.optim.Optimizer:
     """The optimiser that the settings ask for, over all weights of a task that learn."""
     weights = [weight for weight in task.parameters() if weight.requires_grad]
     if config.optimiser == "sgd":
@@ -42,7 +47,16 @@ def make_optimiser(task: nn.Module, config: TrainConfig) -> torch.optim.Optimize
     )
 
 
-def usable_precision(precision: Precision, device: torch.device) -> Precision:
+def make_passes(task: nn.Module, config: "TrainConfig") -> Passes:
+    """The passes that the settings ask for in each optimiser step."""
+    if config.sharpness == "sam":
+        return SharpnessAware(task, config.sharpness_rho)
+    if config.sharpness == "gac_fas":
+        return GradientAligned(task, config.sharpness_rho, config.alignment_alpha)
+    return OnePass()
+
+
+def usable_precision(precision: "Precision", device: torch.device) -> "Precision":
     """The precision to compute in: the requested one, but fp32 instead of bf16 on a processor that only emulates bf16.
 
     Such a processor (one without AVX-512) takes five times as long for bf16 as for fp32, measured with MobileNetV2 at

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,7 +15,14 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.batch import Batch
 from liveness_training.loop import checkpoint
 from liveness_training.loop.distributed import World
-from liveness_training.loop.optimiser import WeightAverage, learning_rate_factor, make_optimiser, usable_precision
+from liveness_training.loop.optimiser import (
+    WeightAverage,
+    learning_rate_factor,
+    make_optimiser,
+    make_passes,
+    usable_precision,
+)
+from liveness_training.loop.passes import Run
 from liveness_training.loop.progress import Progress
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +35,8 @@ class Task(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The energy of a batch under `loss`, and other sums over the batch for the log.
 
-        All are sums over the batch; the loop decides whether to divide them. Entries named `*correct` are counts.
+        All are sums over the batch; the loop decides whether to divide them. Entries named `*correct` are counts. Of a
+        batch with a mask `counted` only what it names adds to the sums.
         """
 
     @abstractmethod
@@ -59,6 +68,7 @@ class Trainer(Generic[T]):
         self.config = config
         self.step = 0
         self.optimiser = make_optimiser(self.task, config)
+        self._passes = make_passes(self.task, config)
         self.average = WeightAverage(self.task, config.ema_decay)
         self._precision = usable_precision(config.precision, self.world.device)
         self._scaler = torch.amp.GradScaler(self.world.device.type, enabled=config.precision == "fp16")
@@ -99,8 +109,7 @@ class Trainer(Generic[T]):
             sums, images = {}, 0
             for number, (name, batches) in enumerate(sources.items()):
                 batch = next(batches)
-                self._seed(number)
-                sums[name] = self._descend(forward, batch.to(self.world.device))
+                sums[name] = self._descend(partial(self._run, forward, number), batch.to(self.world.device))
                 images += batch.pictures
             self.task.advance()
             self.average.update(self.task)
@@ -122,9 +131,19 @@ class Trainer(Generic[T]):
         sequence = (self.config.seed, self.step, stream, self.world.rank)
         torch.manual_seed(hash(sequence) & (2**63 - 1))
 
-    def _descend(self, forward: Task | DistributedDataParallel, batch: Batch) -> dict[str, Tensor]:
+    def _descend(self, run: Run, batch: Batch) -> dict[str, Tensor]:
         """Make one optimiser step; returns the sums over the whole batch, of all processes."""
+        sums = self._passes(run, batch)
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
+        size = torch.tensor(float(len(batch)), device=self.world.device)
+        totals = self.world.total(torch.stack([*sums.values(), size]))
+        return dict(zip([*sums, "count"], totals, strict=True))
+
+    def _run(self, forward: Task | DistributedDataParallel, stream: int, batch: Batch) -> dict[str, Tensor]:
+        """Make one pass, whose gradient is in `.grad` afterwards; returns the sums over this process's batch."""
         device = self.world.device.type
+        self._seed(stream)
         size = int(self.world.total(torch.tensor(len(batch), device=self.world.device)))
         # Data-parallel gradients are averaged over the processes; an energy is a sum over the batch.
         scale = self.world.size / (size if self.config.reduction == "mean" else 1)
@@ -143,7 +162,4 @@ class Trainer(Generic[T]):
             for name, value in losses.items():
                 part_sum = value.detach().float()
                 sums[name] = sums[name] + part_sum if name in sums else part_sum
-        self._scaler.step(self.optimiser)
-        self._scaler.update()
-        totals = self.world.total(torch.stack([*sums.values(), torch.tensor(float(len(batch)), device=device)]))
-        return dict(zip([*sums, "count"], totals, strict=True))
+        return sums

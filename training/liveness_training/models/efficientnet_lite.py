@@ -45,6 +45,11 @@ class EfficientNetLiteEncoder(nn.Module):
         self._bn1 = _norm(self.embedding_dim)
         self._relu = nn.ReLU6()
 
+    @property
+    def lower_stages(self) -> tuple[nn.Module, nn.Module]:
+        """The layers whose outputs are S/4 and S/8 wide; style mixing works there."""
+        return self._blocks[2], self._blocks[4]
+
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the embedding (N, 1280) and the features (N, 1280, S/32, S/32)."""
         x = self._blocks(self._relu(self._bn0(self._conv_stem(image))))

@@ -41,6 +41,11 @@ class MobileNetV2Encoder(nn.Module):
         layers.append(_conv_bn_relu(channels, self.embedding_dim, 1, 1, 1, padding))
         self.features = nn.Sequential(*layers)
 
+    @property
+    def lower_stages(self) -> tuple[nn.Module, nn.Module]:
+        """The layers whose outputs are S/4 and S/8 wide; style mixing works there."""
+        return self.features[3], self.features[6]
+
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the embedding (N, 1280) and the features (N, 1280, S/32, S/32)."""
         features_NDhw = self.features(image)

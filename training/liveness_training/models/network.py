@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from liveness_training.models.efficientnet_lite import EfficientNetLiteEncoder
 from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder, Padding
+from liveness_training.models.normalised import NormalisedEncoder
 from liveness_training.models.resnet import ResNetEncoder
 
 # N images, B clips, T frames, D embedding, H hidden
@@ -40,11 +41,18 @@ class LivenessClassifier(nn.Linear):
 
 
 class ImageNetwork(nn.Module):
-    """Encoder and live/spoof classifier: image (N, 3, S, S) to logits (N, 2)."""
+    """Encoder and live/spoof classifier: image (N, 3, S, S) to logits (N, 2).
 
-    def __init__(self, encoder: Encoder, dropout: float = 0.0) -> None:
+    Args:
+        encoder: computes the embedding.
+        dropout: before the classifier.
+        feature_scale: length that embeddings are brought to; None leaves them as they are.
+    """
+
+    def __init__(self, encoder: Encoder, dropout: float = 0.0, *, feature_scale: float | None = None) -> None:
         super().__init__()
-        self.encoder = encoder
+        scaled = None if feature_scale is None else NormalisedEncoder(encoder, encoder.embedding_dim, feature_scale)
+        self.encoder: Encoder | NormalisedEncoder = encoder if scaled is None else scaled
         self.dropout = nn.Dropout(dropout)
         self.classifier = LivenessClassifier(encoder.embedding_dim)
 

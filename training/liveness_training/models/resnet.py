@@ -84,6 +84,11 @@ class ResNetEncoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def lower_stages(self) -> tuple[nn.Module, nn.Module]:
+        """The layers whose outputs are S/4 and S/8 wide; style mixing works there."""
+        return self.layer1, self.layer2
+
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the embedding (N, D) and the features (N, D, S/32, S/32)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(image))))

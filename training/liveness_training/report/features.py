@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
+from liveness_training.data.crops import CropSet
 from liveness_training.data.split_crops import SplitCrops
 from liveness_training.evaluation.scoring import embed
 from liveness_training.models.network import ImageNetwork
+from liveness_training.runs.folder import RunError, RunFolder
 
 # M crops, D embedding
 
@@ -23,6 +25,7 @@ class FeatureSample:
     points_M2: NDArray[np.float64]
     species_M: tuple[str, ...]
     """PAI species; `live` for bona fide."""
+    domain_M: tuple[str, ...]
     target_M: NDArray[np.bool_]
     """True for the held-out domains, false for the sources."""
 
@@ -56,5 +59,36 @@ def sample_features(
     return FeatureSample(
         np.asarray(points_M2, np.float64),
         tuple(data.crops.samples[row].species for row in rows),
+        tuple(data.crops.samples[row].domain for row in rows),
         np.array([row in held_out for row in rows]),
     )
+
+
+def compared(
+    baseline: RunFolder, full: RunFolder, baseline_crops: CropSet, full_crops: CropSet
+) -> tuple[FeatureSample, FeatureSample]:
+    """The embeddings of two runs on the same crops, each laid out by itself.
+
+    Args:
+        baseline: a run that has ended.
+        full: another one, on the same sources and target.
+        baseline_crops: the crops of the first.
+        full_crops: the crops of the second.
+
+    Raises:
+        RunError: the runs have other sources, another target or other data, or no target at all.
+    """
+    both = baseline.split(baseline_crops), full.split(full_crops)
+    if not baseline.config.hold_out:
+        raise RunError(f"{baseline.path} held no domain out, so there is no target to show")
+    for name, one, other in (
+        ("sources", *(data.protocol.sources for data in both)),
+        ("hold_out", baseline.config.hold_out, full.config.hold_out),
+        ("data", *([data.crops.samples[row].key for row in data.protocol.evaluated] for data in both)),
+    ):
+        if one != other:
+            raise RunError(f"{baseline.path} and {full.path} have other {name}: their features cannot be compared")
+    samples = [sample_features(run.network(), data) for run, data in zip((baseline, full), both, strict=True)]
+    if samples[0] is None or samples[1] is None:
+        raise RunError("there are too few crops for a picture of features")
+    return samples[0], samples[1]

@@ -20,6 +20,7 @@ from liveness_training.evaluation.metrics import (
     bpcer,
     eer,
     hter,
+    source_eer_threshold,
     threshold_at_apcer,
 )
 from liveness_training.evaluation.score_file import ScoreRow, read_scores
@@ -103,7 +104,8 @@ def _level(level: str, parts: Mapping[str, Scored]) -> dict[str, Any]:
     dev = parts.get("dev")
     chosen: dict[str, float] = {}
     if dev is not None:
-        chosen = {"eer": eer(dev)[1], **{f"apcer{limit}": threshold_at_apcer(dev, limit / 100) for limit in _LIMITS}}
+        limits = {f"apcer{limit}": threshold_at_apcer(dev, limit / 100) for limit in _LIMITS}
+        chosen = {"eer": source_eer_threshold(dev), **limits}
     reported = {name: scores for name, scores in parts.items() if name != "dev"}
     details = []
     for name, scores in parts.items():
@@ -158,7 +160,7 @@ def _panels(network: ImageNetwork, data: SplitCrops, rows: Sequence[ScoreRow]) -
         return []
     scores = {row.presentation.name: row.presentation.score for row in rows if row.level == "frame"}
     known = {row: score for row in part.rows if (score := scores.get(data.crops.samples[row].key)) is not None}
-    found = panels(network, data, list(known), known, eer(dev)[1])
+    found = panels(network, data, list(known), known, source_eer_threshold(dev))
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for panel in found:
         groups[panel.species].append(

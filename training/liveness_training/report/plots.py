@@ -1,9 +1,9 @@
-"""The plots of a run's report, as data URIs of SVG or PNG, so that the page needs no other file."""
+"""The plots of a run's report, as data URIs of SVG or PNG, so that the page needs no other file; and Figure 4."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from typing import Any
 
 import cv2
@@ -11,6 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
@@ -21,7 +23,7 @@ from liveness_training.report.features import FeatureSample
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-_LIVE = "#0072B2"
+_MARKERS = ("o", "s", "D", "P", "X", "v", "^", "p")
 _DET_TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
 
 
@@ -79,28 +81,73 @@ def losses(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def features(sample: FeatureSample) -> str:
     """t-SNE of embeddings: sources alone, and sources with the target."""
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
-    species = sorted(set(sample.species_M), key=lambda name: (name != "live", name))
-    for axes, with_target in zip(figure.subplots(1, 2, sharex=True, sharey=True), (False, True), strict=True):
-        for colour, name in zip(_colours(len(species)), species, strict=True):
-            of_species = np.array([found == name for found in sample.species_M])
-            for target, marker in ((False, "o"), (True, "^")):
-                mask = of_species & (sample.target_M == target)
-                if mask.any() and (with_target or not target):
-                    where = "target" if target else "sources"
-                    axes.scatter(
-                        *sample.points_M2[mask].T,
-                        s=14,
-                        marker=marker,
-                        linewidths=0.6,
-                        facecolors="none" if target else colour,
-                        edgecolors=colour,
-                        alpha=0.9,
-                        label=f"{name}, {where}",
-                    )
-        axes.set(title="sources and target" if with_target else "sources", xticks=[], yticks=[])
-        axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 0))
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    _embeddings(left, sample, "sources", with_target=False)
+    _embeddings(right, sample, "sources and target", with_target=True)
+    _legend(figure, (sample,))
+    return _uri(_png(figure))
+
+
+def figure_4(baseline: FeatureSample, full: FeatureSample) -> bytes:
+    """The paper's Figure 4 as a PNG: (a) the baseline, (b) the full model's sources, (c) these with the target."""
+    figure = Figure(figsize=(15, 5.6), layout="constrained")
+    first, second, third = figure.subplots(1, 3)
+    _embeddings(first, baseline, "(a) baseline: sources and target", with_target=True)
+    _embeddings(third, full, "(c) full model: sources and target", with_target=True)
+    _embeddings(second, full, "(b) full model: sources", with_target=False)
+    second.set(xlim=third.get_xlim(), ylim=third.get_ylim())
+    _legend(figure, (baseline, full))
     return _png(figure)
+
+
+def _embeddings(axes: Axes, sample: FeatureSample, title: str, *, with_target: bool) -> None:
+    """A colour for each species and a marker for each domain; the target's markers are open."""
+    colours, markers = _keys((sample,))
+    domain_M, species_M = np.array(sample.domain_M), np.array(sample.species_M)
+    for (domain, (marker, is_target)), (species, colour) in product(markers.items(), colours.items()):
+        mask_M = (domain_M == domain) & (species_M == species)
+        if mask_M.any() and (with_target or not is_target):
+            axes.scatter(
+                sample.points_M2[mask_M, 0],
+                sample.points_M2[mask_M, 1],
+                s=16,
+                marker=marker,
+                linewidths=0.8,
+                facecolors="none" if is_target else colour,
+                edgecolors=colour,
+                alpha=0.9 if is_target else 0.7,
+            )
+    axes.set(title=title, xticks=[], yticks=[])
+
+
+def _keys(samples: Sequence[FeatureSample]) -> tuple[dict[str, str], dict[str, tuple[str, bool]]]:
+    """Species -> colour; domain -> marker and whether it is a target, sources first."""
+    species = sorted({name for sample in samples for name in sample.species_M}, key=lambda name: (name != "live", name))
+    targets = dict(pair for sample in samples for pair in zip(sample.domain_M, sample.target_M.tolist(), strict=True))
+    domains = sorted(targets, key=lambda name: (targets[name], name))
+    return (
+        dict(zip(species, _colours(len(species)), strict=True)),
+        {name: (marker, targets[name]) for name, marker in zip(domains, cycle(_MARKERS), strict=False)},
+    )
+
+
+def _legend(figure: Figure, samples: Sequence[FeatureSample]) -> None:
+    colours, markers = _keys(samples)
+    of_species = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    of_domain = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=marker,
+            color="black",
+            markerfacecolor="none" if is_target else "black",
+            label=f"{name}, {'target' if is_target else 'source'}",
+        )
+        for name, (marker, is_target) in markers.items()
+    ]
+    figure.legend(handles=of_species + of_domain, fontsize=9, frameon=False, ncols=5, loc="outside lower center")
 
 
 def picture(pixels: Picture) -> str:
@@ -136,7 +183,11 @@ def _svg(figure: Figure, axes: Axes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _png(figure: Figure) -> str:
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

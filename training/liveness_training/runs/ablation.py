@@ -1,9 +1,10 @@
-"""The paper's ablations (Tables 3 and 4): rows, protocols, and the paper's figures beside ours."""
+"""The paper's ablations (Tables 3 and 4): their rows and protocols, the paper's figures, and our runs of them."""
 
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from liveness_training.config import TrainConfig
@@ -14,14 +15,8 @@ from liveness_training.evaluation.figures import Report
 
 _log = logging.getLogger(__name__)
 
-_SHORT = {
-    "oulu_npu": "O",
-    "casia_fasd": "C",
-    "replay_attack": "I",
-    "msu_mfsd": "M",
-    "siw": "S",
-    "replay_mobile": "R",
-}
+Results = dict[str, dict[str, list[Report]]]
+"""Row -> target -> the reports of its runs, one for each seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +116,11 @@ def protocols_of(table: Table, domains: Iterable[str], hold_out: Sequence[str]) 
         hold_out: targets to use instead of the table's, each with all other domains as sources.
 
     Raises:
-        DataError: the table's protocols need a domain that the data lack.
+        DataError: the table's protocols, or `hold_out`, need a domain that the data lack.
     """
     there = sorted(set(domains))
+    if unknown := sorted(set(hold_out) - set(there)):
+        raise DataError(f"hold_out: no domain with attacks is named {unknown[0]!r}, only {', '.join(there)}")
     if hold_out:
         return {target: _others(target, there) for target in hold_out}
     needed = {*table.protocols, *(source for sources in table.protocols.values() for source in sources)}
@@ -143,40 +140,44 @@ def run_rows(
     folder: Path,
     train: Callable[[CropSet, TrainConfig, Path], Report],
     check: Callable[[TrainConfig, Path], None] = lambda _config, _folder: None,
-) -> dict[str, dict[str, Report]]:
+    *,
+    seeds: int = 1,
+    results_file: str = "results.json",
+) -> Results:
     """Train every row on every protocol; a run that has ended already is read, not trained again.
 
-    Rows with a temporal head skip targets that have no clips of both labels.
+    Rows with a temporal head skip targets that have no clips of both labels. Seeds come one after the other, so that
+    there is a whole table after each.
 
     Args:
         rows: the rows to train.
         protocols: target -> sources.
         base: settings that all rows share.
         crops: all domains.
-        folder: folder for the runs, ROW/TARGET, and for `results.json`.
+        folder: folder for the runs, ROW/TARGET for the first seed and ROW/TARGET-seedN for others, and for the results.
         train: makes a run in a folder, or continues one that was interrupted there.
         check: raises an error where the run that has ended in a folder has other settings: of another table, say.
-
-    Returns:
-        Row -> target -> the run's report.
+        seeds: runs of each row on each protocol, with the seeds `base.seed`, `base.seed` + 1 …
+        results_file: name of the file for the reports.
     """
-    results: dict[str, dict[str, Report]] = {}
+    results: Results = {}
     with_clips = _targets_with_clips(crops, protocols, base)
-    for target, sources in protocols.items():
-        for row in rows:
-            if row.settings["lstm"] and target not in with_clips:
+    for seed, (target, sources), row in product(range(base.seed, base.seed + seeds), protocols.items(), rows):
+        if row.settings["lstm"] and target not in with_clips:
+            if seed == base.seed:
                 _log.warning("%s -> %s is left out: the target has no clips of both labels", row.name, target)
-                continue
-            config = base.model_copy(update={**row.settings, "hold_out": (target,), "sources": sources})
-            run = folder / row.slug / target
-            metrics = run / "metrics.json"
-            if metrics.exists():
-                check(config, run)
-                report = json.loads(metrics.read_text())
-            else:
-                report = train(crops, config, run)
-            results.setdefault(row.name, {})[target] = report
-            (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+            continue
+        own = {"hold_out": (target,), "sources": sources, "seed": seed}
+        config = base.model_copy(update={**row.settings, **own})
+        run = folder / row.slug / (target if seed == base.seed else f"{target}-seed{seed}")
+        metrics = run / "metrics.json"
+        if metrics.exists():
+            check(config, run)
+            report = json.loads(metrics.read_text())
+        else:
+            report = train(crops, config, run)
+        results.setdefault(row.name, {}).setdefault(target, []).append(report)
+        (folder / results_file).write_text(json.dumps(results, indent=2) + "\n")
     return results
 
 
@@ -186,59 +187,3 @@ def _targets_with_clips(crops: CropSet, protocols: Iterable[str], base: TrainCon
     for clip in clips_of(crops, rows, base.clip, base.short_clips):
         labels[clip.sample.domain].add(clip.sample.live)
     return {target for target, found in labels.items() if len(found) == 2}
-
-
-def as_markdown(table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[str, Report]]) -> str:
-    """The paper's table with its figures beside ours, in percent, as a Markdown table.
-
-    Rows with a temporal head are judged by clips, the others by frames and by the mean of each recording's frames.
-    Where the paper gives ACER, ours stands beside it instead of HTER, at the threshold of `hter_realistic`.
-    """
-    lines = [
-        "| components | target | level | HTER idealised | HTER realistic | AUC (95 % interval) "
-        "| paper: HTER | paper: AUC |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        for target, report in results.get(row.name, {}).items():
-            paper = row.paper.get(target)
-            name = f"held_out/{target}"
-            levels = [("clips", f"{name}@clip")] if row.settings["lstm"] else []
-            levels += [("frames", name), ("mean of frames", f"{name}@video")]
-            for level, key in levels:
-                if key in report:
-                    lines.append(_line(row, target, level, report[key], paper, is_acer=target in table.acer_of))
-    if table.acer_of:
-        lines.append(f"\nThe paper gives ACER instead of HTER for {', '.join(table.acer_of)} in this table.")
-    return "\n".join(lines)
-
-
-def _line(
-    row: Row,
-    target: str,
-    level: str,
-    values: Mapping[str, float],
-    paper: tuple[float, float | None] | None,
-    *,
-    is_acer: bool,
-) -> str:
-    hter, area = paper if paper is not None else (None, None)
-    interval = ""
-    if "auc_low" in values:
-        interval = f" ({100 * values['auc_low']:.1f}–{100 * values['auc_high']:.1f})"
-    short = f"{target} ({_SHORT[target]})" if target in _SHORT else target
-    rates = _percent(values, "hter_idealised"), _percent(values, "hter_realistic"), _shown(hter)
-    if is_acer:
-        rates = "–", f"ACER {_percent(values, 'acer')}", f"ACER {_shown(hter)}"
-    return (
-        f"| {row.name} | {short} | {level} | {rates[0]} | {rates[1]} | {_percent(values, 'auc')}{interval} "
-        f"| {rates[2]} | {_shown(area)} |"
-    )
-
-
-def _percent(values: Mapping[str, float], key: str) -> str:
-    return f"{100 * values[key]:.2f}" if key in values else "–"
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"

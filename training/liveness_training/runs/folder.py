@@ -14,7 +14,7 @@ from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
 from liveness_training.data.clips import Clip, clips_of
-from liveness_training.data.crops import CropSet, prepare_all
+from liveness_training.data.crops import VIEWS, CropSet, prepare_all
 from liveness_training.data.datasets import parse_source
 from liveness_training.data.protocols import Protocol, make_protocol
 from liveness_training.data.split_crops import SplitCrops
@@ -47,6 +47,8 @@ class RunFolder:
     """The data that it was trained and reported on, as the command line names them."""
     cache: Path
     """Folder of the crops."""
+    views: int = VIEWS
+    """Crops of each face in the cache."""
     teacher: tuple[dict[str, str], ...] = ()
     """Name and hash of the networks that it learned from beside the labels, see `Teacher.summary`."""
     init_run: dict[str, Any] | None = None
@@ -69,6 +71,7 @@ class RunFolder:
                 settings["git_commit"],
                 tuple(settings["data"]),
                 Path(settings["cache"]),
+                settings.get("views", VIEWS),
                 tuple(settings.get("teacher", ())),
                 settings.get("init_run"),
             )
@@ -105,7 +108,8 @@ class RunFolder:
         Raises:
             RunError: the run has not ended.
         """
-        network = ImageNetwork(create_encoder(self.config.encoder, self.config.padding))
+        encoder = create_encoder(self.config.encoder, self.config.padding)
+        network = ImageNetwork(encoder, feature_scale=self.config.feature_scale)
         network.load_state_dict(self._weights()["network"])
         return network.eval()
 
@@ -125,7 +129,14 @@ class RunFolder:
             DataError: the data have moved or changed.
         """
         sources = [parse_source(text) for text in self.data]
-        return prepare_all(sources, self.cache, preprocess=self.preprocess, detector=self.detector, clip=self.clip)
+        return prepare_all(
+            sources,
+            self.cache,
+            preprocess=self.preprocess,
+            detector=self.detector,
+            clip=self.clip,
+            views=self.views,
+        )
 
     def protocol(self, crops: CropSet) -> Protocol:
         """Which crops the run was trained on, and which it is reported on."""

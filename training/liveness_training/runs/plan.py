@@ -11,6 +11,7 @@ import torch
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
+from liveness_training.data.crops import VIEWS
 from liveness_training.data.teacher import Teacher
 from liveness_training.runs.environment import git_commit, libraries, machine
 from liveness_training.runs.folder import SETTINGS, RunError, RunFolder
@@ -41,6 +42,8 @@ class RunPlan:
     """The data as the command line names them; kept so that later commands find them."""
     cache: Path = Path("cache")
     """Folder of the crops."""
+    views: int = VIEWS
+    """Crops of each face in it."""
     log_every: int = 10
     """Iterations between two lines of the log."""
 
@@ -91,6 +94,7 @@ class RunPlan:
             "init_run": RunFolder.read(self.init).summary() if self.init is not None and starts_from_run else None,
             "data": list(self.data),
             "cache": str(self.cache),
+            "views": self.views,
             "git_commit": git_commit(),
             "libraries": libraries(),
             "machine": machine(),
@@ -100,4 +104,6 @@ class RunPlan:
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the result of a run depends on."""
     config = {name: value for name, value in settings["config"].items() if name not in _PRACTICAL}
-    return config | {name: settings.get(name) or None for name in ("preprocess", "detector", "init", "teacher")}
+    read = settings.get("views", VIEWS) if config["service_view_share"] < 1 else 1
+    named = {name: settings.get(name) or None for name in ("preprocess", "detector", "init", "teacher")}
+    return config | named | {"views": read}

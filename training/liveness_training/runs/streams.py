@@ -8,8 +8,9 @@ from torch.utils.data import DataLoader
 
 from liveness_training.config import TrainConfig
 from liveness_training.data.batch import Batch
-from liveness_training.data.batches import BalancedBatches, Drawn, Item, TrainingCrops, clip_items, image_items
+from liveness_training.data.batches import Item, TrainingCrops, clip_items
 from liveness_training.data.clips import clips_of
+from liveness_training.data.drawing import BalancedBatches, Drawn, image_items
 from liveness_training.data.simulation import SIMULATIONS
 from liveness_training.data.split_crops import SplitCrops
 from liveness_training.data.teacher import Teacher
@@ -38,7 +39,9 @@ def streams_of(data: SplitCrops, config: TrainConfig) -> dict[str, Stream]:
     train = data.protocol.train
     if not config.frozen:
         simulations = tuple(SIMULATIONS) if config.simulate else ()
-        streams[IMAGES] = Stream(image_items(data.crops, train, simulations=simulations), config.images_per_domain)
+        streams[IMAGES] = Stream(
+            image_items(data.crops.samples, train, simulations=simulations), config.images_per_domain
+        )
     if config.lstm:
         clips = clips_of(data.crops, train, config.clip, config.short_clips)
         streams[CLIPS] = Stream(clip_items(clips), config.clips_per_domain)

@@ -11,10 +11,11 @@ import torch
 
 from liveness_core.preprocess import PreprocessSpec
 from liveness_training.config import TrainConfig
+from liveness_training.data.clips import Clip
 from liveness_training.data.crops import CropSet
 from liveness_training.data.split_crops import SplitCrops
 from liveness_training.data.teacher import Teacher
-from liveness_training.evaluation.figures import Report, run_report
+from liveness_training.evaluation.figures import Report, development_report, run_report
 from liveness_training.evaluation.score_file import write_scores
 from liveness_training.evaluation.scoring import embed, score_clips, score_frames
 from liveness_training.loop import checkpoint
@@ -48,6 +49,7 @@ def train(crops: CropSet, plan: RunPlan) -> Report:
     """
     teacher = plan.checked_teacher()
     with joined(plan.config.device) as world:
+        refuse_to_share(plan.config, world)
         # All that can be wrong with data and weights shows before the run has a folder.
         torch.manual_seed(plan.config.seed)
         data = SplitCrops(crops, protocol_of(plan.config, crops), plan.preprocess)
@@ -60,6 +62,18 @@ def train(crops: CropSet, plan: RunPlan) -> Report:
             if world.first:
                 _save(trained, data, plan)
         return evaluate(RunFolder.read(plan.folder), crops, world.device) if world.first else {}
+
+
+def refuse_to_share(config: TrainConfig, world: World) -> None:
+    """Refuse several processes where each would need the whole batch.
+
+    Raises:
+        RunError: there are several, and a setting that looks at whole batches is in use.
+    """
+    if world.size > 1 and (names := config.of_one_process):
+        raise RunError(
+            f"{', '.join(names)}: {world.size} processes cannot share a batch that is looked at whole: start one"
+        )
 
 
 def _fit(
@@ -122,7 +136,9 @@ def _start_from_run(task: LivenessTask, run: RunFolder, config: TrainConfig, pre
     if leaked := sorted(set(config.hold_out) - set(run.config.hold_out)):
         raise RunError(f"{run.path} was trained on {', '.join(leaked)}, which this run is to hold out")
     differing = [
-        name for name in ("people", "encoder", "padding") if getattr(run.config, name) != getattr(config, name)
+        name
+        for name in ("people", "encoder", "padding", "feature_scale")
+        if getattr(run.config, name) != getattr(config, name)
     ]
     if run.preprocess != preprocess:
         differing.append("preprocessing")
@@ -138,13 +154,16 @@ def evaluate(run: RunFolder, crops: CropSet, device: torch.device | None = None)
     rows = protocol.evaluated
     embeddings = embed(network, crops, rows, run.preprocess)
     scores = score_frames(network, embeddings)
-    clip_scores = None
+    clip_scores: dict[Clip, float] | None = None
     if (head := run.temporal()) is not None:
         # Clips are made part by part, so that none has frames of two parts.
         parts = [protocol.dev, *(part.rows for part in protocol.reports.values())]
         clips = {clip: None for part in parts for clip in run.clips(crops, part)}
         clip_scores = score_clips(head.to(device), embeddings, list(clips))
-    report = run_report(scores, crops, protocol, clip_scores=clip_scores)
+    report = {
+        **run_report(scores, crops, protocol, clip_scores=clip_scores),
+        **development_report(scores, crops, protocol, clip_scores=clip_scores),
+    }
     write_scores(run.path / SCORES, scores, crops, protocol, clip_scores)
     (run.path / METRICS).write_text(json.dumps(report, indent=2) + "\n")
     return report

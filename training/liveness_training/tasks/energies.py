@@ -27,14 +27,26 @@ class DomainEnergies(nn.Module):
         config: factor and schedule of the GRL, size of the discriminators.
         plain: with the plain domain discriminator, Dis.
         conditional: with the class-conditional one, CCDD.
+        single_side: with one that sees live features alone, as in SSDG (Jia et al., CVPR 2020, section 3.2): live
+            people shall look alike in all domains, attacks need not. SSDG's has one hidden layer, this one two.
     """
 
-    def __init__(self, feature_dim: int, domains: int, config: TrainConfig, *, plain: bool, conditional: bool) -> None:
+    def __init__(
+        self,
+        feature_dim: int,
+        domains: int,
+        config: TrainConfig,
+        *,
+        plain: bool = False,
+        conditional: bool = False,
+        single_side: bool = False,
+    ) -> None:
         super().__init__()
         self.reversal = GradientReversal(config.grl_factor, config.grl_schedule, config.steps)
         sizes = (feature_dim, domains, config.discriminator_width, config.discriminator_dropout)
         self.dis = DomainDiscriminator(*sizes) if plain else None
         self.ccdd = ClassConditionalDiscriminator(*sizes) if conditional else None
+        self.of_live = DomainDiscriminator(*sizes) if single_side else None
 
     def forward(self, feature_ND: Tensor, label_N: Tensor, domain_N: Tensor) -> dict[str, Tensor]:
         """Energies by name, summed over the batch, and as `*correct` how many domains were classified correctly."""
@@ -50,6 +62,9 @@ class DomainEnergies(nn.Module):
             energies["live_domain"] = domain_energy(live, of_live)
             energies["spoof_domain"] = domain_energy(spoof, of_spoof)
             energies["ccdd_correct"] = correct_domains(live, of_live) + correct_domains(spoof, of_spoof)
+        if self.of_live is not None:
+            is_live_N = label_N == 0
+            energies["single_side"] = domain_energy(self.of_live(reversed_ND[is_live_N]), domain_N[is_live_N])
         return energies
 
 

@@ -4,7 +4,7 @@ One encoder is shared. A batch of images gives Eq. (1), a batch of clips Eq. (2)
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -14,7 +14,10 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.batch import Batch
 from liveness_training.loop.trainer import Task
 from liveness_training.models.network import Encoder, ImageNetwork, LivenessClassifier, TemporalHead
+from liveness_training.models.normalised import normalise_classes
+from liveness_training.models.style_mixing import StyleMixing
 from liveness_training.tasks.energies import DomainEnergies, distillation_energy, weighted_mean
+from liveness_training.tasks.triplets import asymmetric_triplet_energy
 
 # N images or clips, M = N · T frames of clips, S crop size, D embedding, H hidden state
 
@@ -33,6 +36,17 @@ class _Outputs:
     patch_NP2: Tensor | None = None
     """Logits of each of P places of the last feature map; None where only the whole picture has a label."""
 
+    def of(self, counted_N: Tensor) -> "_Outputs":
+        """Those of the images or clips that count."""
+        patch_NP2 = None if self.patch_NP2 is None else self.patch_NP2[counted_N]
+        return replace(
+            self,
+            feature_ND=self.feature_ND[counted_N],
+            logits_N2=self.logits_N2[counted_N],
+            student_N2=self.student_N2[counted_N],
+            patch_NP2=patch_NP2,
+        )
+
 
 class LivenessTask(Task):
     """All networks of a run; a forward pass turns a batch into its energy.
@@ -46,7 +60,8 @@ class LivenessTask(Task):
 
     Not in the paper: `distillation` adds the term λ_T Σ_i L_T(θe, θc) of `distillation_energy` to Eq. (1). With
     `distillation_share` as well the term is L_T(θe, θt): a distillation head θt beside the classifier θc learns from
-    the teacher, and θc from the labels alone.
+    the teacher, and θc from the labels alone. `single_side` and `triplet` add the terms of SSDG, `style_mixing`
+    changes what the encoder computes in training.
 
     Args:
         encoder: shared by images and clips.
@@ -56,7 +71,9 @@ class LivenessTask(Task):
 
     def __init__(self, encoder: Encoder, domains: int, config: TrainConfig) -> None:
         super().__init__()
-        self.network = ImageNetwork(encoder, config.dropout)
+        self.network = ImageNetwork(encoder, config.dropout, feature_scale=config.feature_scale)
+        self._lower_stages = encoder.lower_stages if config.style_mixing != "none" else ()
+        self._styles = StyleMixing(config.style_mixing, config.style_mixing_probability, config.style_mixing_alpha)
         size = encoder.embedding_dim
         self.image_domains: DomainEnergies | None = None
         self.temporal: TemporalHead | None = None
@@ -64,20 +81,28 @@ class LivenessTask(Task):
         # Discriminators last: what they draw for their weights must not change those of the networks they judge.
         if config.lstm:
             self.temporal = TemporalHead(size, config.lstm_hidden, config.dropout)
-        if config.dis or config.dib:
-            self.image_domains = DomainEnergies(size, domains, config, plain=config.dis, conditional=config.dib)
+        if config.dis or config.dib or config.single_side:
+            self.image_domains = DomainEnergies(
+                size, domains, config, plain=config.dis, conditional=config.dib, single_side=config.single_side
+            )
         if config.dvb:
-            self.clip_domains = DomainEnergies(config.lstm_hidden, domains, config, plain=False, conditional=True)
+            self.clip_domains = DomainEnergies(config.lstm_hidden, domains, config, conditional=True)
         self._share = config.distillation_share
         # `marks` is the name of the distillation head in the checkpoints of earlier versions, which must still load.
         self.register_module("marks", None if self._share is None else LivenessClassifier(size))
         self._frozen = config.frozen
         if self._frozen:
             self.network.requires_grad_(False)
+        self._unit_classes = config.feature_scale is not None and not self._frozen
+        if self._unit_classes:
+            self.network.classifier.bias.requires_grad_(False)
+            normalise_classes(self.network.classifier)
         self._lambda_ib = config.lambda_ib
         self._lambda_vb = config.lambda_vb
         self._smoothing = config.label_smoothing
         self._patch_labels = config.patch_labels
+        self._triplet = config.triplet
+        self._triplet_margin = config.triplet_margin
         self._distillation = config.distillation
         self._temperature = config.distillation_temperature
         self._right_only = config.distillation_of == "right"
@@ -95,7 +120,9 @@ class LivenessTask(Task):
         Raises:
             ValueError: the batch holds clips and there is no temporal head.
         """
-        outputs = self._of_clips(batch.image) if batch.holds_clips else self._of_images(batch.image)
+        outputs = self._of_clips(batch.image) if batch.holds_clips else self._of_images(batch)
+        if batch.counted is not None:
+            outputs, batch = outputs.of(batch.counted), batch.counted_alone()
         logits_N2 = outputs.logits_N2.float()
         loss = self._of_labels(logits_N2, batch.label, outputs.patch_NP2)
         losses = {"class": loss.detach(), "correct": (logits_N2.argmax(1) == batch.label).sum()}
@@ -111,6 +138,10 @@ class LivenessTask(Task):
                 if not name.endswith("correct"):
                     loss = loss + (self._lambda_vb if batch.holds_clips else self._lambda_ib) * value
                 losses[name] = value.detach()
+        if self._triplet and not batch.holds_clips:
+            energy = asymmetric_triplet_energy(outputs.feature_ND, batch.label, batch.domain, self._triplet_margin)
+            losses["triplet"] = energy.detach()
+            loss = loss + self._triplet * energy
         return {"loss": loss, **losses}
 
     def _of_labels(self, logits_N2: Tensor, label_N: Tensor, patch_NP2: Tensor | None) -> Tensor:
@@ -126,8 +157,9 @@ class LivenessTask(Task):
         )
         return of_places / places
 
-    def _of_images(self, image_N3SS: Tensor) -> "_Outputs":
-        feature_ND, features_NDhw = self.network.encoder(image_N3SS)
+    def _of_images(self, batch: Batch) -> "_Outputs":
+        with self._styles.within(self._lower_stages, batch.label, batch.domain):
+            feature_ND, features_NDhw = self.network.encoder(batch.image)
         patch_NP2 = None
         if self._patch_labels:
             patch_NP2 = self.network.classifier(self.network.dropout(features_NDhw.flatten(2).transpose(1, 2)))
@@ -162,7 +194,9 @@ class LivenessTask(Task):
         return self
 
     def advance(self) -> None:
-        """End an iteration: the ramp of the gradient reversal goes on."""
+        """End an iteration: the ramp of the gradient reversal goes on, class weights get their length back."""
+        if self._unit_classes:
+            normalise_classes(self.network.classifier)
         for domains in (self.image_domains, self.clip_domains):
             if domains is not None:
                 domains.reversal.advance()
