@@ -164,11 +164,13 @@ def _mean(laid: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> NDAr
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """A glance, its points that can be followed, shape (P, 1, 2), and how many of them, the first ones, are the face's."""
+    """A glance and its points that can be followed."""
 
     glance: Glance
     points: NDArray[np.float32]
+    """Shape (P, 1, 2), those of the face first."""
     of_face: int
+    """How many are the face's."""
 
 
 def _laid_over(picture: _Picture, other: Glance) -> "_Fit | None":
