@@ -47,9 +47,9 @@ _MOVES_PX = 0.65
 """Where the face moves by more in half of the glances it is no noise: those stills have 0.58 at most."""
 _FIRST_APART, _LAST_APART = 1, 2
 """The glances at a clip's ends are left out: encoders give the first frames and the last ones other qualities."""
-# The head against its surroundings. In 92 stills by seven encoders and qualities its map is apart by at most 1.14 strays
-# and sways by at most 0.29. Of 238 stretches of three seconds, 21 of which move their points no more than stills do, all
-# but two exceed one of the bounds: the nearest ones with 1.3 and 0.39. Below the bounds in pixels nothing can be
+# The head against its surroundings. In 92 stills by seven encoders and qualities its map is apart by at most 1.14
+# strays and sways by at most 0.29. Of 238 stretches of three seconds, 21 of which move their points no more than stills
+# do, all but two exceed one of the bounds: the nearest ones with 1.3 and 0.39. Below those in pixels nothing can be
 # measured.
 _MOST_CONFIRMED, _LEAST_AROUND = 16, 8
 _APART_PX, _APART_OF_STRAY = 0.06, 1.2
