@@ -51,8 +51,8 @@ _FIRST_APART, _LAST_APART = 1, 2
 # strays and sways by at most 0.29. Of 238 stretches of three seconds, 21 of which move their points no more than stills
 # do, all but two exceed one of the bounds: the nearest ones with 1.3 and 0.39. Below those in pixels nothing can be
 # measured.
-_MOST_CONFIRMED, _LEAST_AROUND = 16, 8
-_APART_PX, _APART_OF_STRAY = 0.06, 1.2
+_MOST_CONFIRMED, _LEAST_AROUND, _UNSURE = 16, 8, 0.25
+_APART_PX, _APART_OF_STRAY = 0.07, 1.2
 _SWAY_PX, _SWAY_OF_STRAY = 0.03, 0.35
 
 
@@ -251,6 +251,10 @@ class _Fit:
             return _Apart(0.0, np.zeros(2), 0.0)
         (of_the_face, _), (of_the_rest, left) = (_map(self.start[part], self.end[part]) for part in (face, around))
         away = self.start[face] @ (of_the_face - of_the_rest)
+        # Points on one side of the face say little about the other side: how much surer a point's place would be.
+        known = self.start[around]
+        unsure = np.einsum("pi,ij,pj->p", self.start[face], np.linalg.pinv(known.T @ known), self.start[face]).mean()
+        away /= max(1.0, float(np.sqrt(unsure / _UNSURE)))
         return _Apart(float(np.sqrt((away**2).sum(1).mean())), away.mean(0), float(np.percentile(left, 75)))
 
 
