@@ -1,12 +1,14 @@
 """Count which clips get a verdict: real recordings, splices of two of them, and stills made into clips.
 
-    python benchmarks/clips.py CLIPS [--data PAD_DATA] [--splices 200] [--stills 200] [--seed 0] [--verdicts]
+    python benchmarks/clips.py CLIPS [--data PAD_DATA] [--splices 200] [--stills 200] [--stretches 0] [--seed 0]
+        [--verdicts]
 
 CLIPS is a folder of recordings: `moving/` holds those of one person who moves. PAD_DATA is a folder with an index.csv
 (docs/training.md): splices from a live person to an attack take its pictures of attacks, as a hand-held print or screen
 that sways. Splices are cut at random instants, a quarter of them cross-faded in 0.3 to 1 s; the second recording is
 scaled to the first one's size. Stills are frames of the recordings: frozen, with noise, panned, zoomed, two in turn,
-each by one of nine encoders and qualities. The clips are prepared as the service does it; nothing is scored.
+each by one of nine encoders and qualities. Stretches are three seconds of a recording by one of the same encoders: they
+are of live people, and none may be a still. The clips are prepared as the service does it; nothing is scored.
 
 `--verdicts` counts nothing of this and asks the service about the recordings of one person, at the default operating
 point of `--bundle`.
@@ -164,6 +166,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--splices", type=int, default=200)
     parser.add_argument("--stills", type=int, default=200)
+    parser.add_argument("--stretches", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--verdicts", action="store_true", help="only what the service says of the recordings")
@@ -218,6 +221,11 @@ def main() -> None:
         container, codec, settings = ENCODERS[number * 4 % len(ENCODERS)]
         clip = encode_video(still(kind, *pair, random), container, codec, fps=FPS, options=settings)
         count(f"still: {kind}", f"{recording.name} {codec} {settings}", clip)
+    for number in range(options.stretches):
+        recording = recordings[number % len(recordings)]
+        container, codec, settings = ENCODERS[(number // len(recordings) * 2 + number) % len(ENCODERS)]
+        clip = encode_video(recording.cut(3, random), container, codec, fps=FPS, options=settings)
+        count("three seconds of a recording", f"{recording.name} {codec} {settings}", clip)
     print(
         "| clips | number | not refused | face_changed | static_clip | other |\n| --- | --- | --- | --- | --- | --- |"
     )
