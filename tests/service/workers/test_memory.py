@@ -95,9 +95,10 @@ def resident_mb():
 
 
 def test_the_bound_on_memory_is_exact():
+    # Measured twice: on Python 3.13 the first time counts 8 kB that the interpreter gives back afterwards.
     code = (
         "import mmap; from liveness_service.workers.limits import OwnMemory;"
-        "own, size = OwnMemory(), 1 << 24; own.bound(own.allocated_bytes() + size);"
+        "own, size = OwnMemory(), 1 << 24; own.allocated_bytes(); own.bound(own.allocated_bytes() + size);"
         "private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS;"
         "mmap.mmap(-1, size, private).close(); print('as much');"
         "mmap.mmap(-1, size + mmap.PAGESIZE, private)"
