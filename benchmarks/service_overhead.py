@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from liveness_core.alignment import LevelCrops
 from liveness_core.bundle import default_bundle_path, load_bundle
 from liveness_core.detection import create_detector
 from liveness_core.quality import measure
@@ -44,8 +45,9 @@ def bare_stages() -> Callable[[], None]:
     def run() -> None:
         picture = decode_image(CONTENT, ImageLimits(50_000_000))
         (face,) = detector.detect(picture)
-        measure(picture, face)
-        bundle.scorer.score([cut_views(views, picture, face)])
+        crops = LevelCrops(picture, face)
+        measure(picture, face, crops)
+        bundle.scorer.score([cut_views(views, picture, face, crops)])
 
     return run
 

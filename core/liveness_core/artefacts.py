@@ -48,7 +48,7 @@ def quiet_power(response: NDArray[np.float32], share: float, counted: NDArray[np
     if min(response.shape) < 2 * _WINDOW:
         return 0.0
     inside = slice(_WINDOW // 2 + 1, -(_WINDOW // 2 + 1), _STEP)
-    power = cv2.boxFilter(response * response, cv2.CV_32F, (_WINDOW, _WINDOW))[inside, inside]
+    power = np.asarray(cv2.boxFilter(response * response, cv2.CV_32F, (_WINDOW, _WINDOW)), np.float32)[inside, inside]
     seen = power.ravel() if counted is None else power[counted[inside, inside]]
     return _quantile(seen, share) if seen.size >= _FEWEST else 0.0
 
@@ -57,7 +57,8 @@ def _quantile(values: NDArray[np.float32], share: float) -> float:
     """As NumPy's `quantile`, which takes twice as long for so few values."""
     at = share * (values.size - 1)
     below = min(int(at), values.size - 2)
-    low, high = np.partition(values, (below, below + 1))[below : below + 2].tolist()
+    ordered = np.partition(values, (below, below + 1))
+    low, high = float(ordered[below]), float(ordered[below + 1])
     return low + (high - low) * (at - below)
 
 

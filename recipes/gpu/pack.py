@@ -10,7 +10,7 @@ import argparse
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -50,17 +50,21 @@ class Packer:
         self._data, self._quality = data, quality
         self._detector = create_detector(DetectorSpec())
 
-    def __call__(self, path: str) -> tuple[bytes, Place] | None:
-        """The part of a picture that is kept, encoded, and where its face lies; None without a face."""
+    def __call__(self, path: str, known: Place | None) -> tuple[bytes, Place] | None:
+        """The part of a picture that is kept, encoded, and where its face lies; None without a face.
+
+        Args:
+            path: of the picture.
+            known: where the face lies, if that is known; None looks for it.
+        """
         try:
             picture = read_picture(self._data / path)
         except UnreadableError:
             return None
-        faces = self._detector.detect(picture)
-        if not faces:
-            return None
-        place = place_of(picture, faces[0])
-        return encoded(kept(picture, place), self._quality), place
+        place = known
+        if place is None and (faces := self._detector.detect(picture)):
+            place = place_of(picture, faces[0])
+        return None if place is None else (encoded(kept(picture, place), self._quality), place)
 
 
 _packer: Packer | None = None
@@ -71,20 +75,29 @@ def _start(data: Path, quality: int) -> None:
     _packer = Packer(data, quality)
 
 
-def _packed(path: str) -> tuple[bytes, Place] | None:
+def _packed(path: str, known: Place | None) -> tuple[bytes, Place] | None:
     assert _packer is not None
-    return _packer(path)
+    return _packer(path, known)
 
 
-def write_faces(data: Path, samples: Sequence[Sample], folder: Path, quality: int, workers: int) -> None:
-    """Write `faces.bin` and `index.npz`."""
+def known_places(folder: Path) -> dict[str, Place]:
+    """Path -> where its face lies, of a pack that is to be written again in another quality."""
+    old = Pack(folder)
+    return dict(zip((sample.path for sample in old.samples), old.places, strict=True))
+
+
+def write_faces(
+    data: Path, samples: Sequence[Sample], folder: Path, quality: int, workers: int, known: Mapping[str, Place]
+) -> None:
+    """Write `faces.bin` and `index.npz`; faces that are known already are not looked for."""
     sizes, places, found = [], [], []
     spawn = multiprocessing.get_context("spawn")
     with (
         (folder / "faces.bin").open("wb") as file,
         ProcessPoolExecutor(workers, spawn, _start, (data, quality)) as pool,
     ):
-        for packed in pool.map(_packed, [sample.path for sample in samples], chunksize=16):
+        paths = [sample.path for sample in samples]
+        for packed in pool.map(_packed, paths, [known.get(path) for path in paths], chunksize=16):
             found.append(packed is not None)
             if packed is not None:
                 content, place = packed
@@ -141,7 +154,7 @@ def main() -> None:
     parser.add_argument("--members", default=",".join(MEMBERS))
     parser.add_argument("--kept-out", default=",".join(DOMAINS), help="domains that are kept out in turn")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides")
-    parser.add_argument("--quality", type=int, default=80, help="of WebP; above 90 the pack is too large")
+    parser.add_argument("--quality", type=int, default=72, help="of WebP")
     parser.add_argument("--workers", type=int, default=2, help="processes that find faces")
     parser.add_argument("--most-mb", type=float, default=60)
     options = parser.parse_args()
@@ -169,11 +182,13 @@ def main() -> None:
     faces = options.pack / "faces.bin"
     done = options.pack / "packed.json"
     samples = [sample for sample in read_index(options.data) if not sample.is_video]
-    # Finding faces takes minutes. It is not done again to change the runs, or the weights that they start from.
-    key = {"data": str(options.data.resolve()), "rows": len(samples), "quality": options.quality, "most_px": MOST_PX}
-    if not (done.exists() and json.loads(done.read_text()) == key):
+    # Finding faces takes minutes. It is not done again to change the runs, their weights, or the quality.
+    key = {"data": str(options.data.resolve()), "rows": len(samples), "most_px": MOST_PX, "quality": options.quality}
+    before = json.loads(done.read_text()) if done.exists() else {}
+    if before != key:
+        known = known_places(options.pack) if before and {**before, "quality": options.quality} == key else {}
         done.unlink(missing_ok=True)
-        write_faces(options.data, samples, options.pack, options.quality, options.workers)
+        write_faces(options.data, samples, options.pack, options.quality, options.workers, known)
         done.write_text(json.dumps(key) + "\n")
     pack = Pack(options.pack)
     write_init(pack, files)

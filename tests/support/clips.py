@@ -54,6 +54,15 @@ def still(number: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.u
     return _with_noise(picture.astype(np.uint8, copy=False), number)
 
 
+def holding_still(number: int) -> NDArray[np.uint8]:
+    """The person with a mouth that rests and a head that sways by a third of a pixel before what is behind it."""
+    x, y = _places(0, WIDTH, HEIGHT)
+    head = np.exp(-((x - 224) ** 2 + (y - 110) ** 2) / (2 * 60**2))
+    x = (x + 0.5 * np.sin(number / 12) * head).astype(np.float32)
+    picture = cv2.remap(astronaut(), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return _with_noise(picture.astype(np.uint8, copy=False), number)
+
+
 def _places(number: int, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Which place of the photo each pixel shows."""
     zoom = 1.6 * height / 512

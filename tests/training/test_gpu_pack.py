@@ -37,12 +37,13 @@ from packed import Pack  # noqa: E402
 # A machine with a GPU and nothing of this project's: what a pack is trained with must not ask for these.
 _ABSENT = ("pydantic", "sklearn", "scipy", "onnxruntime", "onnx", "yaml", "tqdm", "typer", "tensorboardX", "PIL")
 _BLOCKER = f"""
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {_ABSENT}:
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Absent())
+import builtins
+whole = builtins.__import__
+def without(name, *rest, **options):
+    if name.partition(".")[0] in {_ABSENT}:
+        raise ModuleNotFoundError(name)
+    return whole(name, *rest, **options)
+builtins.__import__ = without
 """
 
 

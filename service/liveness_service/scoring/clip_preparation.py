@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from liveness_core.clips import ClipSpec, Sampled, sample
 from liveness_core.quality import TOO_COMPRESSED
+from liveness_core.types import Box
 from liveness_core.video import VideoLimits, VideoReader
 from liveness_service.decoding.clip import opened_clip
 from liveness_service.observability.stages import stage
@@ -12,6 +13,8 @@ from liveness_service.results import (
     CLIP_TOO_SHORT,
     FRAME_UNREADABLE,
     MULTIPLE_FACES,
+    NO_FACE,
+    STATIC_CLIP,
     TOO_FEW_FRAMES,
     FrameResult,
 )
@@ -72,6 +75,9 @@ class ClipPreparation:
             # and `too_few_frames` would add nothing.
             missed.sort(key=lambda frame: frame.index)
             causes = tuple(dict.fromkeys(reason for frame in missed for reason in frame.reasons))
+            # A better record of a still is a still: that is what to say first. Who was away may have changed places.
+            if NO_FACE not in causes and following.is_still(_faces_seen(taken, look)):
+                return (STATIC_CLIP, *causes), missed
             return causes if not any(taken) and causes != (FRAME_UNREADABLE,) else (TOO_FEW_FRAMES, *causes), missed
         usable = [(found.position, found.value) for found in taken if found is not None]
         reasons, against = following.refusals(video, usable, [p for p in look.refused if look.is_away(p)])
@@ -91,6 +97,13 @@ def _frames(usable: Sequence[Sampled[UsableFrame]], against: Sequence[FrameResul
         if found.position not in told
     ]
     return tuple(sorted([*used, *against], key=lambda frame: frame.index))
+
+
+def _faces_seen(taken: _Taken, look: FrameLook) -> list[tuple[float, Box]]:
+    """When a face was seen, and where, be its frame usable or not, in the order of time."""
+    used = [(found.value.time_s, found.value.face.box) for found in taken if found is not None]
+    refused = [(frame.time_s, frame.face.box) for frame in look.refused.values() if frame.face is not None]
+    return sorted([*used, *refused], key=lambda seen: seen[0])
 
 
 def _refused(refused: Mapping[int, RefusedFrame]) -> list[FrameResult]:

@@ -49,16 +49,27 @@ class Following:
         """
         # A glance without a face is no step on the way from one face to the next: the absence is judged by itself.
         self._glances = [glance for glance in self._glances if glance.position not in away]
-        boxes = _boxes(self._glances, [frame for _, frame in usable])
+        boxes = _boxes(self._glances, [(frame.time_s, frame.face.box) for _, frame in usable])
         changed = self._exchanged(video, boxes) or self._unlike(usable, away)
-        if changed:
-            return (FACE_CHANGED,), changed
-        if is_still(self._glances, boxes):
-            return (STATIC_CLIP,), [
-                FrameResult(position, frame.time_s, box=frame.face.box, reasons=(STATIC_CLIP,))
-                for position, frame in usable
-            ]
-        return (), []
+        # Two stills in turn that look unlike are both.
+        if not is_still(self._glances, boxes):
+            return ((FACE_CHANGED,) if changed else ()), changed
+        told = {frame.index for frame in changed}
+        static = [
+            FrameResult(position, frame.time_s, box=frame.face.box, reasons=(STATIC_CLIP,))
+            for position, frame in usable
+            if position not in told
+        ]
+        return ((STATIC_CLIP, FACE_CHANGED) if changed else (STATIC_CLIP,)), [*changed, *static]
+
+    def is_still(self, seen: Sequence[tuple[float, Box]]) -> bool:
+        """Whether the clip is a still picture.
+
+        Args:
+            seen: when a frame with a face is shown, in seconds, and where the face is, in pixels of the whole frame, in
+                the order of time; frames that cannot be scored are among them.
+        """
+        return is_still(self._glances, _boxes(self._glances, seen))
 
     def _exchanged(self, video: VideoReader, boxes: Sequence[Box | None]) -> list[FrameResult]:
         """The first two instants between which picture or face was exchanged."""
@@ -110,19 +121,19 @@ def _instants(narrow: Step, boxes: Mapping[int, Box | None], wide: Step) -> list
     ]
 
 
-def _boxes(glances: Sequence[Glance], frames: Sequence[UsableFrame]) -> list[Box | None]:
+def _boxes(glances: Sequence[Glance], seen: Sequence[tuple[float, Box]]) -> list[Box | None]:
     """Where the face is thought to be in each glance: between two looks on the line from one to the other."""
     boxes: list[Box | None] = []
     for glance in glances:
-        before = next((frame for frame in reversed(frames) if frame.time_s <= glance.time_s), None)
-        after = next((frame for frame in frames if frame.time_s >= glance.time_s), None)
+        before = next((look for look in reversed(seen) if look[0] <= glance.time_s), None)
+        after = next((look for look in seen if look[0] >= glance.time_s), None)
         if before is None or after is None:
             nearest = before or after
-            boxes.append(None if nearest is None else nearest.face.box)
+            boxes.append(None if nearest is None else nearest[1])
             continue
-        span = after.time_s - before.time_s
-        share = (glance.time_s - before.time_s) / span if span else 0.0
-        one, other = before.face.box, after.face.box
+        (start_s, one), (end_s, other) = before, after
+        span = end_s - start_s
+        share = (glance.time_s - start_s) / span if span else 0.0
         boxes.append(
             Box(
                 one.x1 + share * (other.x1 - one.x1),

@@ -126,7 +126,7 @@ def _answer(task: Task, content: bytes, room_fd: int, detectors: _Detectors) -> 
         for number, face in enumerate(crops):
             start = number * task.spec.face_bytes
             for crop in face:
-                room[start : start + crop.nbytes] = memoryview(np.ascontiguousarray(crop).reshape(-1))
+                room[start : start + crop.nbytes] = np.ascontiguousarray(crop).reshape(-1).data
                 start += crop.nbytes
         room[task.crops_room : task.crops_room + len(text)] = text
     return len(text)

@@ -7,6 +7,7 @@ import pytest
 from liveness_service.api.schemas import ClipResponse
 from support.clips import (
     clip,
+    holding_still,
     nobody,
     one_after_the_other,
     person,
@@ -205,6 +206,21 @@ def test_a_still_is_no_clip(clips, scene, kind, codec):
     answer = undetermined(clips, clip(scene, kind=kind, codec=codec))
     assert answer["reasons"] == ["static_clip"]
     assert {tuple(frame["reasons"]) for frame in answer["frames"]} == {("static_clip",)}
+
+
+def test_a_still_is_named_before_what_is_wrong_with_its_frames(clips):
+    flat = clip(lambda number: still(number) // 4)
+    assert undetermined(clips, flat)["reasons"] == ["static_clip", "too_blurry"]
+
+
+def test_two_unlike_stills_in_turn_are_static_and_changed(clips):
+    answer = undetermined(clips, clip(lambda number: (person, somebody_else)[number // 3 % 2](0)))
+    assert answer["reasons"] == ["static_clip", "face_changed"]
+
+
+def test_who_holds_still_is_no_still(clips):
+    answer = ask(clips, clip(holding_still, seconds=3))
+    assert "static_clip" not in answer["reasons"]
 
 
 def test_a_second_face_in_one_frame_alone(clips):
