@@ -60,6 +60,17 @@ def run(folder: Path, *overrides: str, resume: bool = False, **options: Any) -> 
     return train(recordings(), plan)
 
 
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Name -> tensor, of both networks."""
+    content = torch.load(folder / "weights.pt", weights_only=True)
+    return {f"{part}.{name}": value for part, state in content.items() for name, value in state.items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    """Whether two networks have the same weights, to the last bit."""
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
 def main(arguments: list[str]) -> None:
     """Train as the command line says."""
     run(

@@ -208,12 +208,14 @@ async def test_requests_that_overlap_are_each_recorded_once_while_the_log_is_rot
 
 @pytest.mark.alone
 @pytest.mark.anyio
-async def test_a_disk_that_does_not_answer_holds_up_nobody_else(running, live_bundle, tmp_path, monkeypatch):
+async def test_a_disk_that_does_not_answer_holds_up_nobody_else(running, live_bundle, tmp_path, monkeypatch, request):
     monkeypatch.setattr(audit_log, "_TIMEOUT_S", 1.0)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     filler = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    # Where the test fails, too: a thread that goes on writing would keep the process of the tests from ending.
+    request.addfinalizer(lambda: (os.close(filler), os.close(reader)))
     with contextlib.suppress(BlockingIOError):
         while os.write(filler, bytes(4096)):
             pass
@@ -232,8 +234,6 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_else(running, live_bu
         while os.read(reader, 1 << 20):  # it answers again
             if (await _ready(client)).status_code == 200:
                 break
-    os.close(filler)
-    os.close(reader)
 
 
 async def _ready(client: httpx.AsyncClient) -> httpx.Response:

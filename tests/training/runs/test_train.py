@@ -23,8 +23,7 @@ from liveness_training.runs.environment import git_commit
 from liveness_training.runs.folder import RunError, RunFolder
 from liveness_training.runs.train import refuse_to_share
 from support import training_run
-from support.networks import teacher_network
-from support.training_run import SIZE, recordings, run
+from support.training_run import SIZE, recordings, run, same, weights
 
 SPEC = PreprocessSpec(size=SIZE)
 TESTS = Path(__file__).resolve().parents[2]
@@ -32,16 +31,6 @@ TESTS = Path(__file__).resolve().parents[2]
 
 def steps_of(folder):
     return [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def weights(folder):
-    """Name -> tensor, of both networks."""
-    content = torch.load(folder / "weights.pt", weights_only=True)
-    return {f"{part}.{name}": value for part, state in content.items() for name, value in state.items()}
-
-
-def same(left, right):
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
 @pytest.fixture(scope="module")
@@ -204,34 +193,6 @@ def test_broken_checkpoint_is_skipped_for_the_one_before(uninterrupted, tmp_path
     run(tmp_path / "run", "hold_out=hall", resume=True)
     assert f"{newest.name} is not whole" in caplog.text
     assert same(weights(tmp_path / "run"), weights(uninterrupted[0]))
-
-
-@pytest.mark.timeout(600)
-def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
-    """So that another one can be taken afterwards: recipes/default/classifier_shares.py."""
-    teacher = [teacher_network(tmp_path / "teacher.onnx", np.eye(3) / 50)]
-    image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false", "distillation=1.0")
-    stored = {}
-    for share in (0, 1):
-        folder = tmp_path / f"run{share}"
-        run(folder, *image_alone, f"distillation_share={share}.0", teacher=teacher)
-        stored[share] = torch.load(folder / "weights.pt", weights_only=True)
-    labels, head = (
-        {f"classifier.{name}": value for name, value in stored[0]["classifiers"][kind].items()}
-        for kind in ("labels", "marks")
-    )
-    assert not torch.equal(labels["classifier.weight"], head["classifier.weight"])
-    assert same(stored[0]["network"], {**stored[1]["network"], **labels})
-    assert same(stored[1]["network"], {**stored[0]["network"], **head})
-
-
-def test_fit_to_grey_pictures_changes_the_classifier_and_nothing_else(tmp_path):
-    image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false")
-    run(tmp_path / "plain", *image_alone)
-    run(tmp_path / "fitted", *image_alone, "grey_weight=0.2")
-    plain, fitted = (weights(tmp_path / name) for name in ("plain", "fitted"))
-    changed = {name for name in plain if not torch.equal(plain[name], fitted[name])}
-    assert changed == {"network.classifier.weight", "network.classifier.bias"}
 
 
 WITH_WORKERS = """
