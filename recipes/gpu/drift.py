@@ -15,7 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from packed import Pack, kept
+from pack import encoded
+from packed import Pack, decoded, kept
 
 from liveness_core.alignment import cut
 from liveness_core.bundle import load_bundle
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("pack", type=Path)
     parser.add_argument("--bundle", type=Path, default=Path("models/default"))
     parser.add_argument("--faces", type=int, default=800)
+    parser.add_argument("--quality", type=int, help="of WebP: what a pack of another quality would do, and its size")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     pack = Pack(options.pack)
@@ -85,10 +87,15 @@ def main() -> None:
     pictures = [(row, read_picture(options.data / pack.samples[row].path)) for row in rows]
     original = [crops(pack, row, kept(picture, pack.places[row]), picture, views) for row, picture in pictures]
     before_NM = embedded(loaded.scorer, original)
-    after_NM = embedded(loaded.scorer, [crops(pack, row, pack.picture(row), None, views) for row in rows])
+    quality = options.quality or pack.plan["quality"]
+    parts = [encoded(kept(picture, pack.places[row]), quality) for row, picture in pictures]
+    after_NM = embedded(
+        loaded.scorer, [crops(pack, row, decoded(part), None, views) for row, part in zip(rows, parts, strict=True)]
+    )
     live = np.array([pack.samples[row].live for row in rows])
     names = [entry["name"] for entry in loaded.manifest.provenance.config["members"]]
-    print(f"{len(rows)} faces of {', '.join(domains)}; WebP of quality {pack.plan['quality']}")
+    size, own = sum(map(len, parts)) / len(rows), sum(len(pack.content(row)) for row in rows) / len(rows)
+    print(f"{len(rows)} faces of {', '.join(domains)}; WebP of quality {quality}, {size / own:.3f} of the pack's size")
     print(
         "| member | change, mean (95 %) | live, attacks | AUC / EER of pictures | of the pack |\n" + "| --- " * 5 + "|"
     )

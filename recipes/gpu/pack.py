@@ -45,16 +45,17 @@ def encoded(picture: Picture, quality: int) -> bytes:
 class Packer:
     """Finds and encodes faces; every process has its own."""
 
-    def __init__(self, data: Path, quality: int) -> None:
+    def __init__(self, data: Path) -> None:
         cv2.setNumThreads(1)
-        self._data, self._quality = data, quality
+        self._data = data
         self._detector = create_detector(DetectorSpec())
 
-    def __call__(self, path: str, known: Place | None) -> tuple[bytes, Place] | None:
+    def __call__(self, path: str, quality: int, known: Place | None) -> tuple[bytes, Place] | None:
         """The part of a picture that is kept, encoded, and where its face lies; None without a face.
 
         Args:
             path: of the picture.
+            quality: of WebP.
             known: where the face lies, if that is known; None looks for it.
         """
         try:
@@ -64,20 +65,26 @@ class Packer:
         place = known
         if place is None and (faces := self._detector.detect(picture)):
             place = place_of(picture, faces[0])
-        return None if place is None else (encoded(kept(picture, place), self._quality), place)
+        return None if place is None else (encoded(kept(picture, place), quality), place)
 
 
 _packer: Packer | None = None
 
 
-def _start(data: Path, quality: int) -> None:
+def _start(data: Path) -> None:
     global _packer
-    _packer = Packer(data, quality)
+    _packer = Packer(data)
 
 
-def _packed(path: str, known: Place | None) -> tuple[bytes, Place] | None:
+def _packed(path: str, quality: int, known: Place | None) -> tuple[bytes, Place] | None:
     assert _packer is not None
-    return _packer(path, known)
+    return _packer(path, quality, known)
+
+
+def qualities(samples: Sequence[Sample], quality: int, live_only: int) -> list[int]:
+    """The quality of each picture: another one in domains without attacks, whose labels it cannot give away."""
+    attacked = {sample.domain for sample in samples if not sample.live}
+    return [quality if sample.domain in attacked else live_only for sample in samples]
 
 
 def known_places(folder: Path) -> dict[str, Place]:
@@ -87,17 +94,22 @@ def known_places(folder: Path) -> dict[str, Place]:
 
 
 def write_faces(
-    data: Path, samples: Sequence[Sample], folder: Path, quality: int, workers: int, known: Mapping[str, Place]
+    data: Path,
+    samples: Sequence[Sample],
+    folder: Path,
+    quality: Sequence[int],
+    workers: int,
+    known: Mapping[str, Place],
 ) -> None:
     """Write `faces.bin` and `index.npz`; faces that are known already are not looked for."""
     sizes, places, found = [], [], []
     spawn = multiprocessing.get_context("spawn")
     with (
         (folder / "faces.bin").open("wb") as file,
-        ProcessPoolExecutor(workers, spawn, _start, (data, quality)) as pool,
+        ProcessPoolExecutor(workers, spawn, _start, (data,)) as pool,
     ):
         paths = [sample.path for sample in samples]
-        for packed in pool.map(_packed, paths, [known.get(path) for path in paths], chunksize=16):
+        for packed in pool.map(_packed, paths, quality, [known.get(path) for path in paths], chunksize=16):
             found.append(packed is not None)
             if packed is not None:
                 content, place = packed
@@ -154,7 +166,8 @@ def main() -> None:
     parser.add_argument("--members", default=",".join(MEMBERS))
     parser.add_argument("--kept-out", default=",".join(DOMAINS), help="domains that are kept out in turn")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides")
-    parser.add_argument("--quality", type=int, default=72, help="of WebP")
+    parser.add_argument("--quality", type=int, default=76, help="of WebP")
+    parser.add_argument("--live-only", type=int, default=50, help="quality in domains without attacks")
     parser.add_argument("--workers", type=int, default=2, help="processes that find faces")
     parser.add_argument("--most-mb", type=float, default=60)
     options = parser.parse_args()
@@ -183,12 +196,20 @@ def main() -> None:
     done = options.pack / "packed.json"
     samples = [sample for sample in read_index(options.data) if not sample.is_video]
     # Finding faces takes minutes. It is not done again to change the runs, their weights, or the quality.
-    key = {"data": str(options.data.resolve()), "rows": len(samples), "most_px": MOST_PX, "quality": options.quality}
+    kinds = {"quality": options.quality, "live_only": options.live_only}
+    key = {"data": str(options.data.resolve()), "rows": len(samples), "most_px": MOST_PX, **kinds}
     before = json.loads(done.read_text()) if done.exists() else {}
     if before != key:
-        known = known_places(options.pack) if before and {**before, "quality": options.quality} == key else {}
+        known = known_places(options.pack) if before and {**before, **kinds} == key else {}
         done.unlink(missing_ok=True)
-        write_faces(options.data, samples, options.pack, options.quality, options.workers, known)
+        write_faces(
+            options.data,
+            samples,
+            options.pack,
+            qualities(samples, options.quality, options.live_only),
+            options.workers,
+            known,
+        )
         done.write_text(json.dumps(key) + "\n")
     pack = Pack(options.pack)
     write_init(pack, files)

@@ -80,6 +80,18 @@ def kept(picture: Picture, place: Place) -> Picture:
     return cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
+def decoded(content: bytes) -> Picture:
+    """The RGB picture of an encoded part.
+
+    Raises:
+        ValueError: OpenCV cannot decode it.
+    """
+    bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError("a part cannot be decoded: OpenCV without WebP, or a damaged pack")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
 class Pack:
     """A pack on disk."""
 
@@ -106,13 +118,13 @@ class Pack:
     def _content(self) -> NDArray[np.uint8]:
         return np.memmap(self.folder / "faces.bin", np.uint8, "r")
 
+    def content(self, row: int) -> bytes:
+        """The encoded part of a picture that is kept of a face."""
+        return bytes(self._content[self._ends_M[row - 1] if row else 0 : self._ends_M[row]])
+
     def picture(self, row: int) -> Picture:
         """The part of a picture that is kept of a face, RGB."""
-        content = self._content[self._ends_M[row - 1] if row else 0 : self._ends_M[row]]
-        bgr = cv2.imdecode(np.asarray(content), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ValueError(f"face {row} cannot be decoded: OpenCV without WebP, or a damaged pack")
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        return decoded(self.content(row))
 
     def square(self, row: int, margin: float, width: int) -> CropSquare:
         """Where the square of a margin lies within the part that is kept, which is `width` pixels wide."""

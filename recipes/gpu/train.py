@@ -147,9 +147,10 @@ def work_through(options: argparse.Namespace, started: float) -> int:
             if not lanes and now >= end:
                 break
             time.sleep(_POLL_S)
+        lanes.close()
+        keep()
         processes.shutdown(wait=False, cancel_futures=True)
         thread.shutdown(wait=False, cancel_futures=True)
-    keep()
     print((options.out / "results.json").read_text(), flush=True)
     return len(lanes.failed)
 

@@ -200,6 +200,7 @@ def network():
     return ImageNetwork(create_encoder("resnet18"))
 
 
+@pytest.mark.slow
 def test_what_came_back_is_read_as_runs_of_ours(data, folder, trained, tmp_path):
     out, told, again = trained
     runs = tmp_path / "runs"
