@@ -2,9 +2,9 @@
 
     python benchmarks/second_faces.py DATA [--pictures 40]
 
-DATA is a folder with an index.csv (docs/training.md). A small face is set into a corner of its pictures. Printed is, for
-each size of that face in pixels of a canvas of 320, in how many pictures YuNet proposes it and O-Net confirms it: with
-the canvas of 320 that the detector searches first, and with one of 160, whose search costs a quarter.
+DATA is a folder with an index.csv (docs/training.md). A small face is set into a corner of its pictures. Printed is,
+for each size of that face in pixels of a canvas of 320, in how many pictures YuNet proposes it and O-Net confirms it:
+with the canvas of 320 that the detector searches first, and with one of 160, whose search costs a quarter.
 """
 
 import argparse
