@@ -56,7 +56,7 @@ serve: $(SERVE_VENV)/.installed  ## serve the API on port 8000 (PORT=… changes
 	exec $(SERVE_VENV)/bin/liveness serve --port $(PORT)
 
 test: $(VENV)/.installed  ## run the tests except the slow ones (SLOW=1 adds them) in WORKERS=… processes, PASS=together or alone
-	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) tests/run $(PASS)
+	PYTHON=$(BIN)/python SLOW=$(SLOW) WORKERS=$(WORKERS) TESTS='$(TESTS)' tests/run $(PASS)
 
 check: $(VENV)/.installed  ## lint, format, types, import rules, links of the guide
 	$(BIN)/ruff check .
