@@ -46,7 +46,7 @@ def test_the_examples_are_what_the_default_bundle_answers(operations, endpoint):
     told = answers(endpoint)
     assert list(shown) == list(told)
     for name in shown:
-        alike(without_times(shown[name]["value"]), without_times(told[name]["value"]), name)
+        alike(without_times(shown[name]["value"]), without_times(told[name]["value"]), name, endpoint)
 
 
 def without_times(answer):
@@ -54,17 +54,22 @@ def without_times(answer):
     return {name: value for name, value in answer.items() if name != "timings_ms"}
 
 
-def alike(shown, told, where):
-    """Equal, but for the last digits of numbers, which another processor may compute differently."""
+def alike(shown, told, where, endpoint):
+    """Equal, but for what another processor makes differently: of a photo the last digits of numbers, of a clip also its
+    frames, since they are encoded first."""
     hint = f"{where}: run `python -m support.examples`, see there"
     if isinstance(told, dict):
         assert shown.keys() == told.keys(), hint
         for name in told:
-            alike(shown[name], told[name], f"{where}.{name}")
+            alike(shown[name], told[name], f"{where}.{name}", endpoint)
     elif isinstance(told, list):
         assert len(shown) == len(told), hint
         for number, (one, other) in enumerate(zip(shown, told, strict=True)):
-            alike(one, other, f"{where}[{number}]")
+            alike(one, other, f"{where}[{number}]", endpoint)
+    elif isinstance(told, float) and endpoint == Endpoint.CLIP:
+        # Between two processors scores of frames differed by 0.12, boxes by 3 pixels, angles by 2 degrees.
+        is_share = 0 <= min(shown, told) and max(shown, told) <= 1
+        assert shown == pytest.approx(told, rel=0.01, abs=0.2 if is_share else 4), hint
     elif isinstance(told, float):
         assert shown == pytest.approx(told, rel=0.01, abs=0.02), hint
     else:
