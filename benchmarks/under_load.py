@@ -108,6 +108,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if unknown := set(options.parts) - {"mixed", "steady", "overload"}:
+        parser.error(f"{sorted(unknown)[0]} is none of mixed, steady and overload")
     content = photo(0.3)
     report: dict = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
