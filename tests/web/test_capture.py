@@ -94,6 +94,7 @@ def _grey(picture):
     return np.asarray(picture.convert("L"), float)
 
 
+@pytest.mark.alone  # the browser's camera skips frames while other tests take the processor
 def test_each_hint_is_given_in_its_turn_and_nothing_is_taken_before_all_is_well(driver, videos, site):
     with chromium(driver, videos["hints"]) as camera, tab(camera, site.at('hold-ms="600"')) as shop:
         shop.page.evaluate(_PRESS_START)
@@ -104,6 +105,7 @@ def test_each_hint_is_given_in_its_turn_and_nothing_is_taken_before_all_is_well(
     assert given[-1] == "good"
 
 
+@pytest.mark.alone  # the browser's camera skips frames while other tests take the processor
 def test_a_clip_is_recorded_in_a_format_that_the_service_takes(browser, site, tmp_path):
     with tab(browser, site.at('mode="clip" seconds="3"')) as shop:
         button(shop.page, "Open the camera").click()
