@@ -233,7 +233,7 @@ def main() -> None:
         changed = sum(FACE_CHANGED in reasons for reasons in answers)
         static = sum(STATIC_CLIP in reasons for reasons in answers)
         free = sum(not reasons for reasons in answers)
-        others = len(answers) - changed - static - free
+        others = sum(bool(reasons) and not {FACE_CHANGED, STATIC_CLIP} & {*reasons} for reasons in answers)
         print(f"| {kind} | {len(answers)} | {free} | {changed} | {static} | {others} |")
 
 
