@@ -6,10 +6,10 @@
 CLIPS is a folder of recordings: `moving/` holds those of one person who moves. PAD_DATA is a folder with an index.csv
 (docs/training.md): splices from a live person to an attack take its pictures of attacks, as a hand-held print or screen
 that sways. Splices are cut at random instants, a quarter of them cross-faded in 0.3 to 1 s; the second recording is
-scaled to the first one's size. Stills are frames of the recordings, every fifth the astronaut photo: frozen, with noise,
-panned, zoomed, two in turn, turned, shaken, each by one of nine encoders and qualities. Stretches are three seconds of a
-recording by one of the same encoders: they are of live people, and none may be a still. The clips are prepared as the
-service does it; nothing is scored.
+scaled to the first one's size. Stills are frames of the recordings, every fifth the astronaut photo: frozen, with
+noise, panned, zoomed, two in turn, turned, shaken, each by one of nine encoders and qualities. Stretches are three
+seconds of a recording by one of the same encoders: they are of live people, and none may be a still. The clips are
+prepared as the service does it; nothing is scored.
 
 `--verdicts` counts nothing of this and asks the service about the recordings of one person, at the default operating
 point of `--bundle`.

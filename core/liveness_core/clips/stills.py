@@ -47,8 +47,8 @@ _FIRST_APART, _LAST_APART = 1, 2
 # The head against its surroundings: how far two maps are apart, and how far one sways about its median. Before a camera
 # at rest strays of single points are the measure: of 92 stills by seven encoders and qualities at most 1.14 and 0.29.
 # Of a picture that is carried or zoomed both grow with the motion: of 216 such stills they are at most 0.092 and 0.027
-# of it (36 of them exceed what strays allow); of 149 stretches of recordings that move by a pixel and more at least 0.13
-# and 0.04. Below the bounds in pixels nothing can be measured.
+# of it (36 of them exceed what strays allow), of 149 stretches of recordings that move by a pixel and more at least
+# 0.13 and 0.04. Below the bounds in pixels nothing can be measured.
 _MOST_CONFIRMED = 16
 _APART_PX, _APART_OF_STRAY = 0.07, 1.2
 _SWAY_PX, _SWAY_OF_STRAY = 0.03, 0.35
