@@ -33,7 +33,8 @@ def is_face_changing(glances: Sequence[Glance], box: Box) -> bool:
         glances: of a picture that does not move.
         box: where the face is, in pixels of the whole frame.
     """
-    luma = np.stack([cv2.GaussianBlur(glance.luma.astype(np.float32), (0, 0), _BLUR_PX) for glance in glances])
+    blurred = [cv2.GaussianBlur(glance.luma.astype(np.float32), (0, 0), _BLUR_PX) for glance in glances]
+    luma = np.asarray(np.stack(blurred), np.float32)
     factor = luma.shape[2] / glances[0].size[0]
     x1, y1, x2, y2 = (max(round(side * factor), 0) for side in (box.x1, box.y1, box.x2, box.y2))
     face = np.zeros(luma.shape[1:], bool)
@@ -62,4 +63,5 @@ def _mean_of_alike(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         if is_other.all() or not is_other.any():
             return np.broadcast_to(pictures.mean(0, dtype=np.float32), pictures.shape)
         one, other = rows[~is_other].mean(0, dtype=np.float32), rows[is_other].mean(0, dtype=np.float32)
-    return np.where(is_other[:, None], other, one).reshape(pictures.shape)
+    means: NDArray[np.float32] = np.where(is_other[:, None], other, one)
+    return means.reshape(pictures.shape)
