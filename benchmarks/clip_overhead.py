@@ -42,8 +42,8 @@ def bare(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
     views = bundle.manifest.views
     video, tracker, crops = VideoReader(io.BytesIO(content)), FaceTracker(detector), []
     for frame in video.read(SPEC.positions(video.frames)):
-        face = tracker.find(frame.pixels, frame.position)[0]
-        crops.append(cut_views(views, frame.pixels, face))
+        faces = tracker.find(frame.pixels, frame.position)[:1]
+        crops += [cut_views(views, frame.pixels, face) for face in faces]
     bundle.scorer.score(crops)
 
 
@@ -56,8 +56,7 @@ def naive(content: bytes, bundle: Bundle, detector: FaceDetector) -> None:
         for position, frame in enumerate(container.decode(stream)):
             if position in wanted:
                 picture = frame.to_ndarray(format="rgb24")
-                face = detector.detect(picture)[0]
-                crops.append(cut_views(views, picture, face))
+                crops += [cut_views(views, picture, face) for face in detector.detect(picture)[:1]]
             if position == wanted[-1]:
                 break
     bundle.scorer.score(crops)

@@ -42,6 +42,7 @@ from liveness_training.models.network import TemporalHead
 _STEPS, _EACH, _SEEDS = 600, 16, 3
 _WHOLE_PICTURES = {"replay_attack", "nuaa"}
 """Domains whose recordings have whole frames; those of casia_fasd are crops that move with the face."""
+_NO_VERDICT = -1e9
 _SHARED_NOISE = 0.2
 """Deviation of a shift that all frames of a training clip share: the cameras' own shift is not to be learned."""
 
@@ -153,20 +154,25 @@ def joined(parts: Sequence[Scored]) -> Scored:
 def with_stills(
     faces: Faces, pictures: Path, manifest: Manifest, kept: Mapping[str, Scored], threshold: float
 ) -> list[str]:
-    """Lines of a table: of each species, the recordings that pass, those that are stills, and those that pass then."""
+    """Lines of two tables: which recordings pass by their score and which are stills, and what that leaves."""
     lines = ["| recordings | number | live by score | stills | live in the end |", "| --- " * 5 + "|"]
     detector = create_detector(manifest.detector)
-    for domain in sorted(_WHOLE_PICTURES & kept.keys()):
-        clips, scored = Clips(faces, domain), kept[domain]
-        still_B = np.array(
-            [_is_still(detector, [pictures / faces.samples[row].path for row in rows]) for rows in clips.rows]
-        )
+    left: dict[str, Scored] = {}
+    for domain, scored in kept.items():
+        clips, still_B = Clips(faces, domain), np.zeros(len(scored.scores_M), bool)
+        if domain in _WHOLE_PICTURES:
+            paths = [[pictures / faces.samples[row].path for row in rows] for rows in clips.rows]
+            still_B = np.array([_is_still(detector, of_clip) for of_clip in paths])
         passed_B = scored.scores_M >= threshold
         for species in ("live", *sorted({*scored.species_M.tolist()} - {"live"})):
             mine_B = scored.species_M == species
             counts = (mine_B, mine_B & passed_B, mine_B & still_B, mine_B & passed_B & ~still_B)
             lines.append(f"| {domain}, {species} | {' | '.join(str(mask.sum()) for mask in counts)} |")
-    return lines
+        no_verdict = np.where(still_B, _NO_VERDICT, scored.scores_M)
+        left[domain] = one_species(Scored(no_verdict, scored.live_M, scored.species_M, scored.cluster_M))
+    lines += ["", "| in the end | live people who get no `live` | attacks that pass |", "| --- " * 3 + "|"]
+    everything = {**left, "all": joined([*left.values()])}
+    return [*lines, *(f"| {name} | {rates(scored, threshold)} |" for name, scored in everything.items())]
 
 
 def _is_still(detector: FaceDetector, paths: Sequence[Path]) -> bool:

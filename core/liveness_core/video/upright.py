@@ -106,8 +106,8 @@ def _small(frame: av.VideoFrame, size: tuple[int, int]) -> Picture:
 def reduced(picture: NDArray[np.uint8], size: tuple[int, int], last: int = cv2.INTER_AREA) -> NDArray[np.uint8]:
     """A small copy that averages areas, in a fraction of the time that one step takes.
 
-    OpenCV halves a picture thirty times as fast as it averages areas of any other ratio. Sides that cannot be halved are
-    left to the last step.
+    OpenCV halves a picture thirty times as fast as it averages areas of any other ratio. Sides of odd length are left
+    to the last step.
 
     Args:
         picture: shape (H, W) or (H, W, 3).
