@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liveness_core.types import Box, Picture
-from liveness_core.video import VideoFrame
+from liveness_core.video import VideoFrame, reduced
 
 GLANCE_SIDE_PX = 192
 """Longer side of a glance."""
@@ -87,13 +87,13 @@ def glance_of(frame: VideoFrame) -> Glance:
     picture: Picture = frame.pixels
     if factor < 1:
         size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        picture = reduced(picture, size)
     colours = cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)
     tint = np.asarray(cv2.calcHist([colours], [1, 2], None, [_BINS, _BINS], [64, 192, 64, 192]), np.float32)
     tint = np.asarray(cv2.GaussianBlur(tint / max(float(tint.sum()), 1.0), (3, 3), 0), np.float32)
     low = np.asarray(cv2.resize(colours, (_LOW, _LOW), interpolation=cv2.INTER_AREA), np.float32)
     low = np.asarray(cv2.GaussianBlur(np.multiply(low, (1, 2, 2), dtype=np.float32), (0, 0), 1), np.float32)
-    low = low - low.mean((0, 1), dtype=np.float32)
+    low = np.asarray(cv2.subtract(low, cv2.mean(low)), np.float32)
     return Glance(
         frame.position,
         frame.time_s,
