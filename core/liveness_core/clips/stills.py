@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 
-from liveness_core.clips.changes import is_face_changing
+from liveness_core.clips.changes import changes_of
 from liveness_core.clips.glances import Glance
 from liveness_core.clips.maps import FAR_PX, Fit, Still, fit_between, is_same, laid_over, mean_of, points_of
 from liveness_core.types import Box
@@ -39,6 +39,8 @@ _PARTS, _MOST_AVERAGED = 4, 24
 _MEANS_MEDIAN_PX, _MEANS_MOST_PX = 0.42, 0.62
 _MOVES_PX = 0.65
 """Where the face moves by more in half of the glances it is no noise: those stills have 0.58 at most."""
+_SCENE_PX, _SCENE_OF_FACE = 0.5, 2.0
+_FACE_OF_MOTION = 0.06
 _FEWEST = 2
 _FOR_REST, _REST_PX = 7, 0.5
 """Of seven glances half move by less beside the middle one: the camera is at rest."""
@@ -52,7 +54,7 @@ _FIRST_APART, _LAST_APART = 1, 2
 _MOST_CONFIRMED = 16
 _APART_PX, _APART_OF_STRAY = 0.07, 1.2
 _SWAY_PX, _SWAY_OF_STRAY = 0.03, 0.35
-_APART_OF_MOTION, _SWAY_OF_MOTION = 0.1, 0.035
+_APART_OF_MOTION, _SWAY_OF_MOTION = 0.1, 0.05
 
 
 def is_still(glances: Sequence[Glance], boxes: Sequence[Box | None]) -> bool:
@@ -64,18 +66,21 @@ def is_still(glances: Sequence[Glance], boxes: Sequence[Box | None]) -> bool:
     """
     known = [(glance, box) for glance, box in zip(glances, boxes, strict=True) if box is not None]
     inner = known[_FIRST_APART:-_LAST_APART] if len(known) >= _GLANCES else known
-    return len(inner) >= _FEWEST and _moves_as_one(known, inner) and not _is_alive_at_rest(inner)
+    if len(inner) < _FEWEST:
+        return False
+    middle, box = inner[len(inner) // 2]
+    changes = changes_of([glance for glance, _ in inner if glance.luma.shape == middle.luma.shape], box)
+    if changes.are_none:
+        return True
+    return _moves_as_one(known, inner) and not (changes.are_of_the_face and _is_at_rest(inner))
 
 
-def _is_alive_at_rest(inner: Sequence[tuple[Glance, Box]]) -> bool:
-    """Whether the camera is at rest and the face changes."""
+def _is_at_rest(inner: Sequence[tuple[Glance, Box]]) -> bool:
     middle, box = inner[len(inner) // 2]
     picture = Still(middle, *points_of(middle, box))
     steps = np.linspace(0, len(inner) - 1, _FOR_REST).round()
     fits = [laid_over(picture, inner[int(step)][0]) for step in steps]
-    moved = [FAR_PX if fit is None else fit.moved_px for fit in fits]
-    alike = [glance for glance, _ in inner if glance.luma.shape == middle.luma.shape]
-    return float(np.median(moved)) < _REST_PX and is_face_changing(alike, box)
+    return float(np.median([FAR_PX if fit is None else fit.moved_px for fit in fits])) < _REST_PX
 
 
 def _moves_as_one(known: Sequence[tuple[Glance, Box]], inner: Sequence[tuple[Glance, Box]]) -> bool:
@@ -114,6 +119,13 @@ def _moves_as_one(known: Sequence[tuple[Glance, Box]], inner: Sequence[tuple[Gla
     return not _is_head_apart(of_picture)
 
 
+def _is_scene(fits: Iterable[Fit | None]) -> bool:
+    """Whether what is around the face moves in itself, and more than the face, as things at several distances do."""
+    known = [fit for fit in fits if fit is not None]
+    around = _median_px(known, "around_px") if known else 0.0
+    return around > max(_SCENE_PX, _SCENE_OF_FACE * _median_px(known, "face_px"))
+
+
 def _is_head_apart(of_picture: Sequence[Sequence[Fit | None]]) -> bool:
     """Whether the face moves as a whole against what is around it, by more than the strays of single points explain.
 
@@ -130,6 +142,8 @@ def _is_head_apart(of_picture: Sequence[Sequence[Fit | None]]) -> bool:
     places = [np.array([apart.shift_px for apart in of_one]) for of_one in known if of_one]
     swayed = np.concatenate([np.hypot(*(place - np.median(place, 0)).T) for place in places])
     moved = float(np.median([apart.moved_px for apart in all_known]))
+    if _is_scene(fit for fits in of_picture for fit in fits):
+        return True
     return most > max(_APART_PX, _APART_OF_STRAY * stray, _APART_OF_MOTION * moved) or (
         float(np.median(swayed)) > max(_SWAY_PX, _SWAY_OF_STRAY * stray, _SWAY_OF_MOTION * moved)
     )
@@ -150,8 +164,8 @@ def _is_still_on_average(known: Sequence[tuple[Glance, Box]]) -> bool:
     for place, glance in enumerate(glances):
         if place not in fits and glance is not middle:
             fits[place] = laid_over(picture, glance)
-    moved = _median_px(fits.values(), "face_px")
-    if moved > min(_MOVES_PX, _MOST_OF_AROUND * _median_px(fits.values(), "around_px")) or _is_head_apart(
+    face, around, moved = (_median_px(fits.values(), name) for name in ("face_px", "around_px", "moved_px"))
+    if face > min(_MOVES_PX, max(_MOST_OF_AROUND * around, _FACE_OF_MOTION * moved)) or _is_head_apart(
         [[*fits.values()]]
     ):
         return False
@@ -165,6 +179,6 @@ def _is_still_on_average(known: Sequence[tuple[Glance, Box]]) -> bool:
     return largest < _MEANS_MOST_PX and _median_px(found, "face_px") < _MEANS_MEDIAN_PX
 
 
-def _median_px(fits: Iterable[Fit | None], name: Literal["face_px", "around_px"]) -> float:
+def _median_px(fits: Iterable[Fit | None], name: Literal["face_px", "around_px", "moved_px"]) -> float:
     """Median of a distance, where there is no map the largest."""
     return float(np.median([FAR_PX if fit is None else getattr(fit, name) for fit in fits]))
