@@ -40,8 +40,8 @@ WHAT_TO_CHECK: dict[str, str] = {
 def candidates(provider: Provider) -> tuple[Provider, ...]:
     """The providers to try in turn: the one that is asked for, or those that are installed and fast here, best first.
 
-    OpenVINO is tried where the processor multiplies matrices (AMX). On one of Intel's with VNNI alone it took 1.2 to 2.4
-    times as long as the CPU provider for int8 and for detectors (benchmarks/RESULTS.md).
+    OpenVINO is tried where the processor multiplies matrices (AMX). On one of Intel's with VNNI alone it took 1.5 to
+    2.4 times as long as the CPU provider for int8 and for detectors (benchmarks/RESULTS.md).
     """
     if provider != "auto":
         return (provider,)

@@ -71,7 +71,7 @@ def set_limits(memory_bytes: int) -> None:
 
 
 def let_the_service_go_first() -> None:
-    """Leave a busy core to the service: to its event loop, and to the encoder, in whose queue uploads would else gather.
+    """Leave a busy core to the service: its event loop, and the encoder, in whose queue uploads would else gather.
 
     As many workers as cores, beside the encoder at equal rights, slow the encoder down until all uploads wait for it
     and no worker has anything to do. The encoder's batches then run alone on one core, an eighth of the machine's time.

@@ -4,7 +4,6 @@ A worker that a file has taken over can send what it likes. So its answers are c
 their length, and that the crops are where they must be.
 """
 
-from functools import cached_property
 from itertools import accumulate
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -75,7 +74,7 @@ class PreparationSpec(_Part):
             min_clip_seconds=min_clip_seconds,
         )
 
-    @cached_property
+    @property
     def crop_ends(self) -> tuple[int, ...]:
         """Where the crop of each view ends, in bytes from the start of its face: they lie one after the other."""
         return tuple(accumulate(view.size**2 * 3 for view in self.views))
