@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     """Variant of the bundle to run. Not set: on a GPU `fp16` if the bundle has it, else the bundle's first variant."""
     provider: Provider = "auto"
     """Where models run: `tensorrt`, `cuda`, `openvino`, `cpu`, or `auto`, the first of these that is installed and
-    works. Any but `auto`: not ready where it does not work, or leaves nodes of a network to the CPU."""
+    works; `openvino` only on processors with AMX. Any but `auto`: not ready where it does not work, or leaves nodes
+    of a network to the CPU."""
     provider_cache: Path | None = None
     """Folder that keeps what TensorRT and OpenVINO compile from one start to the next. Not set: nothing is kept."""
     provider_failure: Literal["fallback", "unready"] = "fallback"

@@ -148,13 +148,17 @@ def running(monkeypatch):
     return run
 
 
-def test_automatic_takes_the_fastest_that_is_installed_and_ends_with_the_cpu(installed):
+def test_automatic_takes_the_fastest_that_is_installed_and_ends_with_the_cpu(installed, monkeypatch):
+    monkeypatch.setattr(providers, "_has", lambda flag: flag == "amx_tile")
     installed()
     assert candidates("auto") == ("cpu",)
     installed(TENSORRT, CUDA)
     assert candidates("auto") == ("cuda", "cpu")  # TensorRT's own libraries are not installed
     installed(TENSORRT, CUDA, packages=["tensorrt_libs"], devices=["a processor"])
     assert candidates("auto") == ("tensorrt", "cuda", "openvino", "cpu")
+    assert candidates("openvino") == ("openvino",)
+    monkeypatch.setattr(providers, "_has", lambda _flag: False)
+    assert candidates("auto") == ("tensorrt", "cuda", "cpu")  # there it would be slower than the CPU provider
     assert candidates("openvino") == ("openvino",)
 
 

@@ -27,7 +27,8 @@ class RuntimeOptions:
     """Where networks run, and on how many threads."""
 
     provider: Provider = "auto"
-    """`auto` takes the first of TensorRT, CUDA and OpenVINO that is installed and runs the whole network, else the CPU.
+    """`auto` takes the first of TensorRT, CUDA and, on processors with AMX, OpenVINO that is installed and runs the
+    whole network, else the CPU.
     Any other is an error where it does not work, or leaves a part of the network to the CPU."""
     intra_op_threads: int = 1
     """Threads that share the work of one network. ONNX Runtime's own default fails in some containers."""

@@ -6,6 +6,7 @@ Without keys, the service answers only if nobody else can reach it, or if a sett
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Self
@@ -128,6 +129,7 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback
 
 
+@lru_cache(256)  # asked at every request, of the few addresses on which the service listens
 def _is_local(server: str | None) -> bool:
     """Whether a request came to a loopback address, or to a Unix socket: then `server` is a path, or None."""
     if server is None:

@@ -1,4 +1,4 @@
-"""The kernel's limits on a worker: memory, processor time, files; and that it ends with its parent."""
+"""The kernel's limits on a worker: memory, processor time, files, priority; and that it ends with its parent."""
 
 import ctypes
 import os
@@ -10,6 +10,9 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _MOST_FILES = 64
 """Most open files: three standard ones, the connection, two pieces of memory, its own status, and what a detector reads
 at first."""
+_NICER = 5
+"""By how much a worker is nicer than the service, on the scale of `nice`: it gets a third of the processor time where
+both want it."""
 
 
 class OwnMemory:
@@ -65,6 +68,15 @@ def set_limits(memory_bytes: int) -> None:
         resource.setrlimit(kind, (value, value))
     _prctl(_PR_SET_DUMPABLE, 0)
     forgo_privileges()
+
+
+def let_the_service_go_first() -> None:
+    """Leave a busy core to the service: its event loop, and the encoder, in whose queue uploads would else gather.
+
+    As many workers as cores, beside the encoder at equal rights, slow the encoder down until all uploads wait for it
+    and no worker has anything to do. The encoder's batches then run alone on one core, an eighth of the machine's time.
+    """
+    os.nice(_NICER)
 
 
 def forgo_privileges() -> None:
