@@ -39,7 +39,7 @@ _PARTS, _MOST_AVERAGED = 4, 24
 _MEANS_MEDIAN_PX, _MEANS_MOST_PX = 0.42, 0.62
 _MOVES_PX = 0.65
 """Where the face moves by more in half of the glances it is no noise: those stills have 0.58 at most."""
-_SCENE_PX, _SCENE_OF_FACE = 0.5, 2.0
+_SCENE_PX, _SCENE_OF_FACE = 0.8, 2.5
 _FACE_OF_MOTION = 0.06
 _FEWEST = 2
 _FOR_REST, _REST_PX = 7, 0.5
