@@ -11,7 +11,7 @@ from support.clips import clip, person
 from support.pictures import astronaut
 
 
-@pytest.mark.parametrize("size", [(192, 144), (192, 108), (108, 192), (300, 255), (256, 256), (512, 512), (600, 600)])
+@pytest.mark.parametrize("size", [(192, 144), (160, 120), (90, 160), (100, 100), (60, 45), (512, 512), (600, 600)])
 @pytest.mark.parametrize("odd", [0, 1], ids=["even", "odd"])
 def test_a_reduced_picture_is_the_mean_of_its_areas(size, odd):
     picture = astronaut()[odd:, : 512 - odd]
@@ -21,7 +21,7 @@ def test_a_reduced_picture_is_the_mean_of_its_areas(size, odd):
         assert made.dtype == np.uint8
         assert made.shape == expected.shape
         difference = np.abs(made.astype(int) - expected)
-        assert difference.mean() < 1.5
+        assert difference.mean() < 2
         assert abs(float(made.mean()) - float(expected.mean())) < 0.3
 
 

@@ -93,7 +93,7 @@ def glance_of(frame: VideoFrame) -> Glance:
     tint = np.asarray(cv2.GaussianBlur(tint / max(float(tint.sum()), 1.0), (3, 3), 0), np.float32)
     low = np.asarray(cv2.resize(colours, (_LOW, _LOW), interpolation=cv2.INTER_AREA), np.float32)
     low = np.asarray(cv2.GaussianBlur(np.multiply(low, (1, 2, 2), dtype=np.float32), (0, 0), 1), np.float32)
-    low = np.asarray(cv2.subtract(low, cv2.mean(low)), np.float32)
+    low -= np.asarray(cv2.mean(low)[:3], np.float32)
     return Glance(
         frame.position,
         frame.time_s,
