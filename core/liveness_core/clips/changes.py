@@ -19,7 +19,7 @@ _BLUR_PX = 1.2  # noise of single pixels goes, an eyelid stays
 _AWAY_PX = 12  # hair and collar are no surroundings: they move with the head
 _LEAST_AROUND = 200
 _PIXELS, _GLANCES = 97, 85  # percentiles: the largest change in a glance, of the glances the livelier ones
-_SMALL, _ROUNDS = 24, 3
+_ROUNDS = 3
 # Grey levels; multiples of the change around the face; standard deviations of the face's pixels. Of 322 stills before a
 # camera at rest (frozen, with noise, two in turn; nine encoders and qualities) the face changes by at most 2.3 levels,
 # of 554 recordings, stretches and sequences of people by 2.35 at least, and by 0.064 deviations at least. Where the
@@ -68,7 +68,7 @@ def changes_of(glances: Sequence[Glance], box: Box) -> Changes:
     blurred = np.asarray(
         np.stack([cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _BLUR_PX) for picture in luma]), np.float32
     )
-    is_other = _two_kinds(luma)
+    is_other = _two_kinds(blurred[:, face])
     for kind in (is_other, ~is_other):
         if kind.any():
             blurred[kind] -= blurred[kind].mean(0)
@@ -76,10 +76,8 @@ def changes_of(glances: Sequence[Glance], box: Box) -> Changes:
     return Changes(of_face, of_around, float(luma[len(luma) // 2][face].std()))
 
 
-def _two_kinds(luma: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of (T, h, w) resemble the one that is least like the first, shape (T,)."""
-    rows = np.stack([cv2.resize(picture, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA).ravel() for picture in luma])
-    rows = rows.astype(np.float32)
+def _two_kinds(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of the rows resemble the one that is least like the first, shape (T,)."""
     one = rows[0]
     other = rows[((rows - one) ** 2).mean(1).argmax()]
     is_other = np.zeros(len(rows), bool)

@@ -41,9 +41,9 @@ _MOVES_PX = 0.65
 """Where the face moves by more in half of the glances it is no noise: those stills have 0.58 at most."""
 _FACE_OF_MOTION = 0.06
 """A picture that is carried or zoomed is followed less exactly, by so much of its motion."""
-_SCENE_PX, _SCENE_OF_FACE = 0.8, 1.5
-"""Of 412 stills that are carried two have surroundings that move by the first and more, 0.6 and 0.8 times as far as the
-face; where a camera moved past people and what is behind them 1.9 to 4.0 times."""
+_SCENE_PX, _SCENE_OF_FACE = 0.8, 2.5
+"""Surroundings of stills move by the first and more only where most is lost, and 1.9 times as far as the face at most;
+where a camera moved past people and what is behind them 1.9 to 4.0 times."""
 _FEWEST, _FEWEST_FOR_TWO = 2, 8
 """Two means take all that there is from a few glances."""
 _FOR_REST, _REST_PX = 7, 0.5
@@ -145,11 +145,11 @@ def _is_head_apart(of_picture: Sequence[Sequence[Fit | None]]) -> bool:
     most = float(np.percentile([apart.most_px for apart in all_known] + [FAR_PX] * lost, 80))
     places = [np.array([apart.shift_px for apart in of_one]) for of_one in known if of_one]
     swayed = np.concatenate([np.hypot(*(place - np.median(place, 0)).T) for place in places])
-    moved = float(np.median([apart.moved_px for apart in all_known]))
+    moved, most_moved = np.percentile([apart.moved_px for apart in all_known], [50, 80])
     if _is_scene(fit for fits in of_picture for fit in fits):
         return True
     return most > max(_APART_PX, _APART_OF_STRAY * stray, _APART_OF_MOTION * moved) or (
-        float(np.median(swayed)) > max(_SWAY_PX, _SWAY_OF_STRAY * stray, _SWAY_OF_MOTION * moved)
+        float(np.median(swayed)) > max(_SWAY_PX, _SWAY_OF_STRAY * stray, _SWAY_OF_MOTION * most_moved)
     )
 
 
