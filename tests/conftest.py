@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 from collections.abc import Generator, Iterator
@@ -82,6 +83,20 @@ _LONGEST_FILES = (
     "architecture/test_guide.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep Python's garbage collector from what lives until the end: all libraries and four thousand tests.
+
+    It would look at all of it while they are loaded, and again whenever a test leaves much behind.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

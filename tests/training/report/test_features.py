@@ -10,6 +10,9 @@ from liveness_training.runs.folder import RunError, RunFolder
 from support.training_run import recordings, run
 
 
+pytestmark = pytest.mark.usefixtures("short_networks")
+
+
 def sample(domains=("office", "hall", "street")):
     """Three domains, the last of them the target; live and print of each."""
     points = np.random.default_rng(0).normal(size=(60, 2))
