@@ -51,7 +51,7 @@ class ShortMobileNet(MobileNetV2Encoder):
 def short_networks() -> Iterator[None]:
     """Have runs train and read a `ShortMobileNet` where their settings name `mobilenet_v2`.
 
-    For tests of what a run does with whatever network it has. tests/training/export/test_bundle.py trains the whole one.
+    For tests of what a run does with any network. tests/training/export/test_bundle.py trains the whole one.
     """
 
     def create(name, padding="torchvision"):

@@ -9,7 +9,6 @@ from liveness_training.report.features import FeatureSample, compared
 from liveness_training.runs.folder import RunError, RunFolder
 from support.training_run import recordings, run
 
-
 pytestmark = pytest.mark.usefixtures("short_networks")
 
 

@@ -7,7 +7,6 @@ import torch
 from support.networks import teacher_network
 from support.training_run import run, same, weights
 
-
 pytestmark = pytest.mark.usefixtures("short_networks")
 
 
