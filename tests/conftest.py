@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 from collections.abc import Generator, Iterator
@@ -52,36 +53,70 @@ _TESTS = Path(__file__).parent
 _LONGEST_FILES = (
     "web/test_capture.py",
     "web/test_page.py",
+    "e2e/test_own_data.py",  # where slow tests run, as the next
     "training/test_shortcut.py",
-    "training/export/test_networks.py",
+    "service/decoding/test_bombs.py",
     "e2e/test_workers.py",
+    "service/api/test_liveness_video.py",
     "training/export/test_bundle.py",
-    "e2e/test_clip.py",
-    "training/runs/test_train.py",
-    "training/report/test_page.py",
     "e2e/test_connections.py",
+    "deploy/test_prometheus.py",
+    "training/export/test_networks.py",
+    "e2e/test_tracing.py",
+    "training/runs/test_train.py",
+    "training/loop/test_distributed.py",
     "contract/test_openapi.py",
     "e2e/test_lifecycle.py",
-    "training/models/test_init.py",
-    "service/api/test_operations.py",
-    "service/workers/test_workers.py",
-    "e2e/test_tracing.py",
     "e2e/test_attacks.py",
-    "service/api/test_liveness_video.py",
-    "training/data/test_interruption.py",
-    "core/detection/test_tracking.py",
-    "e2e/test_refusals.py",
-    "e2e/test_sessions.py",
+    "training/models/test_init.py",
+    "training/test_gpu_pack.py",
+    "service/scoring/test_clip_cases.py",
+    "training/report/test_page.py",
     "architecture/test_imports.py",
-    "service/scoring/test_search.py",
-    "e2e/test_photo.py",
-    "deploy/test_dockerfiles.py",
+    "e2e/test_sessions.py",
+    "e2e/test_clip.py",
+    "architecture/test_distribution.py",
+    "service/workers/test_workers.py",
+    "service/api/test_operations.py",
+    "service/decoding/test_scaled.py",
+    "training/data/test_simulation.py",
+    "training/data/test_interruption.py",
+    "service/test_cli.py",
+    "training/data/test_batches.py",
+    "e2e/test_access.py",
+    "e2e/test_evaluate.py",
+    "core/detection/test_tracking.py",
+    "service/decoding/test_phone_files.py",
     "training/evaluation/test_metrics.py",
-    "e2e/test_privacy.py",
+    "service/observability/test_tracing.py",
+    "deploy/test_secrets.py",
+    "core/detection/test_rotated.py",
     "e2e/test_snippets.py",
+    "e2e/test_phones.py",
+    "service/test_cli_calibrate.py",
+    "deploy/test_dockerfiles.py",
+    "e2e/test_load.py",
+    "service/scoring/test_search.py",
+    "e2e/test_privacy.py",
+    "e2e/test_photo.py",
+    "e2e/test_refusals.py",
     "architecture/test_guide.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep Python's garbage collector from what lives until the end: all libraries and four thousand tests.
+
+    It would look at all of it while they are loaded, and again whenever a test leaves much behind.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -24,6 +24,8 @@ from support.tiny_bundle import make_tiny_bundle
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = encoded(astronaut(), quality=95)
 RATE = 8
+ONE = {"workers": "1"}
+"""Enough where what a service starts and stops is not a matter of how many there are; each takes time to start."""
 
 
 @pytest.mark.alone
@@ -51,7 +53,7 @@ def test_what_was_accepted_is_answered_before_the_service_stops(tmp_path):
 
 def test_a_stop_is_announced_before_it_happens(tmp_path):
     make_tiny_bundle(tmp_path / "bundle")
-    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "4000", "min_upload_rate": "0"}
+    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "4000", "min_upload_rate": "0"} | ONE
     go_on = threading.Event()
 
     def slowly():
@@ -83,7 +85,7 @@ def test_a_stop_is_announced_before_it_happens(tmp_path):
 
 def test_an_upload_that_never_ends_does_not_keep_the_service(tmp_path):
     make_tiny_bundle(tmp_path / "bundle")
-    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "0", "shutdown_grace_ms": "1000"}
+    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "0", "shutdown_grace_ms": "1000"} | ONE
     with running_server(tmp_path, **settings) as server, socket.socket() as line, socket.socket() as half:
         for each in (line, half):
             each.connect(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
@@ -192,7 +194,7 @@ async def test_no_request_fails_while_another_model_takes_over(tmp_path):
     for folder in (first, second):
         make_tiny_bundle(folder / "bundle", version=folder.name)
     # How fast this machine is does not matter here.
-    patient = {"max_inflight": "500", "deadline_ms": "60000"}
+    patient = {"max_inflight": "500", "deadline_ms": "60000"} | ONE
     with (
         running_server(first, bundle_path=str(first / "bundle"), **patient) as old,
         running_server(second, bundle_path=str(second / "bundle"), **patient) as new,

@@ -3,7 +3,10 @@
 import io
 import shutil
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,8 +17,15 @@ from PIL import Image
 
 from liveness_core.bundle import Manifest, default_bundle_path, save_bundle
 from liveness_core.bundle.load import read_manifest
+from liveness_service.app import create_app
+from liveness_service.settings import Settings
 from support.pictures import astronaut, encoded
 from support.server import Server, running_server
+
+with warnings.catch_warnings():
+    # Starlette would rather be tested with httpx2, a package that nothing else here needs.
+    warnings.simplefilter("ignore")
+    from starlette.testclient import TestClient
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -123,13 +133,34 @@ def lower_a_threshold(bundle: Path) -> str:
     return "bundle.json"
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, remove_a_file, rename_a_tensor, lower_a_threshold])
-def test_a_damaged_bundle_is_named_and_never_scores(tmp_path, damage):
+@contextmanager
+def app_in_this_process(folder: Path, bundle: Path) -> Iterator[httpx.Client]:
+    """What a started service does with a bundle, without a process to start."""
+    with TestClient(create_app(Settings(bundle_path=bundle, workers=0))) as client:
+        yield client
+
+
+@contextmanager
+def service(folder: Path, bundle: Path) -> Iterator[httpx.Client]:
+    with running_server(folder, bundle_path=str(bundle), workers="0") as server, server.client() as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("damage", "start"),
+    [
+        (flip_a_byte, app_in_this_process),
+        (remove_a_file, app_in_this_process),
+        (rename_a_tensor, app_in_this_process),
+        (lower_a_threshold, service),
+    ],
+)
+def test_a_damaged_bundle_is_named_and_never_scores(tmp_path, damage, start):
     bundle = tmp_path / "bundle"
     shutil.copytree(default_bundle_path(), bundle)
     file = damage(bundle)
 
-    with running_server(tmp_path, bundle_path=str(bundle), workers="0") as server, server.client() as client:
+    with start(tmp_path, bundle) as client:
         assert client.get("/health/live").status_code == 200
         ready = client.get("/health/ready")
         assert ready.status_code == 503

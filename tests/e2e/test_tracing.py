@@ -38,7 +38,7 @@ def environment(monkeypatch):
 def test_what_was_recorded_is_sent_before_the_service_stops(tmp_path, environment):
     with collecting() as collector:
         environment(collector.url, EXPORTER_OTLP_HEADERS="authorization=Bearer%20of-the-collector")
-        with running_server(tmp_path, tracing="true") as server, server.client() as client:
+        with running_server(tmp_path, tracing="true", workers="1") as server, server.client() as client:
             headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
             answer = client.post("/v1/liveness", content=PHOTO, headers=headers)
             assert answer.status_code == 200
@@ -86,7 +86,6 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
         assert collector.resource["deployment.environment.name"] == "test"
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("away", ["refuses connections", "never answers", "answers 503"])
 def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environment, away):
     import socket
@@ -99,7 +98,8 @@ def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environ
         port = silent.getsockname()[1]
         url = collector.url if away == "answers 503" else f"http://127.0.0.1:{port}"
         environment(url, BSP_SCHEDULE_DELAY="100", EXPORTER_OTLP_TIMEOUT="1")
-        with running_server(tmp_path, tracing="true", shutdown_grace_ms="4000") as server, server.client() as client:
+        settings = {"tracing": "true", "shutdown_grace_ms": "4000", "workers": "1"}
+        with running_server(tmp_path, **settings) as server, server.client() as client:
             deadline = time.monotonic() + 20
             while not any(line["event"] == "spans_not_sent" for line in server.log()):
                 assert time.monotonic() < deadline

@@ -1,12 +1,18 @@
 """Networks that are small enough for tests: encoders to train, and a teacher of the form that `--teacher` takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
+
+from liveness_training.models.mobilenet_v2 import MobileNetV2Encoder
+from liveness_training.models.network import create_encoder
 
 
 class SmallEncoder(nn.Module):
@@ -25,6 +31,36 @@ class SmallEncoder(nn.Module):
         """Compute embedding and features."""
         features_NDhw = self.body(image)
         return features_NDhw.mean((2, 3)), features_NDhw
+
+
+class ShortMobileNet(MobileNetV2Encoder):
+    """MobileNetV2's first seven layers, and a last one of 64 channels: embedding (N, 64), features (N, 64, S/8, S/8).
+
+    The whole network has three times as many layers, and each of them costs time in every step, checkpoint and file.
+    """
+
+    embedding_dim = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        last = nn.Conv2d(32, self.embedding_dim, 1, bias=False), nn.BatchNorm2d(self.embedding_dim), nn.ReLU6()
+        self.features = nn.Sequential(*self.features[:7], nn.Sequential(*last))
+
+
+@contextmanager
+def short_networks() -> Iterator[None]:
+    """Have runs train and read a `ShortMobileNet` where their settings name `mobilenet_v2`.
+
+    For tests of what a run does with any network. tests/training/export/test_bundle.py trains the whole one.
+    """
+
+    def create(name, padding="torchvision"):
+        return ShortMobileNet() if name == "mobilenet_v2" else create_encoder(name, padding)
+
+    modules = ("liveness_training.runs.train", "liveness_training.runs.folder")
+    first, second = (mock.patch(f"{module}.create_encoder", create) for module in modules)
+    with first, second:
+        yield
 
 
 def random_batch(images: int = 12, frames: int = 0, size: int = 16, domains: int = 3, seed: int = 0):

@@ -17,6 +17,7 @@ from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
 from liveness_training.runs.plan import RunPlan
 from liveness_training.runs.train import train
+from support.networks import short_networks
 
 SIZE = 32
 SMALL = TrainConfig(
@@ -72,12 +73,13 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """Train as the command line says."""
-    run(
-        Path(arguments[0]),
-        *(argument for argument in arguments[1:] if argument != "--resume"),
-        resume="--resume" in arguments,
-    )
+    """Train as the command line says, a short network."""
+    with short_networks():
+        run(
+            Path(arguments[0]),
+            *(argument for argument in arguments[1:] if argument != "--resume"),
+            resume="--resume" in arguments,
+        )
 
 
 if __name__ == "__main__":

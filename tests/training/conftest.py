@@ -4,6 +4,7 @@ import torch
 
 from liveness_training.data.crops import CropSet
 from liveness_training.data.samples import Sample
+from support import networks
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -13,6 +14,13 @@ def _one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def short_networks():
+    """Runs of the module train a short network."""
+    with networks.short_networks():
+        yield
 
 
 @pytest.fixture(scope="session")

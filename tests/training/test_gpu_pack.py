@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tests.support.pictures import astronaut
 
 from liveness_core.detection import DetectorSpec
 from liveness_core.preprocess import PreprocessSpec
@@ -21,8 +20,10 @@ from liveness_training.config import TrainConfig
 from liveness_training.data.augment import augment
 from liveness_training.data.crops import prepare
 from liveness_training.data.simulation.camera import compressed
-from liveness_training.models.network import ImageNetwork, create_encoder
+from liveness_training.models.network import ImageNetwork
 from liveness_training.runs.folder import RunFolder
+from support.networks import ShortMobileNet
+from support.pictures import astronaut
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU = ROOT / "recipes" / "gpu"
@@ -179,7 +180,7 @@ class Batches:
 
 def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_run, "_CHECKPOINT_S", 0)
-    config = TrainConfig(encoder="resnet18", steps=6, warmup_steps=1, precision="fp32")
+    config = TrainConfig(steps=6, warmup_steps=1, precision="fp32")
     with pytest.raises(TakenAwayError):
         gpu_run.train(Batches(stop=3), network(), config, tmp_path, time.time() + 1000, rows=0)
     again = Batches()
@@ -189,7 +190,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(tmp_path, monkeypatc
 
 
 def test_a_run_ends_when_its_time_is_over(tmp_path):
-    config = TrainConfig(encoder="resnet18", steps=100_000, warmup_steps=1, precision="fp32")
+    config = TrainConfig(steps=100_000, warmup_steps=1, precision="fp32")
     started = time.time()
     made = gpu_run.train(Batches(), network(), config, tmp_path, started + 5, rows=0)
     assert 1 <= made["steps"] < 100_000
@@ -197,7 +198,7 @@ def test_a_run_ends_when_its_time_is_over(tmp_path):
 
 
 def network():
-    return ImageNetwork(create_encoder("resnet18"))
+    return ImageNetwork(ShortMobileNet())
 
 
 @pytest.mark.slow

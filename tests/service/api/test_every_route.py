@@ -191,7 +191,7 @@ def test_where_nothing_is_every_method_finds_nothing(client, method):
 
 
 def test_over_a_real_socket_a_connection_can_go_on_after_each_of_them(tmp_path, live_bundle):
-    with running_server(tmp_path, bundle_path=str(live_bundle)) as server, server.client() as client:
+    with running_server(tmp_path, bundle_path=str(live_bundle), workers="0") as server, server.client() as client:
         for path in ("/health/ready", "/docs"):
             length = len(client.get(path).content)
             head = client.head(path)

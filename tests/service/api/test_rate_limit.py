@@ -101,7 +101,6 @@ def test_two_services_share_one_limit_through_redis(serve, live_bundle, tmp_path
             assert restarted.get("/v1/models", headers=bearer(KEYS["backend"])).status_code == 429
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("broken", ["refuses connections", "answers nothing"])
 def test_without_redis_each_service_counts_for_itself_and_says_so(serve, live_bundle, tmp_path, capsys, broken):
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -125,7 +124,6 @@ def test_without_redis_each_service_counts_for_itself_and_says_so(serve, live_bu
     assert "itself" in failed["note"]
 
 
-@pytest.mark.alone
 @pytest.mark.anyio
 async def test_a_store_that_answers_nothing_holds_up_nobody_else(running, live_bundle, tmp_path):
     with running_redis(tmp_path) as redis:

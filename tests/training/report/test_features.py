@@ -9,6 +9,8 @@ from liveness_training.report.features import FeatureSample, compared
 from liveness_training.runs.folder import RunError, RunFolder
 from support.training_run import recordings, run
 
+pytestmark = pytest.mark.usefixtures("short_networks")
+
 
 def sample(domains=("office", "hall", "street")):
     """Three domains, the last of them the target; live and print of each."""

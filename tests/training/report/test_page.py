@@ -19,6 +19,7 @@ from liveness_training.runs.folder import RunFolder
 from support.networks import SmallEncoder
 from support.training_run import recordings, run
 
+pytestmark = pytest.mark.usefixtures("short_networks")
 PREPROCESS = PreprocessSpec(margin=1.5, size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 TEMPERATURE = 0.7
 

@@ -7,6 +7,8 @@ import torch
 from support.networks import teacher_network
 from support.training_run import run, same, weights
 
+pytestmark = pytest.mark.usefixtures("short_networks")
+
 
 @pytest.mark.timeout(600)
 def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):

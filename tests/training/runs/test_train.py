@@ -25,6 +25,7 @@ from liveness_training.runs.train import refuse_to_share
 from support import training_run
 from support.training_run import SIZE, recordings, run, same, weights
 
+pytestmark = pytest.mark.usefixtures("short_networks")
 SPEC = PreprocessSpec(size=SIZE)
 TESTS = Path(__file__).resolve().parents[2]
 
