@@ -7,7 +7,7 @@ domains by bundles of the same recipe that were not trained on them. For each qu
 into tenths, and the share of wrong verdicts at the operating point `eer` is given for each tenth. It is also given for
 the pictures that the bundle's gates refuse and for the others. OUT gets quality_gates.json and a plot.
 
-    python recipes/default/quality_gates.py --bundle models/default --set max_noise=0.3 --set sensor_grain=0.35 … --version 6.2
+    python recipes/default/quality_gates.py --bundle models/default --set max_noise=0.3 … --version 6.2
 
 writes gates into a bundle, and a new version with them, since they change answers. The bundle's signature, if it has
 one, must be made anew.
