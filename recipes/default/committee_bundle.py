@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import onnx
 import yaml
-from clip_verdict import Clips, T
 from committee import OURS, Faces, balanced_threshold, calibration, combined, read_faces
 from committee_scores import MEMBERS
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from recordings import Clips, T
 
 from liveness_training.evaluation.bootstrap import intervals
 from liveness_training.evaluation.calibration import (

@@ -19,6 +19,7 @@ from liveness_service.api.problems import install_handlers
 from liveness_service.audit.chain import read_key
 from liveness_service.audit.chained_file import Rotation
 from liveness_service.audit.log import AuditLog
+from liveness_service.keys import Permission
 from liveness_service.observability.gpu import nvml_reader
 from liveness_service.observability.metrics import Metrics
 from liveness_service.observability.tracing import Tracing
@@ -44,8 +45,8 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     settings = settings or read_settings()
     metrics = Metrics()
     traces = tracing or _tracing(settings)
-    service = LivenessService(settings, metrics)
     gate = Gate.of(settings, metrics)
+    service = LivenessService(settings, metrics, scoring_keys=len(gate.policy.keys.names_with(Permission.SCORE)))
     origins = Origins.of(settings, gate.policy)
     audit = _audit_log(settings, metrics)
     captures = _sessions(settings, metrics)

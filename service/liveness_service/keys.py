@@ -161,6 +161,10 @@ class KeyRing:
         """The names of the keys, sorted, each name once."""
         return sorted({entry.name for entry in self._entries})
 
+    def names_with(self, permission: Permission) -> list[str]:
+        """The names of the keys that have a permission, sorted, each name once."""
+        return sorted({entry.name for entry in self._entries if permission in entry.permissions})
+
     def find(self, key: str) -> KeyEntry | None:
         """The entry that belongs to a key; None where no entry does.
 

@@ -26,10 +26,27 @@ _UPLOADS_FOR_A_SLOT = 4
 """An upload from a phone takes longer than its scoring, so more of them than slots keep the slots in use."""
 
 
+def _clips_of_one_key(settings: Settings, keys: int) -> int | None:
+    """Most clips in work of one key where no setting says it; None for no limit.
+
+    There are few places and clips hold them long, so a key that always fills them would leave the others nothing but
+    503. One place less costs that key little, half of them, as of uploads, would leave cores idle. A single key has
+    nobody to leave a place to; nor has an address, which is often that of a proxy.
+    """
+    return max(1, settings.max_inflight_clips - 1) if keys > 1 else None
+
+
 class LivenessService:
     """Scores submissions once it is started. Without a verified model it runs, but refuses to score."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, *, scoring_keys: int = 0) -> None:
+        """Make the parts; nothing is loaded yet.
+
+        Args:
+            settings: the settings.
+            metrics: are counted in.
+            scoring_keys: how many names of keys may send uploads; 0 where there are no keys.
+        """
         self.settings = settings
         self.metrics = metrics
         self.workers = Workers.of(settings, metrics)
@@ -37,9 +54,8 @@ class LivenessService:
         self._slots = Slots(settings.max_inflight, "requests", "LIVENESS_MAX_INFLIGHT")
         self._clip_slots = Slots(settings.max_inflight_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS")
         self._callers = CallerSlots(settings.max_inflight_per_key, "requests", "LIVENESS_MAX_INFLIGHT_PER_KEY")
-        self._clip_callers = CallerSlots(
-            settings.max_inflight_clips_per_key, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS_PER_KEY"
-        )
+        most_clips = settings.max_inflight_clips_per_key or _clips_of_one_key(settings, scoring_keys)
+        self._clip_callers = CallerSlots(most_clips, "clips", "LIVENESS_MAX_INFLIGHT_CLIPS_PER_KEY")
         most = settings.max_uploads or _UPLOADS_FOR_A_SLOT * settings.max_inflight
         self._points = parse_points(settings.key_operating_points or "")
         self._uploads = Uploads(most, settings.max_uploads_per_key, settings.max_held_bytes)

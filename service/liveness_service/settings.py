@@ -209,7 +209,7 @@ class Settings(BaseSettings):
     max_inflight_per_key: int | None = Field(default=None, ge=1, le=10_000)
     """Most requests in work of one key, or of one address where there are no keys; 429 beyond. Not set: no limit."""
     max_inflight_clips_per_key: int | None = Field(default=None, ge=1, le=10_000)
-    """Most clips among these requests. Not set: no limit."""
+    """Most clips among these requests. Not set: where several keys may send clips, one place is left to the others."""
     preparation_threads: int = Field(default_factory=available_cores, ge=1, le=256)
     """How many photos are decoded, searched and cut at once, and as many clips, so that photos do not wait for them."""
     workers: int | None = Field(default=None, ge=0, le=256)

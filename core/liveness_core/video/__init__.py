@@ -19,6 +19,7 @@ from liveness_core.video.limits import (
     VideoUnreadableError,
 )
 from liveness_core.video.reader import VideoFrame, VideoReader
+from liveness_core.video.upright import reduced
 
 __all__ = [
     "NoVideoStreamError",
@@ -30,5 +31,6 @@ __all__ = [
     "VideoLimits",
     "VideoReader",
     "VideoUnreadableError",
+    "reduced",
     "video_kind",
 ]

@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from liveness_core.types import Picture
 from liveness_core.video.hdr import HDR_TRANSFERS, tone_mapped
@@ -20,6 +21,13 @@ SMALL_SIDE_PX = 192
 
 _PLANAR = {"yuv420p": False, "yuvj420p": True}  # what cameras store; whether by name with the full range of values
 _FULL_RANGE = 2  # FFmpeg's number
+
+_HALVED = 3
+"""A side is halved while it has so many times the pixels that it is to have. Halved to hardly more than these, places
+would differ in sharpness where a pixel of the copy lies on one or on two of them, and points would seem to move."""
+
+_FROM_VIDEO_RANGE = (np.clip(np.arange(256, dtype=np.float32) - 16, 0, 219) * np.float32(255 / 219)).astype(np.uint8)
+"""Luma of 0 to 255 for that of a video, where black is 16 and white 235."""
 
 _MAX_PIXEL_ASPECT = 4  # a file that claims longer pixels is damaged
 
@@ -87,15 +95,35 @@ class Upright:
 
 def _small(frame: av.VideoFrame, size: tuple[int, int]) -> Picture:
     """A small RGB copy, several times as fast as FFmpeg's own: the planes are reduced before they become RGB."""
-    planes = []
+    planes: list[NDArray[np.uint8]] = []
     for plane in frame.planes:
         stored = np.frombuffer(cast("bytes", plane), np.uint8).reshape(plane.height, plane.line_size)
-        planes.append(cv2.resize(stored[:, : plane.width], size, interpolation=cv2.INTER_AREA))
+        # Colours have half as many pixels, and less detail than could alias.
+        planes.append(reduced(stored[:, : plane.width], size, cv2.INTER_LINEAR if planes else cv2.INTER_AREA))
     luma, blue, red = planes
     if not _PLANAR[frame.format.name] and frame.color_range != _FULL_RANGE:
-        luma = (np.clip(luma.astype(np.float32) - 16, 0, 219) * (255 / 219)).astype(np.uint8)
+        luma = np.asarray(cv2.LUT(luma, _FROM_VIDEO_RANGE), np.uint8)
     picture = cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2RGB)
     return picture.astype(np.uint8, copy=False)
+
+
+def reduced(picture: NDArray[np.uint8], size: tuple[int, int], last: int = cv2.INTER_AREA) -> NDArray[np.uint8]:
+    """A small copy that averages areas, in a fraction of the time that one step takes.
+
+    OpenCV halves a picture thirty times as fast as it averages areas of any other ratio. Sides of odd length are left
+    to the last step.
+
+    Args:
+        picture: shape (H, W) or (H, W, 3).
+        size: width and height of the copy.
+        last: OpenCV's interpolation for a last step from less than twice the size; a larger one averages areas.
+    """
+    height, width = picture.shape[:2]
+    while width % 2 == height % 2 == 0 and width >= _HALVED * size[0] and height >= _HALVED * size[1]:
+        width, height = width // 2, height // 2
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    last = last if width < 2 * size[0] and height < 2 * size[1] else cv2.INTER_AREA
+    return cv2.resize(picture, size, interpolation=last).astype(np.uint8, copy=False)
 
 
 def _pixel_aspect(stream: VideoStream) -> float:

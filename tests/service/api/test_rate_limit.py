@@ -12,9 +12,13 @@ from liveness_service.app import create_app
 from liveness_service.errors import RateLimitedError
 from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
+from liveness_service.submission import Endpoint
+from support.clips import person_clip
 from support.redis import running_redis
 from support.requests import PHOTO, URL, Chunks, answer_of, bearer, make_keys
+from support.tiny_bundle import make_tiny_bundle
 
+VIDEO_URL = "/v1/liveness/video"
 KEYS, ENTRIES = make_keys(backend="score", other="score", prometheus="operations")
 
 
@@ -175,6 +179,55 @@ async def test_a_caller_who_sends_slowly_takes_no_place_of_another(running, prob
         body.go.set()
         answer_of(await slow)
         answer_of(await client.post(URL, content=PHOTO, headers=bearer(keys["slow"])))
+
+
+@pytest.mark.anyio
+async def test_of_several_keys_none_holds_the_last_place_for_clips(running, problem_of, clips_path):
+    keys, entries = make_keys(greedy="score", other="score")
+    async with running(bundle_path=clips_path, max_inflight_clips=2, api_keys=entries) as client:
+        service = client._transport.app.state.service
+        with service.admit(Endpoint.CLIP, caller="greedy"):
+            unread = Chunks()
+            refused = await client.post(VIDEO_URL, content=unread, headers=bearer(keys["greedy"]))
+            problem = problem_of(refused, 429, "too_many_at_once")
+            assert "1 clips of greedy" in problem["detail"]
+            assert unread.taken == 0
+            answer = answer_of(await client.post(VIDEO_URL, content=person_clip(), headers=bearer(keys["other"])))
+            assert answer["verdict"] == "live"
+        answer_of(await client.post(VIDEO_URL, content=person_clip(), headers=bearer(keys["greedy"])))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("names", "settings"),
+    [
+        ({"only": "score", "prometheus": "operations"}, {}),
+        ({}, {}),
+        ({"only": "score", "other": "score"}, {"max_inflight_clips_per_key": 2}),
+    ],
+    ids=["one scoring key", "no keys", "by setting"],
+)
+async def test_every_place_for_clips_is_for_one_key_where(names, settings, running, problem_of, clips_path):
+    keys, entries = make_keys(**names)
+    settings = {"max_inflight_clips": 2, "api_keys": entries or None} | settings
+    async with running(bundle_path=clips_path, **settings) as client:
+        service = client._transport.app.state.service
+        caller, headers = ("only", bearer(keys["only"])) if keys else ("127.0.0.1", {})
+        with service.admit(Endpoint.CLIP, caller=caller):
+            answer_of(await client.post(VIDEO_URL, content=person_clip(), headers=headers))
+            with service.admit(Endpoint.CLIP, caller=caller):
+                status, code = (
+                    (429, "too_many_at_once") if settings.get("max_inflight_clips_per_key") else (503, "overloaded")
+                )
+                problem_of(await client.post(VIDEO_URL, content=person_clip(), headers=headers), status, code)
+
+
+@pytest.fixture(scope="module")
+def clips_path(tmp_path_factory):
+    """A bundle that scores clips."""
+    path = tmp_path_factory.mktemp("bundles") / "clips"
+    make_tiny_bundle(path, bias=5, temporal=True)
+    return path
 
 
 class Held:
