@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from liveness_core.types import Box, Picture
+from liveness_core.types import Box, Picture, Point
 
 _WINDOW, _STEP = 5, 2
 _QUIETEST: Final = 0.05  # share of the windows that count as smooth: in the others it is texture that is measured
 _SEEN: Final = (16, 239)  # mean luma of windows that count: what is black or burnt out shows no noise
 _FEWEST: Final = 9
+_TILE, _TILES = 16, 8  # pixels of a tile's side, tiles across: grain is looked at in so many places of a picture
 _BLOCK: Final = 8  # pixels: sides of the blocks of JPEG, and of the transforms of video coders or twice of these
 _LARGE_STEP: Final = 20.0  # grey levels: a larger difference is an edge of the scene
 # Second differences in both directions; zero on every plane and every straight edge along an axis. Scaled so that white
@@ -32,6 +33,44 @@ def noise(luma: NDArray[np.float32]) -> float:
     residual = cv2.filter2D(luma, cv2.CV_32F, _RESIDUAL)
     level = cv2.boxFilter(luma, cv2.CV_32F, (_WINDOW, _WINDOW))
     return math.sqrt(quiet_power(np.asarray(residual, np.float32), _QUIETEST, (level > _SEEN[0]) & (level < _SEEN[1])))
+
+
+def grain(picture: Picture, centre: Point, side_px: float) -> float:
+    """Standard deviation of the noise between neighbouring pixels in the smooth parts of a square, in grey levels.
+
+    Light that is missing shows here more than in any crop: a sensor's noise differs from pixel to pixel, while
+    enlarging, a lens and a coder leave neighbours alike. Only tiles of the square are looked at, so that a large face
+    takes no longer than a small one.
+
+    Args:
+        picture: upright RGB picture, shape (H, W, 3), in the pixels in which it was decoded.
+        centre: of the square, in pixels.
+        side_px: of the square; what lies outside the picture does not count.
+
+    Returns:
+        0 where the picture is too small to tell.
+    """
+    height, width = picture.shape[:2]
+    (x, y), reach = centre, side_px / 2
+    part = picture[max(int(y - reach), 0) : min(math.ceil(y + reach), height)]
+    part = part[:, max(int(x - reach), 0) : min(math.ceil(x + reach), width)]
+    down, across = (min(side // _TILE, _TILES) for side in part.shape[:2])
+    if min(down, across) < 1:
+        return 0.0
+    step_y, step_x = part.shape[0] // down, part.shape[1] // across
+    tiles = part[: down * step_y, : across * step_x].reshape(down, step_y, across, step_x, 3)[:, :_TILE, :, :_TILE]
+    luma = luma_of(tiles.reshape(down * _TILE, across * _TILE, 3))
+    residual = cv2.filter2D(luma, cv2.CV_32F, _RESIDUAL)
+    power = cv2.boxFilter(residual * residual, cv2.CV_32F, (_WINDOW, _WINDOW))
+    level = cv2.boxFilter(luma, cv2.CV_32F, (_WINDOW, _WINDOW))
+    # Windows that reach over the edge of a tile would see its neighbour.
+    inside = slice(_WINDOW // 2 + 1, -(_WINDOW // 2 + 1), _STEP)
+    powers, levels = (
+        np.asarray(each, np.float32).reshape(down, _TILE, across, _TILE)[:, inside, :, inside]
+        for each in (power, level)
+    )
+    seen = powers[(levels > _SEEN[0]) & (levels < _SEEN[1])]
+    return math.sqrt(_quantile(seen, _QUIETEST)) if seen.size >= _FEWEST else 0.0
 
 
 def quiet_power(response: NDArray[np.float32], share: float, counted: NDArray[np.bool_] | None = None) -> float:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from liveness_core.alignment import LevelCrops
-from liveness_core.artefacts import blockiness, luma_of, noise, quiet_power
+from liveness_core.alignment import LevelCrops, crop_square
+from liveness_core.artefacts import blockiness, grain, luma_of, noise, quiet_power
 from liveness_core.reasons import Reason
 from liveness_core.types import Box, DetectedFace, Picture, Quality
 
@@ -67,14 +67,21 @@ class QualityGates(BaseModel):
     """Largest tilt of the head to either side, in degrees."""
     max_noise: float | None = Field(default=None, ge=0)
     """Largest noise, on the scale of `Quality.noise`. None, as in older bundles: no face is refused for it."""
+    sensor_grain: float | None = Field(default=None, ge=0)
+    """From this much grain on, on the scale of `Quality.grain`, noise is a sensor's and `max_noise` holds; with less it
+    is fine texture, or was smoothed by a coder. None, as in older bundles: `max_noise` holds for every face."""
+    max_smooth_noise: float | None = Field(default=None, ge=0)
+    """Largest noise of a face with less grain than that. None: no face is refused for it."""
     max_blockiness: float | None = Field(default=None, ge=0)
     """Largest blockiness of a photo, on the scale of `Quality.blockiness`. None: as above."""
     max_clip_blockiness: float | None = Field(default=None, ge=0)
     """Largest mean blockiness of a clip's frames. It is lower: video decoders smooth the edges of their blocks."""
 
 
-MEASURED_GATES = QualityGates(max_noise=0.3, max_blockiness=0.7, max_clip_blockiness=0.16)
-"""What a new bundle gets. The last three are where the errors of the default bundle rise (docs/adr/0022)."""
+MEASURED_GATES = QualityGates(
+    max_noise=0.3, sensor_grain=0.35, max_smooth_noise=0.6, max_blockiness=0.7, max_clip_blockiness=0.16
+)
+"""What a new bundle gets. These five are where the errors of the default bundle rise (docs/adr/0022)."""
 
 
 def measure(picture: Picture, face: DetectedFace, crops: LevelCrops | None = None) -> Quality:
@@ -107,6 +114,7 @@ def measure(picture: Picture, face: DetectedFace, crops: LevelCrops | None = Non
         roll_deg=roll,
         cut_off=1.0 - inside.area / face.box.area,
         noise=_noise(crops or LevelCrops(picture, face)) if view.size else 0.0,
+        grain=_grain(picture, face) if view.size else 0.0,
         blockiness=blockiness(luma, box) if view.size else 0.0,
     )
 
@@ -118,7 +126,7 @@ def refusals(quality: Quality, gates: QualityGates) -> tuple[str, ...]:
         FACE_CUT_OFF: quality.cut_off > gates.max_cut_off,
         TOO_DARK: quality.brightness < gates.min_brightness,
         TOO_BRIGHT: quality.brightness > gates.max_brightness,
-        TOO_NOISY: gates.max_noise is not None and quality.noise > gates.max_noise,
+        TOO_NOISY: _is_noisy(quality, gates),
         TOO_COMPRESSED: gates.max_blockiness is not None and quality.blockiness > gates.max_blockiness,
         TOO_BLURRY: quality.sharpness < gates.min_sharpness,
         EXTREME_POSE: abs(quality.yaw_deg) > gates.max_yaw_deg
@@ -126,6 +134,12 @@ def refusals(quality: Quality, gates: QualityGates) -> tuple[str, ...]:
         or abs(quality.roll_deg) > gates.max_roll_deg,
     }
     return tuple(reason for reason, refused in checks.items() if refused)
+
+
+def _is_noisy(quality: Quality, gates: QualityGates) -> bool:
+    is_smooth = gates.sensor_grain is not None and quality.grain < gates.sensor_grain
+    most = gates.max_smooth_noise if is_smooth else gates.max_noise
+    return most is not None and quality.noise > most
 
 
 def head_pose_deg(face: DetectedFace) -> tuple[float, float, float]:
@@ -169,6 +183,12 @@ def _sharpness_and_brightness(view: Picture) -> tuple[float, float]:
 
 def _noise(crops: LevelCrops) -> float:
     return noise(luma_of(crops.get(_NOISE_MARGIN, _NOISE_VIEW)))
+
+
+def _grain(picture: Picture, face: DetectedFace) -> float:
+    square = crop_square(face, picture.shape[1], picture.shape[0], _NOISE_MARGIN)
+    # Averaging areas divides what differs from pixel to pixel by the factor by which it shrinks a picture.
+    return grain(picture, square.centre, square.side_px) * min(_NOISE_VIEW / square.side_px, 1.0)
 
 
 def _surroundings(picture: Picture, box: Box) -> tuple[NDArray[np.float32], Box]:

@@ -107,5 +107,8 @@ class Quality:
     """Share of the face's box that lies outside the picture, 0 to 1."""
     noise: float = 0.0
     """Standard deviation of the noise in the face's smooth parts, in grey levels, at the size that encoders see."""
+    grain: float = 0.0
+    """Standard deviation of the noise between neighbouring pixels of the picture, in grey levels, divided by the factor
+    by which the picture shrinks to the size that encoders see."""
     blockiness: float = 0.0
     """By how much the steps between a coder's blocks exceed those inside, as a share; 0 if they are alike."""

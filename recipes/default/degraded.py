@@ -4,9 +4,9 @@
 
 DATA is a folder with an index.csv. The pictures are of test people, as many of each data set with attacks, at most
 three of a person, and made smaller where a side is longer than 640 pixels. Less light means a sensor that catches
-3,000 electrons at white in full light, with a read noise of three, and a picture that is brightened again. Each kind's
-share of `spoof` is compared with that of the pictures as they are: what cannot be judged any more must become a reason,
-not an attack. The table is printed.
+3,000 electrons at white in full light, with a read noise of three, and a picture that is brightened again. Other kinds
+are compressed after that, as phones do, or stay dark. Each kind's share of `spoof` is compared with that of pictures as
+they are: what cannot be judged any more must become a reason, not an attack. The table is printed.
 
 A gate that was chosen on these pictures is tried on others: `--fresh-of 1` leaves out the 200 that seed 1 chooses.
 """
@@ -44,13 +44,13 @@ _LONGEST_PX = 640
 _WHITE_ELECTRONS, _READ_NOISE = 3000, 3
 
 
-def in_less_light(picture: Picture, stops: float, random: np.random.Generator) -> Picture:
-    """The picture in so many stops less light, brightened again."""
-    stored = picture / 255
-    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+def in_less_light(picture: Picture, stops: float, random: np.random.Generator, *, brightened: bool = True) -> Picture:
+    """The picture in so many stops less light, brightened again unless that is not wanted."""
+    stored = np.arange(256) / 255
+    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)[picture]
     electrons = light * _WHITE_ELECTRONS / 2**stops
     caught = random.poisson(electrons) + random.normal(0, _READ_NOISE, light.shape)
-    seen = np.clip(caught * 2**stops / _WHITE_ELECTRONS, 0, 1)
+    seen = np.clip(caught * (2**stops if brightened else 1) / _WHITE_ELECTRONS, 0, 1)
     return np.round(255 * np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)).astype(np.uint8)
 
 
@@ -76,6 +76,18 @@ KINDS: dict[str, Callable[[Picture, np.random.Generator], bytes]] = {
             in_less_light(picture, stops, random)
         )
         for stops in range(1, 7)
+    },
+    **{
+        f"quality 90 at -{stops} stop{'s' * (stops > 1)}": lambda picture, random, stops=stops: encoded(
+            in_less_light(picture, stops, random), "JPEG", quality=90
+        )
+        for stops in range(1, 7)
+    },
+    **{
+        f"left dark at -{stops} stop{'s' * (stops > 1)}": lambda picture, random, stops=stops: encoded(
+            in_less_light(picture, stops, random, brightened=False)
+        )
+        for stops in range(1, 4)
     },
     "grey": lambda picture, _: encoded(grey(picture)),
     "half as bright": lambda picture, _: encoded((picture * 0.5).astype(np.uint8)),
@@ -174,11 +186,13 @@ def main() -> None:
     if options.rows is not None:
         with options.rows.open("w", newline="") as file:
             rows = csv.writer(file)
-            rows.writerow(["kind", "number", "score", "noise", "blockiness", "brightness", "face_px", "reasons"])
+            rows.writerow(
+                ["kind", "number", "score", "noise", "grain", "blockiness", "brightness", "face_px", "reasons"]
+            )
             for kind, results in found.items():
                 for number, result in enumerate(results):
                     measured = result.faces[0].quality if result.faces else None
-                    names = ("noise", "blockiness", "brightness", "face_px")
+                    names = ("noise", "grain", "blockiness", "brightness", "face_px")
                     values = [None if measured is None else getattr(measured, name) for name in names]
                     rows.writerow([kind, number, result.score, *values, " ".join(result.reasons)])
     manifest = read_manifest(options.bundle)

@@ -7,7 +7,7 @@ domains by bundles of the same recipe that were not trained on them. For each qu
 into tenths, and the share of wrong verdicts at the operating point `eer` is given for each tenth. It is also given for
 the pictures that the bundle's gates refuse and for the others. OUT gets quality_gates.json and a plot.
 
-    python recipes/default/quality_gates.py --bundle models/default --set max_noise=0.3 … --version 6.1
+    python recipes/default/quality_gates.py --bundle models/default --set max_noise=0.3 … --version 6.2
 
 writes gates into a bundle, and a new version with them, since they change answers. The bundle's signature, if it has
 one, must be made anew.
@@ -47,7 +47,7 @@ _OPEN = QualityGates(
     max_yaw_deg=90,
     max_pitch_deg=90,
     max_roll_deg=180,
-)  # noise and blockiness have no gate unless one is set
+)  # noise, grain and blockiness have no gate unless one is set
 _BINS = 10
 _CARD = "MODEL_CARD.md"
 
@@ -69,7 +69,8 @@ MEASURES = (
     Measure("|pitch|, degrees", lambda q: abs(q.pitch_deg), lambda g: (g.max_pitch_deg,)),
     Measure("|roll|, degrees", lambda q: abs(q.roll_deg), lambda g: (g.max_roll_deg,)),
     Measure("cut off", lambda q: q.cut_off, lambda g: (g.max_cut_off,)),
-    Measure("noise", lambda q: q.noise, lambda g: (g.max_noise,) if g.max_noise is not None else ()),
+    Measure("noise", lambda q: q.noise, lambda g: tuple(x for x in (g.max_noise, g.max_smooth_noise) if x is not None)),
+    Measure("grain", lambda q: q.grain, lambda g: (g.sensor_grain,) if g.sensor_grain is not None else ()),
     Measure(
         "blockiness", lambda q: q.blockiness, lambda g: (g.max_blockiness,) if g.max_blockiness is not None else ()
     ),
@@ -186,7 +187,6 @@ def main() -> None:
         axis.set_ylabel("wrong, %")
         axis.set_ylim(bottom=0)
     axes.flat[0].legend()
-    axes.flat[-1].axis("off")
     refused = [verdict for verdict in found if refusals(verdict.quality, gates)]
     kept = [verdict for verdict in found if not refusals(verdict.quality, gates)]
     report["refused"] = {

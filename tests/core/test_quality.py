@@ -200,6 +200,19 @@ def test_each_gate_refuses_beyond_its_limit_only(field, gate, at_limit, beyond, 
 # --- noise and compression ---
 
 
+def test_noise_with_grain_is_a_sensors_and_has_a_lower_limit_than_fine_texture():
+    gates = QualityGates(max_noise=0.3, sensor_grain=0.4, max_smooth_noise=0.6)
+    of = {
+        (noise, grain): refusals(dataclasses.replace(GOOD, noise=noise, grain=grain), gates)
+        for noise in (0.3, 0.5, 0.7)
+        for grain in (0.39, 0.4)
+    }
+    assert {case for case, reasons in of.items() if reasons} == {(0.5, 0.4), (0.7, 0.4), (0.7, 0.39)}
+    assert set(of.values()) == {(), ("too_noisy",)}
+    before = QualityGates(max_noise=0.3)
+    assert refusals(dataclasses.replace(GOOD, noise=0.31, grain=0.0), before) == ("too_noisy",)
+
+
 def test_noise_is_not_sharpness_and_grows_as_the_light_goes(astronaut_face):
     full = measure(astronaut(), astronaut_face)
     darker = [measure(in_less_light(stops), astronaut_face) for stops in (1, 2, 3, 4, 5, 6)]
@@ -209,7 +222,18 @@ def test_noise_is_not_sharpness_and_grows_as_the_light_goes(astronaut_face):
     for quality in darker[:5]:
         assert quality.sharpness == pytest.approx(full.sharpness, abs=0.06)
     assert refusals(full, MEASURED_GATES) == ()
-    assert all("too_noisy" in refusals(quality, MEASURED_GATES) for quality in darker[3:])
+    assert all("too_noisy" in refusals(quality, MEASURED_GATES) for quality in darker[2:])
+
+
+def test_grain_is_what_differs_from_pixel_to_pixel_and_neither_texture_nor_what_was_enlarged(astronaut_face):
+    sharp, dark = astronaut(), in_less_light(2)
+    assert measure(sharp, astronaut_face).grain < 0.5 * measure(dark, astronaut_face).grain
+    box, points = astronaut_face.box, astronaut_face.landmarks
+    twice = DetectedFace(
+        Box(2 * box.x1, 2 * box.y1, 2 * box.x2, 2 * box.y2), tuple((2 * x, 2 * y) for x, y in points), 1.0
+    )
+    enlarged = cv2.resize(dark, (1024, 1024), interpolation=cv2.INTER_CUBIC)
+    assert measure(enlarged, twice).grain < 0.5 * measure(dark, astronaut_face).grain
 
 
 def test_the_noise_of_a_large_picture_does_no_harm(astronaut_face):
@@ -219,7 +243,8 @@ def test_the_noise_of_a_large_picture_does_no_harm(astronaut_face):
     points = tuple((3 * x, 3 * y) for x, y in astronaut_face.landmarks)
     large = DetectedFace(Box(3 * box.x1, 3 * box.y1, 3 * box.x2, 3 * box.y2), points, 1.0)
     small = np.clip(astronaut() + np.random.default_rng(0).normal(0, 6, astronaut().shape), 0, 255).astype(np.uint8)
-    assert measure(picture, large).noise < MEASURED_GATES.max_noise < measure(small, astronaut_face).noise
+    assert refusals(measure(picture, large), MEASURED_GATES) == ()
+    assert refusals(measure(small, astronaut_face), MEASURED_GATES) == ("too_noisy",)
 
 
 def test_compression_shows_in_the_edges_of_blocks(astronaut_face):
@@ -234,6 +259,6 @@ def test_compression_shows_in_the_edges_of_blocks(astronaut_face):
 
 
 def test_bundles_from_before_these_gates_refuse_nobody_for_them():
-    worst = dataclasses.replace(GOOD, noise=50.0, blockiness=50.0)
+    worst = dataclasses.replace(GOOD, noise=50.0, grain=50.0, blockiness=50.0)
     assert refusals(worst, QualityGates.model_validate({"min_face_px": 40.0})) == ()
     assert refusals(worst, MEASURED_GATES) == ("too_noisy", "too_compressed")

@@ -124,7 +124,8 @@ def _is_exchanged(before: Glance, after: Glance, box: Box | None) -> bool:
         return False  # the camera was turned: nothing is where it was, and only the looks of the faces can be compared
     tint = _tint(before, after)
     if tint >= _STILL_TINT or _correlation(before.low, after.low) < _ALIKE:
-        found = _found_again(before.luma, after.luma)
+        # Where few colours differ the median alone counts, and more than half of the blocks decide it.
+        found = _found_again(before.luma, after.luma, most_needed=0.5 if tint < _MOST_TINT else 1.0)
         lost = float((found < _LOST_BLOCK).mean())
         if tint >= _MOST_TINT and lost >= _MOST_LOST:
             return True
@@ -142,18 +143,32 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(one @ other) / (float(np.sqrt((one @ one) * (other @ other))) + 1e-3)
 
 
-def _found_again(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """For each block of detail, the best correlation in its surroundings; of a picture without detail [1]."""
+def _found_again(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], *, most_needed: float = 1.0
+) -> NDArray[np.float32]:
+    """For each block of detail, the best correlation in its surroundings; of a picture without detail [1].
+
+    Args:
+        before: luma, shape (h, w).
+        after: luma of the next glance.
+        most_needed: once more than this share of the blocks is found with `_LEAST_BLOCKS` or more, no other one is
+            looked for, and these alone are given.
+    """
     height, width = before.shape
     around = cv2.copyMakeBorder(after, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_REFLECT_101)
-    found = []
-    for y in range(0, height - _BLOCK + 1, _BLOCK):
-        for x in range(0, width - _BLOCK + 1, _BLOCK):
-            block = before[y : y + _BLOCK, x : x + _BLOCK]
-            if block.std() >= _LEAST_DETAIL:
-                place = around[y : y + _BLOCK + 2 * _REACH, x : x + _BLOCK + 2 * _REACH]
-                found.append(float(cv2.matchTemplate(place, block, cv2.TM_CCOEFF_NORMED).max()))
-    return np.array(found if len(found) >= 4 else [1.0], np.float32)
+    places = [(y, x) for y in range(0, height - _BLOCK + 1, _BLOCK) for x in range(0, width - _BLOCK + 1, _BLOCK)]
+    blocks = [(before[y : y + _BLOCK, x : x + _BLOCK], y, x) for y, x in places]
+    blocks = [block for block in blocks if block[0].std() >= _LEAST_DETAIL]
+    if len(blocks) < 4:
+        return np.array([1.0], np.float32)
+    found: list[float] = []
+    for block, y, x in blocks:
+        place = around[y : y + _BLOCK + 2 * _REACH, x : x + _BLOCK + 2 * _REACH]
+        found.append(float(cv2.matchTemplate(place, block, cv2.TM_CCOEFF_NORMED).max()))
+        enough = [value for value in found if value >= _LEAST_BLOCKS]
+        if len(enough) > most_needed * len(blocks):
+            return np.array(enough, np.float32)
+    return np.array(found, np.float32)
 
 
 def _face_found_again(before: Glance, after: Glance, box: Box) -> float:

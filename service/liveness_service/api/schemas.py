@@ -83,6 +83,7 @@ class QualityOut(BaseModel):
     pitch_deg: float = Field(description="Nod of the head; positive: the nose points up.")
     roll_deg: float = Field(description="Tilt of the head; positive: clockwise on the screen.")
     noise: float = Field(description="Noise in smooth parts of the face at the size that the model sees, grey levels.")
+    grain: float = Field(description="Noise between neighbouring pixels, at the size that the model sees, grey levels.")
     blockiness: float = Field(description="Edges of a coder's blocks: 0 none; 1 twice as large as steps inside them.")
 
     @classmethod
@@ -96,6 +97,7 @@ class QualityOut(BaseModel):
             pitch_deg=round(quality.pitch_deg, 1),
             roll_deg=round(quality.roll_deg, 1),
             noise=round(quality.noise, 3),
+            grain=round(quality.grain, 3),
             blockiness=round(quality.blockiness, 3),
         )
 

@@ -57,7 +57,8 @@ def test_the_answer_has_every_field_of_the_contract(client):
         "heatmap_png",
     }
     assert (face["score"], face["verdict"], face["reasons"]) == (answer["score"], "live", [])
-    measured = {"face_px", "sharpness", "brightness", "yaw_deg", "pitch_deg", "roll_deg", "noise", "blockiness"}
+    angles = {"yaw_deg", "pitch_deg", "roll_deg"}
+    measured = {"face_px", "sharpness", "brightness", "noise", "grain", "blockiness", *angles}
     assert set(face["quality"]) == measured
     assert face["quality"]["face_px"] == pytest.approx(90, abs=5)
     assert face["heatmap_png"] is None
