@@ -6,9 +6,10 @@
 CLIPS is a folder of recordings: `moving/` holds those of one person who moves. PAD_DATA is a folder with an index.csv
 (docs/training.md): splices from a live person to an attack take its pictures of attacks, as a hand-held print or screen
 that sways. Splices are cut at random instants, a quarter of them cross-faded in 0.3 to 1 s; the second recording is
-scaled to the first one's size. Stills are frames of the recordings: frozen, with noise, panned, zoomed, two in turn,
-each by one of nine encoders and qualities. Stretches are three seconds of a recording by one of the same encoders: they
-are of live people, and none may be a still. The clips are prepared as the service does it; nothing is scored.
+scaled to the first one's size. Stills are frames of the recordings, every fifth the astronaut photo: frozen, with
+noise, panned, zoomed, two in turn, turned, shaken, each by one of nine encoders and qualities. Stretches are three
+seconds of a recording by one of the same encoders: they are of live people, and none may be a still. The clips are
+prepared as the service does it; nothing is scored.
 
 `--verdicts` counts nothing of this and asks the service about the recordings of one person, at the default operating
 point of `--bundle`.
@@ -40,6 +41,7 @@ from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, FacePolicy, ScoreOptions, Submission
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.pictures import astronaut
 from support.videos import encode_video
 
 Frames = NDArray[np.uint8]
@@ -56,7 +58,7 @@ ENCODERS = [
     ("mp4", "libx265", {"preset": "ultrafast", "crf": "30", "x265-params": "log-level=none"}),
     ("avi", "mjpeg", {}),
 ]
-STILLS = ("frozen", "noise", "pan", "zoom", "two in turn", "pan, noise")
+STILLS = ("frozen", "noise", "pan", "zoom", "two in turn", "pan, noise", "turn", "shake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,13 @@ def swayed(picture: Frames, number: int, random_phase: float, zoom_to: float = 1
     return moved.astype(np.uint8, copy=False)
 
 
+def turned(picture: Frames, degrees: float, scale: float, x: float, y: float) -> Frames:
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, scale) + np.array([[0, 0, x], [0, 0, y]])
+    moved = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    return moved.astype(np.uint8, copy=False)
+
+
 def noisy(picture: Frames, random: np.random.Generator) -> Frames:
     return np.clip(picture + random.normal(0, 3.5, picture.shape), 0, 255).astype(np.uint8)
 
@@ -124,12 +133,18 @@ def spliced(first: list[Frames], second: list[Frames], fade: int) -> Iterator[Fr
 
 def still(kind: str, one: Frames, other: Frames, random: np.random.Generator) -> Iterator[Frames]:
     phase, zoom = random.uniform(0, 6), random.uniform(0.9, 1.25)
+    steps = random.normal(0, 0.004 * one.shape[1], (FPS * SECONDS, 2)).cumsum(0)
+    shaken = steps - steps.mean(0)
     for number in range(FPS * SECONDS):
         picture = other if kind == "two in turn" and number % 2 else one
         if "pan" in kind:
             picture = swayed(picture, number, phase, most=0.06)
         if kind == "zoom":
             picture = swayed(picture, number, phase, zoom)
+        if kind == "turn":
+            picture = turned(picture, 6 * np.sin(phase + number / 20), 1.2, number / 8, 0)
+        if kind == "shake":
+            picture = turned(picture, 0, 1.15, *shaken[number])
         yield noisy(picture, random) if "noise" in kind else picture
 
 
@@ -218,7 +233,12 @@ def main() -> None:
         recording, kind = recordings[number % len(recordings)], STILLS[number % len(STILLS)]
         stretch = recording.cut(1.5, random)
         pair = stretch[0], stretch[int(random.integers(2, len(stretch)))]
+        if number % 5 == 4:  # any photograph will do
+            photo = reduced(astronaut())
+            pair = photo, turned(photo, 1, 1, 2, 1)
         container, codec, settings = ENCODERS[number * 4 % len(ENCODERS)]
+        if codec == "libx264" and number % 2:
+            settings = {**settings, "threads": "1"}  # others divide the picture, and make other files each time
         clip = encode_video(still(kind, *pair, random), container, codec, fps=FPS, options=settings)
         count(f"still: {kind}", f"{recording.name} {codec} {settings}", clip)
     for number in range(options.stretches):
