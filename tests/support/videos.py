@@ -47,6 +47,8 @@ def encode_video(
     stream, shown = None, 0
     if codec == "libvpx":  # its threads wait for each other by spinning, seven times as long as one needs for all
         options = {"threads": "1"} | (options or {})
+    if codec in ("h264", "libx264"):  # several threads, and what they look ahead, make another file now and then
+        options = {"threads": "1", "mbtree": "0"} | (options or {})
     with (
         _ordinary_priority(),
         NamedTemporaryFile() as file,  # some containers are written twice over, which PyAV does by name only

@@ -145,7 +145,7 @@ def _is_head_apart(of_picture: Sequence[Sequence[Fit | None]]) -> bool:
     most = float(np.percentile([apart.most_px for apart in all_known] + [FAR_PX] * lost, 80))
     places = [np.array([apart.shift_px for apart in of_one]) for of_one in known if of_one]
     swayed = np.concatenate([np.hypot(*(place - np.median(place, 0)).T) for place in places])
-    moved, most_moved = np.percentile([apart.moved_px for apart in all_known], [50, 80])
+    moved, most_moved = (float(np.percentile([apart.moved_px for apart in all_known], share)) for share in (50, 80))
     if _is_scene(fit for fits in of_picture for fit in fits):
         return True
     return most > max(_APART_PX, _APART_OF_STRAY * stray, _APART_OF_MOTION * moved) or (
