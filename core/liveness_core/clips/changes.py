@@ -6,7 +6,6 @@ pictures, so each glance is compared with the mean of those that it resembles.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -28,59 +27,51 @@ _LEAST, _OF_AROUND = 2.8, 1.8
 _NOTHING, _NOTHING_OF_CONTRAST = 1.8, 0.05
 
 
-@dataclass(frozen=True, slots=True)
 class Changes:
     """How far glances differ from their mean, or from the nearer of two, in grey levels."""
 
-    of_face: float
-    of_around: float
-    contrast: float
-    """Standard deviation of the face's pixels."""
+    def __init__(self, glances: Sequence[Glance], box: Box) -> None:
+        """Compare glances of one size.
 
-    @property
-    def are_of_the_face(self) -> bool:
-        """Whether the face changes by more than what is around it."""
-        return self.of_face > max(_LEAST, _OF_AROUND * self.of_around)
+        Args:
+            glances: two at least, of a picture that does not move.
+            box: where the face is, in pixels of the whole frame.
+        """
+        luma = np.stack([glance.luma for glance in glances])
+        factor = luma.shape[2] / glances[0].size[0]
+        x1, y1, x2, y2 = (max(round(side * factor), 0) for side in (box.x1, box.y1, box.x2, box.y2))
+        face, around = np.zeros(luma.shape[1:], bool), np.ones(luma.shape[1:], bool)
+        face[y1:y2, x1:x2] = True
+        around[max(y1 - _AWAY_PX, 0) : y2 + _AWAY_PX, max(x1 - _AWAY_PX, 0) : x2 + _AWAY_PX] = False
+        self._around = around if around.sum() >= _LEAST_AROUND else ~face
+        self._blurred = np.asarray(
+            np.stack([cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _BLUR_PX) for picture in luma]), np.float32
+        )
+        rows = self._blurred[:, face]
+        self._is_other = _two_kinds(rows)
+        self._of_face = _largest(rows, self._is_other)
+        self._contrast = float(luma[len(luma) // 2][face].std()) if face.any() else 0.0
 
     @property
     def are_none(self) -> bool:
         """Whether the face changes by less than any living one."""
-        return self.of_face < min(_NOTHING, _NOTHING_OF_CONTRAST * self.contrast)
+        return self._of_face < min(_NOTHING, _NOTHING_OF_CONTRAST * self._contrast)
 
-
-def changes_of(glances: Sequence[Glance], box: Box) -> Changes:
-    """What changes in glances of one size.
-
-    Args:
-        glances: two at least, of a picture that does not move.
-        box: where the face is, in pixels of the whole frame.
-    """
-    luma = np.stack([glance.luma for glance in glances])
-    factor = luma.shape[2] / glances[0].size[0]
-    x1, y1, x2, y2 = (max(round(side * factor), 0) for side in (box.x1, box.y1, box.x2, box.y2))
-    face, around = np.zeros(luma.shape[1:], bool), np.ones(luma.shape[1:], bool)
-    face[y1:y2, x1:x2] = True
-    around[max(y1 - _AWAY_PX, 0) : y2 + _AWAY_PX, max(x1 - _AWAY_PX, 0) : x2 + _AWAY_PX] = False
-    if around.sum() < _LEAST_AROUND:
-        around = ~face
-    if not face.any():
-        return Changes(0.0, 0.0, 0.0)
-    blurred = np.asarray(
-        np.stack([cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _BLUR_PX) for picture in luma]), np.float32
-    )
-    is_other = _two_kinds(blurred[:, face])
-    for kind in (is_other, ~is_other):
-        if kind.any():
-            blurred[kind] -= blurred[kind].mean(0)
-    of_face, of_around = (_largest(blurred[:, place]) for place in (face, around))
-    return Changes(of_face, of_around, float(luma[len(luma) // 2][face].std()))
+    @property
+    def are_of_the_face(self) -> bool:
+        """Whether the face changes by more than what is around it."""
+        if self._of_face <= _LEAST:
+            return False
+        return self._of_face > _OF_AROUND * _largest(self._blurred[:, self._around], self._is_other)
 
 
 def _two_kinds(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of the rows resemble the one that is least like the first, shape (T,)."""
+    is_other = np.zeros(len(rows), bool)
+    if not rows.size:
+        return is_other
     one = rows[0]
     other = rows[((rows - one) ** 2).mean(1).argmax()]
-    is_other = np.zeros(len(rows), bool)
     for _ in range(_ROUNDS):
         is_other = ((rows - other) ** 2).mean(1) < ((rows - one) ** 2).mean(1)
         if is_other.all() or not is_other.any():
@@ -89,8 +80,12 @@ def _two_kinds(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
     return is_other
 
 
-def _largest(changes: NDArray[np.float32]) -> float:
-    """The largest changes of the livelier glances, from shape (T, N)."""
-    if not changes.size:
+def _largest(rows: NDArray[np.float32], is_other: NDArray[np.bool_]) -> float:
+    """How far the rows, shape (T, N), differ from the mean of their kind: the largest changes of the livelier ones."""
+    if not rows.size:
         return 0.0
+    changes = rows.copy()
+    for kind in (is_other, ~is_other):
+        if kind.any():
+            changes[kind] -= changes[kind].mean(0)
     return float(np.percentile(np.percentile(np.abs(changes), _PIXELS, axis=1), _GLANCES))

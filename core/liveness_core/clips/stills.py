@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 
-from liveness_core.clips.changes import changes_of
+from liveness_core.clips.changes import Changes
 from liveness_core.clips.glances import Glance
 from liveness_core.clips.maps import FAR_PX, Fit, Still, fit_between, is_same, laid_over, mean_of, points_of
 from liveness_core.types import Box
@@ -73,7 +73,7 @@ def is_still(glances: Sequence[Glance], boxes: Sequence[Box | None]) -> bool:
     if len(inner) < _FEWEST:
         return False
     middle, box = inner[len(inner) // 2]
-    changes = changes_of([glance for glance, _ in inner if glance.luma.shape == middle.luma.shape], box)
+    changes = Changes([glance for glance, _ in inner if glance.luma.shape == middle.luma.shape], box)
     if changes.are_none and len(inner) >= _FEWEST_FOR_TWO:
         return True
     return _moves_as_one(known, inner) and not (changes.are_of_the_face and _is_at_rest(inner))
