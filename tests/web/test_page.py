@@ -96,11 +96,12 @@ def test_the_camera_takes_a_photo_and_its_verdict_is_shown(browser, server):
         visitor.wait_for("document.querySelector('#caption').textContent === '640 × 480, one face'")
 
 
+@pytest.mark.alone  # a busy machine records fewer frames than there are to be shown
 def test_a_clip_has_its_frames_in_a_strip(browser, server):
     with tab(browser, server.url) as visitor:
         visitor.page.get_by_role("radio", name="Clip").check()
         visitor.page.get_by_role("button", name="Open the camera").click()
-        assert verdict(visitor)[0] in ("Live", "No verdict")  # a busy machine records few frames
+        assert verdict(visitor)[0] == "Live"
         visitor.wait_for("document.querySelectorAll('#strip button').length >= 8")
         visitor.wait_for("document.querySelectorAll('#strip [aria-pressed=true]').length === 1")
         assert "frames a second" in visitor.page.inner_text("#caption")
