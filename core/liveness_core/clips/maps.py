@@ -37,11 +37,8 @@ class Still:
 
 def laid_over(picture: Still, other: Glance) -> "Fit | None":
     """The map from a picture to another glance, and how far points move beside it; None where there is none."""
-    one = picture.glance
-    if picture.of_face < _LEAST_POINTS or one.luma.shape != other.luma.shape:
-        return None
-    fit = fit_between(one.luma, other.luma, picture.points, picture.of_face)
-    if fit is None or fit.face_px > FAR_PX:
+    fit = _directly(picture, other)
+    if fit is None:
         return None
     again = _again(picture, other, fit)
     if again is None or again.face_px >= fit.face_px:
@@ -54,14 +51,9 @@ def laid_over(picture: Still, other: Glance) -> "Fit | None":
 
 def is_same(picture: Still, other: Glance) -> bool:
     """Whether one affine map takes a picture's points, those of the face as well, to where they are in a glance."""
-    one = picture.glance
-    if picture.of_face < _LEAST_POINTS or one.luma.shape != other.luma.shape:
-        return False
-    fit = fit_between(one.luma, other.luma, picture.points, picture.of_face)
-    if fit is None or fit.face_px > FAR_PX:
-        return False
-    if fit.is_same:
-        return True
+    fit = _directly(picture, other)
+    if fit is None or fit.is_same:
+        return fit is not None
     again = _again(picture, other, fit)
     return again is not None and again.is_same
 
@@ -77,6 +69,15 @@ def points_of(glance: Glance, box: Box) -> tuple[NDArray[np.float32], int]:
     found = [points for points in (face, rest) if points is not None]
     points = np.concatenate(found) if found else np.zeros((0, 1, 2), np.float32)
     return points.astype(np.float32), 0 if face is None else len(face)
+
+
+def _directly(picture: Still, other: Glance) -> "Fit | None":
+    """The map to a glance from the picture as it is."""
+    one = picture.glance
+    if picture.of_face < _LEAST_POINTS or one.luma.shape != other.luma.shape:
+        return None
+    fit = fit_between(one.luma, other.luma, picture.points, picture.of_face)
+    return None if fit is None or fit.face_px > FAR_PX else fit
 
 
 def _again(picture: Still, other: Glance, fit: "Fit") -> "Fit | None":
