@@ -125,9 +125,14 @@ def _is_exchanged(before: Glance, after: Glance, box: Box | None) -> bool:
     tint = _tint(before, after)
     if tint >= _STILL_TINT or _correlation(before.low, after.low) < _ALIKE:
         # Where few colours differ the median alone counts, and more than half of the blocks decide it.
-        found = _found_again(before.luma, after.luma, most_needed=0.5 if tint < _MOST_TINT else 1.0)
-        lost = float((found < _LOST_BLOCK).mean())
-        if tint >= _MOST_TINT and lost >= _MOST_LOST:
+        strict = tint >= _MOST_TINT
+        found = _found_again(
+            before.luma,
+            after.luma,
+            enough=_LOST_BLOCK if strict else _LEAST_BLOCKS,
+            most_needed=1 - _MOST_LOST if strict else 0.5,
+        )
+        if strict and float((found < _LOST_BLOCK).mean()) >= _MOST_LOST:
             return True
         if float(np.median(found)) < _LEAST_BLOCKS:
             return True
@@ -144,31 +149,43 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _found_again(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], *, most_needed: float = 1.0
+    before: NDArray[np.uint8], after: NDArray[np.uint8], *, enough: float = 0.0, most_needed: float = 1.0
 ) -> NDArray[np.float32]:
     """For each block of detail, the best correlation in its surroundings; of a picture without detail [1].
 
     Args:
         before: luma, shape (h, w).
         after: luma of the next glance.
-        most_needed: once more than this share of the blocks is found with `_LEAST_BLOCKS` or more, no other one is
-            looked for, and these alone are given.
+        enough: a block that correlates by so much somewhere counts as found.
+        most_needed: once more than this share of the blocks is found, no other one is looked for, and what is known of
+            these alone is given. What stays in its place is known without a search.
     """
-    height, width = before.shape
-    around = cv2.copyMakeBorder(after, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_REFLECT_101)
-    places = [(y, x) for y in range(0, height - _BLOCK + 1, _BLOCK) for x in range(0, width - _BLOCK + 1, _BLOCK)]
-    blocks = [(before[y : y + _BLOCK, x : x + _BLOCK], y, x) for y, x in places]
-    blocks = [block for block in blocks if block[0].std() >= _LEAST_DETAIL]
-    if len(blocks) < 4:
+    down, across = (side // _BLOCK for side in before.shape)
+    blocks, deviations = _centred(before, down, across)
+    detailed = np.flatnonzero(deviations >= _LEAST_DETAIL)
+    if len(detailed) < 4:
         return np.array([1.0], np.float32)
-    found: list[float] = []
-    for block, y, x in blocks:
+    others, other_deviations = _centred(after, down, across)
+    products = np.einsum("np,np->n", blocks[detailed], others[detailed]) / _BLOCK**2
+    found = products / np.maximum(deviations[detailed] * other_deviations[detailed], 1e-3)
+    around = cv2.copyMakeBorder(after, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_REFLECT_101)
+    for number in np.argsort(found >= enough, kind="stable"):
+        is_found = found >= enough
+        if is_found.sum() > most_needed * len(found):
+            return found[is_found]
+        y, x = (int(place) * _BLOCK for place in divmod(detailed[number], across))
         place = around[y : y + _BLOCK + 2 * _REACH, x : x + _BLOCK + 2 * _REACH]
-        found.append(float(cv2.matchTemplate(place, block, cv2.TM_CCOEFF_NORMED).max()))
-        enough = [value for value in found if value >= _LEAST_BLOCKS]
-        if len(enough) > most_needed * len(blocks):
-            return np.array(enough, np.float32)
-    return np.array(found, np.float32)
+        block = before[y : y + _BLOCK, x : x + _BLOCK]
+        found[number] = cv2.matchTemplate(place, block, cv2.TM_CCOEFF_NORMED).max()
+    return found
+
+
+def _centred(luma: NDArray[np.uint8], down: int, across: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The blocks of a glance without their means, shape (B, pixels), row by row, and their standard deviations."""
+    whole = luma[: down * _BLOCK, : across * _BLOCK].astype(np.float32)
+    blocks = whole.reshape(down, _BLOCK, across, _BLOCK).swapaxes(1, 2).reshape(down * across, _BLOCK**2)
+    blocks -= blocks.mean(1, keepdims=True)
+    return blocks, np.sqrt(np.einsum("np,np->n", blocks, blocks) / _BLOCK**2)
 
 
 def _face_found_again(before: Glance, after: Glance, box: Box) -> float:
@@ -199,7 +216,7 @@ def _face_found_again(before: Glance, after: Glance, box: Box) -> float:
 
 
 def _fades(glances: Sequence[Glance]) -> list[Step]:
-    """The cross-fades.
+    """The first cross-fade, if there is one.
 
     A glance m between p and n is fitted as a p + b n by least squares. `gain` is how much more of m's variance the sum
     explains than p or n alone does. Something that moves is not such a sum, and something that stays needs no sum.
@@ -208,21 +225,22 @@ def _fades(glances: Sequence[Glance]) -> list[Step]:
         return []
     low = np.stack([glance.low for glance in glances])
     gram = (low @ low.T).astype(np.float64) + 1e-3 * np.eye(len(glances))
-    fades = []
-    for middle in range(len(glances)):
-        for reach in _FADE_REACH:
-            first, last = middle - reach, middle + reach
-            if first < 0 or last >= len(glances):
-                continue
-            pp, nn, mm = gram[first, first], gram[last, last], gram[middle, middle]
-            pn, pm, nm = gram[first, last], gram[first, middle], gram[last, middle]
-            determinant = pp * nn - pn * pn
-            if determinant <= 1e-6 * pp * nn:
-                continue
-            a, b = (pm * nn - nm * pn) / determinant, (nm * pp - pm * pn) / determinant
-            gain = (a * pm + b * nm) / mm - max(max(pm, 0) ** 2 / (pp * mm), max(nm, 0) ** 2 / (nn * mm))
-            if gain < _LEAST_GAIN or min(a, b) < _LEAST_WEIGHT:
-                continue
-            if gain * _tint(glances[first], glances[last]) >= _FADE:
-                fades.append(Step(glances[first], glances[last], is_fade=True))
-    return fades[:1]
+    found = []
+    for reach in _FADE_REACH:
+        middles = np.arange(reach, len(glances) - reach)
+        first, last = middles - reach, middles + reach
+        pp, nn, mm = gram[first, first], gram[last, last], gram[middles, middles]
+        pn, pm, nm = gram[first, last], gram[first, middles], gram[last, middles]
+        determinant = pp * nn - pn * pn
+        is_sum = determinant > 1e-6 * pp * nn
+        divisor = np.where(is_sum, determinant, 1.0)
+        a, b = (pm * nn - nm * pn) / divisor, (nm * pp - pm * pn) / divisor
+        alone = np.maximum(np.maximum(pm, 0) ** 2 / (pp * mm), np.maximum(nm, 0) ** 2 / (nn * mm))
+        gain = (a * pm + b * nm) / mm - alone
+        is_sum &= (gain >= _LEAST_GAIN) & (np.minimum(a, b) >= _LEAST_WEIGHT)
+        found += [(int(middles[n]), reach, float(gain[n])) for n in np.flatnonzero(is_sum)]
+    for middle, reach, gained in sorted(found):
+        one, other = glances[middle - reach], glances[middle + reach]
+        if gained * _tint(one, other) >= _FADE:
+            return [Step(one, other, is_fade=True)]
+    return []
