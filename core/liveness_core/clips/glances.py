@@ -11,7 +11,7 @@ again with a correlation of 0.70 at least, across a cut with 0.41 at the median.
 `gain * tint` is at most 0.018 in honest recordings and at least 0.066 in 95 % of the fades.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -34,6 +34,7 @@ _FACE, _FACE_REACH = 24, 10
 
 # What may differ from one glance to the next.
 _ALIKE, _STILL_TINT = 0.92, 0.08  # below and above, the blocks are looked for
+_DOUBTFUL = 0.8
 _LOST_BLOCK = 0.6
 _MOST_TINT, _MOST_LOST = 0.10, 0.12
 _LEAST_BLOCKS, _LEAST_FACE = 0.55, 0.6
@@ -104,24 +105,38 @@ def glance_of(frame: VideoFrame) -> Glance:
     )
 
 
-def follow(glances: Sequence[Glance], boxes: Sequence[Box | None]) -> list[Step]:
+def follow(
+    glances: Sequence[Glance],
+    boxes: Sequence[Box | None],
+    is_exchanged: Callable[[Glance, Glance], bool] | None = None,
+) -> list[Step]:
     """The steps in which the picture, or the face, seems to have been exchanged.
 
     Args:
         glances: in the order of time.
         boxes: where the face is thought to be in each, in pixels of the whole frame; None where that is not known.
+        is_exchanged: `is_picture_exchanged`, or what remembers its answers.
     """
+    is_exchanged = is_exchanged or is_picture_exchanged
     steps = [
         Step(before, after)
         for before, after, box in zip(glances, glances[1:], boxes, strict=False)
-        if _is_exchanged(before, after, box)
+        # Where the camera was turned nothing is where it was, and only the looks of the faces can be compared.
+        if before.luma.shape == after.luma.shape
+        and (is_exchanged(before, after) or (box is not None and _face_found_again(before, after, box) < _LEAST_FACE))
     ]
     return steps + _fades(glances)
 
 
-def _is_exchanged(before: Glance, after: Glance, box: Box | None) -> bool:
+def is_doubtful(before: Glance, after: Glance) -> bool:
+    """Whether so much differs that the face may seem to be exchanged as well."""
+    return _correlation(before.low, after.low) < _DOUBTFUL
+
+
+def is_picture_exchanged(before: Glance, after: Glance) -> bool:
+    """Whether the picture seems to have been exchanged between two glances, whatever became of the face."""
     if before.luma.shape != after.luma.shape:
-        return False  # the camera was turned: nothing is where it was, and only the looks of the faces can be compared
+        return False
     tint = _tint(before, after)
     if tint >= _STILL_TINT or _correlation(before.low, after.low) < _ALIKE:
         # Where few colours differ the median alone counts, and more than half of the blocks decide it.
@@ -134,9 +149,8 @@ def _is_exchanged(before: Glance, after: Glance, box: Box | None) -> bool:
         )
         if strict and float((found < _LOST_BLOCK).mean()) >= _MOST_LOST:
             return True
-        if float(np.median(found)) < _LEAST_BLOCKS:
-            return True
-    return box is not None and _face_found_again(before, after, box) < _LEAST_FACE
+        return float(np.median(found)) < _LEAST_BLOCKS
+    return False
 
 
 def _tint(one: Glance, other: Glance) -> float:

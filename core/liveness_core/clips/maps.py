@@ -23,9 +23,9 @@ FAR_PX = 4.0  # beyond, a map that was fitted says nothing
 _POINTS, _LEAST_POINTS = 50, 6
 _WINDOW_PX = 15  # side of what is compared around a point
 _STRAY_PX = 0.65
-"""What a map leaves is explained by noise up to this, and beyond by how far the map deforms a window's edge. Of 106
-pairs of glances in which a second fit after the map left less than three quarters, in 107 recordings, stretches and
-stills, it was at most 0.46 pixels or 5.8 times the deformation; beside three of fast motion, which it left above 1.6."""
+"""What a map leaves is noise up to this, and beyond by how far the map deforms the edge of a window. Where a second fit
+after the map made a still of two glances, of 107 recordings, stretches and stills, it was at most 0.38 pixels, or 5.8
+times the deformation of a pixel."""
 _LEAST_AROUND, _UNSURE = 8, 0.25
 
 
