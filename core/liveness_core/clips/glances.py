@@ -203,7 +203,7 @@ def _centred(luma: NDArray[np.uint8], down: int, across: int) -> tuple[NDArray[n
 
 
 def _face_found_again(before: Glance, after: Glance, box: Box) -> float:
-    """The best correlation of the face with what is near its place in the next glance, in [-1, 1]."""
+    """How well the face correlates with what is near its place in the next glance, in [-1, 1]: the best, or enough."""
     factor = before.luma.shape[1] / before.size[0]
     side = max(box.width, box.height) * factor
     zoom = _FACE / max(side, 4.0)
@@ -217,10 +217,14 @@ def _face_found_again(before: Glance, after: Glance, box: Box) -> float:
             np.uint8, copy=False
         )
 
-    face, place = view(before.luma, 0), view(after.luma, _FACE_REACH)
-    if face.std() < _LEAST_DETAIL:
+    face = view(before.luma, 0)
+    if float(cv2.meanStdDev(face)[1][0, 0]) < _LEAST_DETAIL:
         return 1.0
-    best = -1.0
+    # Most faces stay nearly where they were.
+    best = float(cv2.matchTemplate(view(after.luma, 0), face, cv2.TM_CCOEFF_NORMED)[0, 0])
+    if best >= _LEAST_FACE:
+        return best
+    place = view(after.luma, _FACE_REACH)
     for scale in (1.0, 0.9, 1.1):
         scaled = face if scale == 1 else cv2.resize(face, None, fx=scale, fy=scale)
         best = max(best, float(cv2.matchTemplate(place, scaled, cv2.TM_CCOEFF_NORMED).max()))
