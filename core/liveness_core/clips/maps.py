@@ -40,9 +40,15 @@ class Still:
     """How many are the face's."""
 
 
-def laid_over(picture: Still, other: Glance) -> "Fit | None":
-    """The map from a picture to another glance, and how far points move beside it; None where there is none."""
-    fit = _directly(picture, other)
+def laid_over(picture: Still, other: Glance, *, least: bool = False) -> "Fit | None":
+    """The map from a picture to another glance, and how far points move beside it; None where there is none.
+
+    Args:
+        picture: a glance with its points.
+        other: the other glance.
+        least: see `fit_between`.
+    """
+    fit = _directly(picture, other, least=least)
     if fit is None or not fit.may_gain:
         return fit
     again = _again(picture, other, fit)
