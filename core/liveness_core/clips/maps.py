@@ -22,6 +22,8 @@ _AROUND = 1.2
 FAR_PX = 4.0  # beyond, a map that was fitted says nothing
 _POINTS, _LEAST_POINTS = 50, 6
 _WINDOW = (15, 15)  # what is compared around a point, in pixels
+_ENOUGH = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)
+"""Steps to look for a point, and pixels of a step that is the last one; more move no point by 0.005 pixels."""
 _STRAY_PX = 0.65
 """What a map leaves is noise up to this, and beyond by how far the map deforms the edge of a window. Where a second fit
 after the map made a still of two glances, of 107 recordings, stretches and stills, it was at most 0.38 pixels, or 5.8
@@ -167,12 +169,16 @@ def fit_between(
         of_face: how many are the face's.
         least: do not follow the points back where the face moves beside the map by far more than a still's.
     """
-    there, found, _ = cv2.calcOpticalFlowPyrLK(one, other, points, np.empty_like(points), winSize=_WINDOW)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(
+        one, other, points, np.empty_like(points), winSize=_WINDOW, criteria=_ENOUGH
+    )
     followed = found.ravel() == 1
     fit = _fit(points, there, followed, of_face) if least else None
     if fit is not None and not fit.may_gain:
         return fit
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(other, one, there, np.empty_like(points), winSize=_WINDOW)
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(
+        other, one, there, np.empty_like(points), winSize=_WINDOW, criteria=_ENOUGH
+    )
     return _fit(
         points, there, followed & (found_back.ravel() == 1) & (np.abs(back - points).max((1, 2)) < 0.5), of_face
     )
