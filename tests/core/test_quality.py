@@ -262,3 +262,11 @@ def test_bundles_from_before_these_gates_refuse_nobody_for_them():
     worst = dataclasses.replace(GOOD, noise=50.0, grain=50.0, blockiness=50.0)
     assert refusals(worst, QualityGates.model_validate({"min_face_px": 40.0})) == ()
     assert refusals(worst, MEASURED_GATES) == ("too_noisy", "too_compressed")
+
+
+def test_a_codec_that_does_not_smooth_its_blocks_may_show_more_of_them():
+    older = QualityGates(max_clip_blockiness=0.16)
+    assert older.max_mean_blockiness(smooths_blocks=True) == older.max_mean_blockiness(smooths_blocks=False) == 0.16
+    assert MEASURED_GATES.max_mean_blockiness(smooths_blocks=True) == 0.16
+    assert MEASURED_GATES.max_mean_blockiness(smooths_blocks=False) == 0.5
+    assert QualityGates().max_mean_blockiness(smooths_blocks=False) is None

@@ -47,6 +47,7 @@ class TestWhichFrames:
         assert [frame.position for frame in frames] == [0, 7, 19]
         assert numbers(frames) == [0, 7, 19]
         assert numbers(frames_of(content, range(20))) == list(range(20))
+        assert reader(content).smooths_blocks == (codec not in ("mpeg4", "mjpeg", "h263"))
 
     @pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("mp4", "libx265"), ("matroska", "libvpx-vp9")])
     def test_frames_are_found_from_any_keyframe_and_with_frames_that_refer_to_later_ones(self, kind, codec):

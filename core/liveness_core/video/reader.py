@@ -22,6 +22,8 @@ from liveness_core.video.upright import Upright
 
 # Decoders that can be told, packet by packet, to leave out frames that no other frame refers to.
 _SKIPPING = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
+# Codecs without a filter for the edges of their blocks (deblocking or loop filter), as photos of the same quality.
+_UNSMOOTHED = {"h263", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"}
 _FOR_SMALL = (
     0.85  # share of what may be decoded that small frames may take; ten seconds of 4K fit into the default limit
 )
@@ -91,6 +93,9 @@ class VideoReader:
             rate = float(stream.average_rate or 0)
             self.frame_pixels = stream.codec_context.width * stream.codec_context.height
             """Pixels of a stored frame, by the header."""
+            self.smooths_blocks = stream.codec_context.name not in _UNSMOOTHED
+            """Whether the codec smooths the edges of its blocks: H.264, HEVC, VP8, VP9 and AV1 do, Motion JPEG and
+            MPEG-4 Part 2 do not."""
             self._upright = Upright(stream, turn_deg)
         times = sorted(packet.time for packet in self._packets if packet.is_shown and packet.time is not None)
         self._left = self._limits.max_decoded_pixels

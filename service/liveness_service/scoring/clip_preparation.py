@@ -81,7 +81,7 @@ class ClipPreparation:
             return causes if not any(taken) and causes != (FRAME_UNREADABLE,) else (TOO_FEW_FRAMES, *causes), missed
         usable = [(found.position, found.value) for found in taken if found is not None]
         reasons, against = following.refusals(usable, [p for p in look.refused if look.is_away(p)])
-        most = self.finder.gates.max_clip_blockiness
+        most = self.finder.gates.max_mean_blockiness(smooths_blocks=video.smooths_blocks)
         # The mean of all frames: a coder's blocks show most right after a motion, and hardly before the next one.
         if most is not None and sum(frame.quality.blockiness for _, frame in usable) > most * len(usable):
             reasons = (TOO_COMPRESSED, *reasons)
