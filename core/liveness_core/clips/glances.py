@@ -181,12 +181,13 @@ def _found_again(
         return np.array([1.0], np.float32)
     others, other_deviations = _centred(after, down, across)
     products = np.einsum("np,np->n", blocks[detailed], others[detailed]) / _BLOCK**2
-    found = products / np.maximum(deviations[detailed] * other_deviations[detailed], 1e-3)
+    least = np.maximum(deviations[detailed] * other_deviations[detailed], 1e-3)
+    found = np.asarray(products / least, np.float32)
     around = cv2.copyMakeBorder(after, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_REFLECT_101)
     for number in np.argsort(found >= enough, kind="stable"):
         is_found = found >= enough
         if is_found.sum() > most_needed * len(found):
-            return found[is_found]
+            return np.asarray(found[is_found], np.float32)
         y, x = (int(place) * _BLOCK for place in divmod(detailed[number], across))
         place = around[y : y + _BLOCK + 2 * _REACH, x : x + _BLOCK + 2 * _REACH]
         block = before[y : y + _BLOCK, x : x + _BLOCK]

@@ -169,10 +169,10 @@ def fit_between(
         of_face: how many are the face's.
         least: do not follow the points back where the face moves beside the map by far more than a still's.
     """
-    there, found, _ = cv2.calcOpticalFlowPyrLK(
+    ahead, found, _ = cv2.calcOpticalFlowPyrLK(
         one, other, points, np.empty_like(points), winSize=_WINDOW, criteria=_ENOUGH
     )
-    followed = found.ravel() == 1
+    there, followed = np.asarray(ahead, np.float32), found.ravel() == 1
     fit = _fit(points, there, followed, of_face) if least else None
     if fit is not None and not fit.may_gain:
         return fit
