@@ -3,6 +3,7 @@ import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -103,6 +104,30 @@ _LONGEST_FILES = (
     "architecture/test_guide.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
+
+
+_ONE_PROCESS = (
+    # Ask the session's `server`, which each process would start for itself.
+    ("e2e/test_attacks.py", "e2e/test_clip.py", "e2e/test_phones.py", "e2e/test_photo.py", "e2e/test_refusals.py"),
+    # Export with torch, which takes seconds to get ready for it.
+    ("training/export/test_bundle.py", "training/export/test_networks.py"),
+)
+"""Files whose tests are cheaper in one process than in several. Others go to whichever process is free, file by file."""
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out whole files, and those of `_ONE_PROCESS` together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    first = {f"tests/{name}": f"tests/{names[0]}" for names in _ONE_PROCESS for name in names}
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return first.get(file, file)
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
