@@ -125,7 +125,7 @@ _ONE_PROCESS = (
     # Export with torch, which takes seconds to get ready for it.
     ("training/export/test_bundle.py", "training/export/test_networks.py"),
 )
-"""Files whose tests are cheaper in one process than in several. Others go to whichever process is free, file by file."""
+"""Files that are cheaper in one process than in several. All others go, one by one, to whichever process is free."""
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
