@@ -115,22 +115,24 @@ def blockiness(luma: NDArray[np.float32], box: Box) -> float:
     x1, y1, x2, y2 = int(inside.x1), int(inside.y1), int(inside.x2), int(inside.y2)
     if min(x2 - x1, y2 - y1) < 3 * _BLOCK:
         return 0.0
-    across = _steps(luma[y1:y2, x1 : x2 + 1], 1).mean(0)
-    down = _steps(luma[y1 : y2 + 1, x1:x2], 0).mean(1)
+    part = luma[y1 : y2 + 1, x1 : x2 + 1]
+    across = _mean_steps(part[: y2 - y1, :-1], part[: y2 - y1, 1:], 0)
+    down = _mean_steps(part[:-1, : x2 - x1], part[1:, : x2 - x1], 1)
     return max((_excess(across, x1) + _excess(down, y1)) / 2, 0.0)
 
 
-def _steps(luma: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    steps = np.diff(luma, axis=axis)
-    np.abs(steps, out=steps)
-    return np.minimum(steps, np.float32(_LARGE_STEP), out=steps)
+def _mean_steps(one: NDArray[np.float32], other: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The mean over an axis of the steps from one picture to the other."""
+    steps = cv2.min(cv2.absdiff(one, other), _LARGE_STEP)
+    return np.asarray(cv2.reduce(steps, axis, cv2.REDUCE_AVG), np.float32).ravel()
 
 
 def _excess(steps: NDArray[np.float32], start: int) -> float:
     """By how much the steps at the blocks' edges exceed the others, as a share of these."""
-    is_edge = (np.arange(len(steps)) + start) % _BLOCK == _BLOCK - 1
-    edges, others = float(steps[is_edge].mean()), float(steps[~is_edge].mean())
-    return (edges - others) / (others + 0.1)
+    at_edges = steps[(_BLOCK - 1 - start) % _BLOCK :: _BLOCK]
+    edges = float(at_edges.sum())
+    others = (float(steps.sum()) - edges) / (steps.size - at_edges.size)
+    return (edges / at_edges.size - others) / (others + 0.1)
 
 
 def luma_of(picture: Picture) -> NDArray[np.float32]:
@@ -138,6 +140,6 @@ def luma_of(picture: Picture) -> NDArray[np.float32]:
 
     Channel by channel: three channels in float would take 100 MB of a face that fills a 4K frame.
     """
-    red, green, blue = (np.ascontiguousarray(picture[..., channel]) for channel in range(3))
+    red, green, blue = cv2.split(picture)
     luma = cv2.addWeighted(red, 0.299, green, 0.587, 0, dtype=cv2.CV_32F)
     return np.asarray(cv2.addWeighted(luma, 1, blue, 0.114, 0, dst=luma, dtype=cv2.CV_32F), np.float32)

@@ -39,6 +39,7 @@ _HALF_SHARP = 100.0  # variance of the Laplacian, at that size, whose sharpness 
 _QUIET_SHARE, _QUIET_TIMES, _QUIET_ORDINARY = 0.3, 1.6, 20.0
 _SURROUNDINGS = 0.55  # faces, from the middle of a face to what is looked at for blocks
 _GRID_PX = 8
+_NEARLY_A_LINE = 1e-6  # area over squared length of a camera's two rows; below it rounding would be felt
 _NOISE_MARGIN, _NOISE_VIEW = 2.7, 160
 """Noise is measured in what an encoder sees, at the size at which it sees it: the noise of a large picture is averaged
 away there, and does no harm."""
@@ -115,14 +116,14 @@ def measure(picture: Picture, face: DetectedFace, crops: LevelCrops | None = Non
     adds no detail, so it scores low.
     """
     height, width = picture.shape[:2]
-    inside = face.box.clipped(width, height)
-    view = picture[
+    yaw, pitch, roll = head_pose_deg(face)
+    luma, box = _surroundings(picture, face.box)
+    inside = box.clipped(luma.shape[1], luma.shape[0])
+    view = luma[
         int(inside.y1) : max(math.ceil(inside.y2), int(inside.y1) + 1),
         int(inside.x1) : max(math.ceil(inside.x2), int(inside.x1) + 1),
     ]
-    yaw, pitch, roll = head_pose_deg(face)
     sharpness, brightness = _sharpness_and_brightness(view) if view.size else (0.0, 0.0)
-    luma, box = _surroundings(picture, face.box)
     return Quality(
         face_px=min(face.box.width, face.box.height),
         sharpness=sharpness,
@@ -130,7 +131,7 @@ def measure(picture: Picture, face: DetectedFace, crops: LevelCrops | None = Non
         yaw_deg=yaw,
         pitch_deg=pitch,
         roll_deg=roll,
-        cut_off=1.0 - inside.area / face.box.area,
+        cut_off=1.0 - face.box.clipped(width, height).area / face.box.area,
         noise=_noise(crops or LevelCrops(picture, face)) if view.size else 0.0,
         grain=_grain(picture, face) if view.size else 0.0,
         blockiness=blockiness(luma, box) if view.size else 0.0,
@@ -179,20 +180,36 @@ def head_pose_deg(face: DetectedFace) -> tuple[float, float, float]:
 
 def _nearest_rotation(camera_23: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rotation whose first two rows are closest to those of a scaled orthographic camera."""
-    left, _, right = np.linalg.svd(camera_23, full_matrices=False)
+    (a, b, c), (d, e, f) = _orthogonal(camera_23)
     rows_33 = np.empty((3, 3))
-    rows_33[:2] = left @ right
-    (a, b, c), (d, e, f) = rows_33[:2].tolist()
+    rows_33[:2] = (a, b, c), (d, e, f)
     rows_33[2] = b * f - c * e, c * d - a * f, a * e - b * d  # NumPy's own cross product takes longer than the rest
     return rows_33
 
 
-def _sharpness_and_brightness(view: Picture) -> tuple[float, float]:
-    shrinks = min(view.shape[:2]) > _FACE_VIEW
+def _orthogonal(camera_23: NDArray[np.float64]) -> list[list[float]]:
+    """The two orthogonal rows of length 1 that are closest to these: the inverse root of A A' times A.
+
+    The root of a matrix M of 2 x 2 is (M + s I) / t with s = sqrt(det M) and t = sqrt(trace M + 2 s). NumPy's singular
+    values give the same and take ten times as long; only where the rows are nearly one line they are needed.
+    """
+    (a, b, c), (d, e, f) = camera_23.tolist()
+    p, q, r = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
+    s = math.sqrt(max(p * r - q * q, 0.0))
+    if s <= _NEARLY_A_LINE * (p + r):
+        left, _, right = np.linalg.svd(camera_23, full_matrices=False)
+        return [[float(value) for value in row] for row in left @ right]
+    # The inverse of (M + s I) / t, whose determinant is s.
+    t = math.sqrt(p + r + 2 * s)
+    u, v, w = (r + s) / (s * t), -q / (s * t), (p + s) / (s * t)
+    return [[u * a + v * d, u * b + v * e, u * c + v * f], [v * a + w * d, v * b + w * e, v * c + w * f]]
+
+
+def _sharpness_and_brightness(view: NDArray[np.float32]) -> tuple[float, float]:
+    shrinks = min(view.shape) > _FACE_VIEW
     # In float: rounding to 8 bits adds noise, which makes a heavily blurred face look as sharp as a slightly soft one.
     size = (_FACE_VIEW, _FACE_VIEW)
-    pixels = cv2.resize(view.astype(np.float32), size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    luma = cv2.resize(view, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     edges = np.asarray(cv2.Laplacian(luma, cv2.CV_32F), np.float32)
     quiet = quiet_power(edges, _QUIET_SHARE)
     variance = max(float(edges.var()) - _QUIET_TIMES * max(quiet - _QUIET_ORDINARY, 0.0), 0.0)

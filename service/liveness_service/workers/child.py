@@ -8,6 +8,7 @@ import os
 import socket
 import traceback
 from collections import OrderedDict
+from itertools import chain
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from liveness_service.scoring.finder import Finder
 from liveness_service.scoring.preparation import PhotoPreparation
 from liveness_service.scoring.prepared import ClipFacts, PhotoFacts, Prepared
 from liveness_service.submission import Endpoint
-from liveness_service.workers.limits import OwnMemory, bound_processor_time
+from liveness_service.workers.limits import OwnMemory, bound_processor_time, let_the_service_go_first
 from liveness_service.workers.messages import (
     MAX_DOCUMENT_BYTES,
     MAX_MESSAGE_BYTES,
@@ -43,8 +44,8 @@ a fiftieth of a clip's."""
 
 def work(connection: socket.socket, memory: OwnMemory) -> None:
     """Do tasks until the service closes the connection."""
-    detectors = _Detectors()
-    last, task = b"", None
+    detectors, room = _Detectors(), _Room()
+    last, task, is_ready = b"", None, False
     while True:
         message, descriptors, _flags, _address = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 2)
         if not message:
@@ -56,9 +57,13 @@ def work(connection: socket.socket, memory: OwnMemory) -> None:
         bound_processor_time(task.cpu_s)
         bound = _Bound(task, memory)
         with told_to(bound):
-            document_bytes = _answer(task, content, room_fd, detectors)
+            document_bytes = _answer(task, content, room.mapped(room_fd, task.room), detectors)
         memory.bound(None)
         os.close(room_fd)
+        if task.endpoint is None and not is_ready:
+            # Not before: on a machine that is busy with other work, a nicer worker is not ready in time.
+            is_ready = True
+            let_the_service_go_first()
         connection.send(Done(document_bytes=document_bytes).model_dump_json().encode())
         del content
         if bound.is_large:
@@ -98,6 +103,24 @@ class _Bound:
             self._memory.bound(self._before + MEMORY_OF_ANY_JOB + promised)
 
 
+class _Room:
+    """Memory for answers. It stays mapped while the service sends the same, since new pages are dear."""
+
+    def __init__(self) -> None:
+        self._mapped: mmap.mmap | None = None
+        self._which = (0, 0, 0)
+
+    def mapped(self, fd: int, size: int) -> mmap.mmap:
+        """So many bytes of the memory with this file descriptor, which may be closed afterwards."""
+        status = os.fstat(fd)
+        which = (status.st_dev, status.st_ino, size)  # while it is mapped, no other memory can get its number
+        if self._mapped is None or which != self._which:
+            if self._mapped is not None:
+                self._mapped.close()
+            self._mapped, self._which = mmap.mmap(fd, size), which
+        return self._mapped
+
+
 class _Detectors:
     """Makes detectors and keeps those that were used last."""
 
@@ -124,19 +147,18 @@ def _content(fd: int) -> bytes:
         os.close(fd)
 
 
-def _answer(task: Task, content: bytes, room_fd: int, detectors: _Detectors) -> int:
+def _answer(task: Task, content: bytes, room: mmap.mmap, detectors: _Detectors) -> int:
     """Do a task and write the answer; the number of bytes of its document."""
     document, crops = _document(task, content, detectors)
     text = document.model_dump_json(exclude_defaults=True).encode()
     if len(text) > MAX_DOCUMENT_BYTES:
         text = Document(fault=f"the answer has {len(text)} bytes").model_dump_json().encode()
-    with mmap.mmap(room_fd, task.room) as room:
-        for number, face in enumerate(crops):
-            start = number * task.spec.face_bytes
-            for crop in face:
-                room[start : start + crop.nbytes] = np.ascontiguousarray(crop).reshape(-1).data
-                start += crop.nbytes
-        room[task.crops_room : task.crops_room + len(text)] = text
+    start = 0
+    for crop in chain.from_iterable(crops):
+        room[start : start + crop.nbytes] = np.ascontiguousarray(crop).reshape(-1).data
+        start += crop.nbytes
+    start = task.crops_room
+    room[start : start + len(text)] = text
     return len(text)
 
 

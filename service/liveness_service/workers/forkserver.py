@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from liveness_service.process import prepare_process
-from liveness_service.workers.limits import OwnMemory, end_with_parent, let_the_service_go_first, set_limits
+from liveness_service.workers.limits import OwnMemory, end_with_parent, set_limits
 from liveness_service.workers.sandbox import MEANS, enter_sandbox, missing_protection
 
 ENTRY = "liveness_service.workers.child"
@@ -121,7 +121,6 @@ class _Server:
                 os.dup2(quiet, standard)
             os.close(quiet)
             memory = OwnMemory()
-            let_the_service_go_first()
             set_limits(self._memory_bytes)
             enter_sandbox(self._readable, [means for means in MEANS if means not in self._missing])
             self._work(connection, memory)  # type: ignore[operator]  # the entry's function

@@ -5,6 +5,8 @@ import os
 from typing import Self
 
 _SIZE_IS_FIXED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL if hasattr(fcntl, "F_SEAL_SEAL") else 0
+_BLOCK_BYTES = 512
+"""Unit of `st_blocks`."""
 
 
 class SharedMemory:
@@ -47,6 +49,11 @@ class SharedMemory:
         if size and os.preadv(self.fd, [part], start) != size:
             raise ValueError("the memory is shorter than it says")
         return part
+
+    @property
+    def taken_bytes(self) -> int:
+        """How much of it has been written to, by whomever, in whole pages."""
+        return os.fstat(self.fd).st_blocks * _BLOCK_BYTES
 
     def close(self) -> None:
         """Give this process's share back."""

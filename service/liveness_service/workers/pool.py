@@ -125,16 +125,15 @@ class WorkerPool:
             raise OverloadedError("the service is stopping: try again")
         if self._health.silent_since is None:
             self._health.silent_since = time.monotonic()
-        with SharedMemory.empty(task.room) as room:
-            job = Job(room, read, asyncio.get_running_loop().create_future())
-            while not await self._begin(worker := await self._free_worker(), task, content, job):
-                pass
-            try:
-                result: _T = await job.answer
-            except asyncio.CancelledError:
-                worker.left_at = time.monotonic()
-                raise
-            return result
+        job = Job(read, asyncio.get_running_loop().create_future())
+        while not await self._begin(worker := await self._free_worker(), task, content, job):
+            pass
+        try:
+            result: _T = await job.answer
+        except asyncio.CancelledError:
+            worker.left_at = time.monotonic()
+            raise
+        return result
 
     async def close(self) -> None:
         """End all workers. Uploads in work fail."""
@@ -174,7 +173,7 @@ class WorkerPool:
             with await shared(content) as upload:
                 ends = worker not in self._workers or worker.ended_for is not None
                 before = resident_bytes(worker.process.pid)
-                if ends or not worker.process.send(task, job.room, upload):
+                if ends or not worker.process.send(task, worker.room_for_answer(task.room), upload):
                     return False
         except BaseException:
             self._health.silent_since = None  # it was given nothing that it could answer
@@ -251,9 +250,9 @@ class WorkerPool:
                 return
         elif worker.job is not None:
             self._health.job_s.append(time.monotonic() - worker.since)
-        if worker.job is not None and not worker.job.answer.done():
+        if worker.job is not None and worker.answers is not None and not worker.job.answer.done():
             try:
-                worker.job.answer.set_result(worker.job.read(done, worker.job.room))
+                worker.job.answer.set_result(worker.job.read(done, worker.answers))
             except ValueError:
                 self._end(worker, "crashed")
                 return
@@ -308,6 +307,7 @@ class WorkerPool:
             self._free.remove(worker)
         if worker.room is not None:
             worker.room.close()
+        worker.close_room()
         asyncio.get_running_loop().remove_reader(worker.process.connection.fileno())
         worker.process.connection.close()
         if worker.job is not None and not worker.job.answer.done():

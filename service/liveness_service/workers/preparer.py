@@ -48,6 +48,7 @@ class InWorkers(Generic[Facts]):
         self._spec = spec
         self._endpoint = endpoint
         self._facts_of = facts_of
+        self._crop_ends = spec.crop_ends
         self._tasks: dict[tuple[FacePolicy, bool], Task] = {}
         pool.expect(spec)
 
@@ -89,9 +90,8 @@ class InWorkers(Generic[Facts]):
         return task
 
     async def _run(self, task: Task, content: bytes) -> tuple[Document, Prepared[Facts] | None]:
-        return await self._pool.run(
-            task, content, lambda done, room: self._read(room, task.crops_room, done.document_bytes)
-        )
+        start = task.crops_room
+        return await self._pool.run(task, content, lambda done, room: self._read(room, start, done.document_bytes))
 
     def _read(self, room: SharedMemory, start: int, size: int) -> tuple[Document, Prepared[Facts] | None]:
         """The document of an answer and, unless it says why there is none, the upload that is ready to be scored.
@@ -108,12 +108,11 @@ class InWorkers(Generic[Facts]):
         return document, Prepared(facts, tuple(self._face(room, number) for number in range(facts.crops)))
 
     def _face(self, room: SharedMemory, number: int) -> FaceCrops:
-        spec = self._spec
-        content = np.frombuffer(room.read(number * spec.face_bytes, spec.face_bytes), np.uint8)
-        ends = spec.crop_ends
+        ends = self._crop_ends
+        content = np.frombuffer(room.read(number * ends[-1], ends[-1]), np.uint8)
         return tuple(
             content[start:end].reshape(view.size, view.size, 3)
-            for start, end, view in zip((0, *ends[:-1]), ends, spec.views, strict=True)
+            for start, end, view in zip((0, *ends[:-1]), ends, self._spec.views, strict=True)
         )
 
 
