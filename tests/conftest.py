@@ -2,7 +2,9 @@ import gc
 import logging
 import os
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -44,65 +46,101 @@ def _let_loggers_speak() -> None:
     """Libraries may silence loggers that exist already, and fixtures of a module configure before any test's."""
     logging.disable(logging.NOTSET)
     logging.root.setLevel(min(logging.root.level, logging.WARNING))
-    for name, logger in list(logging.root.manager.loggerDict.items()):
-        if name.startswith("liveness_") and isinstance(logger, logging.Logger):
-            logger.disabled, logger.propagate = False, True
+    known = logging.root.manager.loggerDict
+    for logger in _own_loggers(len(known)):
+        logger.disabled, logger.propagate = False, True
+
+
+@cache  # a test makes few new loggers, and there are hundreds to look at
+def _own_loggers(known: int) -> list[logging.Logger]:
+    loggers = list(logging.root.manager.loggerDict.items())
+    return [logger for name, logger in loggers if name.startswith("liveness_") and isinstance(logger, logging.Logger)]
 
 
 _TESTS = Path(__file__).parent
 _LONGEST_FILES = (
+    "e2e/test_attacks.py",  # and all that asks the session's server, see _ONE_PROCESS
     "web/test_capture.py",
     "web/test_page.py",
-    "e2e/test_own_data.py",  # where slow tests run, as the next
-    "training/test_shortcut.py",
-    "service/decoding/test_bombs.py",
-    "e2e/test_workers.py",
-    "service/api/test_liveness_video.py",
     "training/export/test_bundle.py",
-    "e2e/test_connections.py",
-    "deploy/test_prometheus.py",
-    "training/export/test_networks.py",
+    "e2e/test_own_data.py",  # where slow tests run, as the next two
+    "training/test_shortcut.py",
+    "e2e/test_fuzz.py",
+    "service/api/test_liveness_video.py",
+    "e2e/test_workers.py",
+    "service/decoding/test_bombs.py",
     "e2e/test_tracing.py",
+    "e2e/test_lifecycle.py",
     "training/runs/test_train.py",
     "training/loop/test_distributed.py",
     "contract/test_openapi.py",
-    "e2e/test_lifecycle.py",
-    "e2e/test_attacks.py",
-    "training/models/test_init.py",
-    "training/test_gpu_pack.py",
-    "service/scoring/test_clip_cases.py",
-    "training/report/test_page.py",
-    "architecture/test_imports.py",
     "e2e/test_sessions.py",
-    "e2e/test_clip.py",
+    "training/models/test_init.py",
+    "deploy/test_prometheus.py",
+    "training/test_gpu_pack.py",
+    "service/api/test_operations.py",
+    "service/scoring/test_clip_cases.py",
     "architecture/test_distribution.py",
     "service/workers/test_workers.py",
-    "service/api/test_operations.py",
+    "training/report/test_page.py",
+    "architecture/test_imports.py",
+    "e2e/test_connections.py",
     "service/decoding/test_scaled.py",
-    "training/data/test_simulation.py",
     "training/data/test_interruption.py",
+    "training/data/test_simulation.py",
+    "client/test_client.py",
     "service/test_cli.py",
-    "training/data/test_batches.py",
-    "e2e/test_access.py",
-    "e2e/test_evaluate.py",
-    "core/detection/test_tracking.py",
-    "service/decoding/test_phone_files.py",
-    "training/evaluation/test_metrics.py",
-    "service/observability/test_tracing.py",
-    "deploy/test_secrets.py",
-    "core/detection/test_rotated.py",
-    "e2e/test_snippets.py",
-    "e2e/test_phones.py",
-    "service/test_cli_calibrate.py",
-    "deploy/test_dockerfiles.py",
-    "e2e/test_load.py",
-    "service/scoring/test_search.py",
     "e2e/test_privacy.py",
-    "e2e/test_photo.py",
-    "e2e/test_refusals.py",
+    "service/decoding/test_phone_files.py",
+    "training/data/test_batches.py",
+    "deploy/test_kubernetes_service.py",
+    "service/observability/test_tracing.py",
+    "e2e/test_access.py",
+    "core/detection/test_rotated.py",
+    "service/scoring/test_search.py",
+    "service/api/test_every_route.py",
+    "training/data/test_oulu_npu.py",
+    "e2e/test_evaluate.py",
+    "deploy/test_dockerfiles.py",
+    "service/test_cli_calibrate.py",
+    "core/test_stills.py",
+    "training/export/test_committee.py",
+    "training/evaluation/test_metrics.py",
+    "service/workers/test_memory.py",
+    "e2e/test_load.py",
+    "web/test_client.py",
+    "deploy/test_nginx.py",
+    "core/detection/test_tracking.py",
+    "e2e/test_platforms.py",
+    "deploy/test_secrets.py",
+    "e2e/test_snippets.py",
     "architecture/test_guide.py",
 )
 """Each takes five seconds of a core or more. Those that mostly wait, as e2e/test_workers.py, lie between the others."""
+
+
+_ONE_PROCESS = (
+    # Ask the session's `server`, which each process would start for itself.
+    ("e2e/test_attacks.py", "e2e/test_clip.py", "e2e/test_phones.py", "e2e/test_photo.py", "e2e/test_refusals.py"),
+    # Export with torch, which takes seconds to get ready for it.
+    ("training/export/test_bundle.py", "training/export/test_networks.py"),
+)
+"""Files that are cheaper in one process than in several. All others go, one by one, to whichever process is free."""
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out whole files, and those of `_ONE_PROCESS` together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    first = {f"tests/{name}": f"tests/{names[0]}" for names in _ONE_PROCESS for name in names}
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return first.get(file, file)
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

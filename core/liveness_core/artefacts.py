@@ -123,7 +123,7 @@ def blockiness(luma: NDArray[np.float32], box: Box) -> float:
 
 def _mean_steps(one: NDArray[np.float32], other: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """The mean over an axis of the steps from one picture to the other."""
-    steps = cv2.min(cv2.absdiff(one, other), _LARGE_STEP)
+    _, steps = cv2.threshold(cv2.absdiff(one, other), _LARGE_STEP, 0, cv2.THRESH_TRUNC)  # the smaller of the two
     return np.asarray(cv2.reduce(steps, axis, cv2.REDUCE_AVG), np.float32).ravel()
 
 

@@ -38,3 +38,29 @@ def test_small_frames_look_as_whole_ones_do(full_range):
         difference = frame.pixels.astype(int) - expected
         assert np.abs(difference).mean() < 2.5
         assert np.abs(difference.mean((0, 1))).max() < 3  # a range taken for the other would be 16
+
+
+def test_frames_that_were_passed_are_at_hand():
+    video = VideoReader(io.BytesIO(clip(lambda number: person(number, 640, 480), 1)))
+    passed = {}
+    for frame in video.read([12], small=[0, 6, 18, 24]):
+        passed[frame.position] = video.passed()
+    assert [frame.position for frame in passed[0]] == []
+    for last in (6, 12, 18, 24):
+        positions = [frame.position for frame in passed[last]]
+        # Frames that no other one refers to are not decoded for this.
+        assert positions
+        assert positions == sorted(positions)
+        assert all(last - 6 < position < last for position in positions)
+        assert all(frame.pixels.shape == (144, 192, 3) for frame in passed[last])
+    (anew,) = VideoReader(io.BytesIO(clip(lambda number: person(number, 640, 480), 1))).read(
+        (), small=[passed[18][0].position]
+    )
+    assert (anew.pixels == passed[18][0].pixels).all()
+    assert anew.time_s == passed[18][0].time_s
+
+
+def test_nothing_is_kept_where_no_small_frames_are_wanted():
+    video = VideoReader(io.BytesIO(clip(lambda number: person(number, 640, 480), 1)))
+    assert [video.passed() for _ in video.read([6, 12])] == [[], []]
+    assert video.passed() == []

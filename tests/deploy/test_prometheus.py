@@ -33,7 +33,7 @@ RECORDS = {rule["record"] for rule in RULES if "record" in rule}
 TESTS = sorted((DOCKER / "tests").glob("*.yml"))
 
 
-LONG = {"decisions", "budgets", "slow-burn"}
+LONG = {"decisions", "budgets", "operations", "slow-burn"}
 
 
 def promtool(*arguments: str | Path) -> None:

@@ -175,7 +175,6 @@ def test_pictures_that_claim_to_be_larger_than_the_header_says_are_not_decoded(s
     assert server.memory_mb("VmHWM") - before < 100
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_clip_at_the_limits_raises_memory_by_less_than_300_mb(tmp_path):

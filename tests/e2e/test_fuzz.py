@@ -9,7 +9,7 @@ from support.fuzzing import fuzz
 from support.mutation import clip_seeds, image_seeds
 from support.server import running_server
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

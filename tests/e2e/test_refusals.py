@@ -38,7 +38,7 @@ CASES = {
     "an empty body": (b"", 400, "empty_body", "0 bytes"),
     "a truncated JPEG": (encoded(astronaut())[:9_000], 400, "unreadable_media", "truncated"),
     "a text file": (b"Dear service,\nplease find attached", 415, "unsupported_media", "text"),
-    "a GIF": (encoded(astronaut(), "GIF"), 415, "unsupported_media", "GIF"),
+    "a GIF": (encoded(astronaut()[:64, :64], "GIF"), 415, "unsupported_media", "GIF"),
     "51 megapixels": (png_header(51_000, 1_000), 413, "too_many_pixels", "51000x1000"),
     "a forged header": (png_header(100_000, 100_000), 413, "too_many_pixels", "100000x100000"),
     "too many bytes": (b"\xff\xd8\xff" + bytes(21 << 20), 413, "too_many_bytes", "20,971,520"),

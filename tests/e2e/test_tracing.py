@@ -10,6 +10,7 @@ import pytest
 from support.collector import attributes, collecting
 from support.pictures import astronaut, encoded
 from support.server import running_server
+from support.tiny_bundle import make_tiny_bundle
 
 PHOTO = encoded(astronaut())
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -71,12 +72,12 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
             TRACES_SAMPLER_ARG="0",
             BSP_SCHEDULE_DELAY="100",
         )
-        with running_server(tmp_path, tracing="true") as server, server.client() as client:
+        with running_server(tmp_path, tracing="true", workers="1") as server, server.client() as client:
             assert client.post("/v1/liveness", content=PHOTO).headers["traceparent"].endswith("-00")
             server.stop()
         assert collector.posts == 0
         environment(collector.url, TRACES_SAMPLER_ARG="1")
-        with running_server(tmp_path, tracing="true") as server, server.client() as client:
+        with running_server(tmp_path, tracing="true", workers="1") as server, server.client() as client:
             client.post("/v1/liveness", content=PHOTO)
             deadline = time.monotonic() + 20
             while not collector.spans and time.monotonic() < deadline:
@@ -90,6 +91,7 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
 def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environment, away):
     import socket
 
+    make_tiny_bundle(tmp_path / "bundle")
     with socket.socket() as silent, collecting() as collector:
         silent.bind(("127.0.0.1", 0))
         if away == "never answers":
@@ -99,6 +101,7 @@ def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environ
         url = collector.url if away == "answers 503" else f"http://127.0.0.1:{port}"
         environment(url, BSP_SCHEDULE_DELAY="100", EXPORTER_OTLP_TIMEOUT="1")
         settings = {"tracing": "true", "shutdown_grace_ms": "4000", "workers": "1"}
+        settings["bundle_path"] = str(tmp_path / "bundle")
         with running_server(tmp_path, **settings) as server, server.client() as client:
             deadline = time.monotonic() + 20
             while not any(line["event"] == "spans_not_sent" for line in server.log()):

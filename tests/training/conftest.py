@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,16 @@ def _one_torch_thread():
 def short_networks():
     """Runs of the module train a short network."""
     with networks.short_networks():
+        yield
+
+
+@pytest.fixture(scope="session")
+def operators_are_read_once():
+    """For each export torch parses the source of five hundred operators anew: two thirds of the time of a small one."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
 
 

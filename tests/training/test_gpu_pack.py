@@ -87,7 +87,7 @@ def data(tmp_path_factory):
 def folder(data, tmp_path_factory):
     """The pack of these faces: `context` on all domains, and without `hall`."""
     folder = tmp_path_factory.mktemp("gpu") / "pack"
-    options = ["--members", "context", "--kept-out", "hall"]
+    options = ["--members", "context", "--kept-out", "hall", "--workers", "1"]
     for setting in ("steps=2", "images_per_domain=2", "warmup_steps=1", "ema_decay=0.5"):
         options += ["--set", setting]
     call("pack.py", data, folder, *options)

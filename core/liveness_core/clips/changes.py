@@ -15,6 +15,7 @@ from liveness_core.clips.glances import Glance
 from liveness_core.types import Box
 
 _BLUR_PX = 1.2  # noise of single pixels goes, an eyelid stays
+_BLUR_REACH = 6  # pixels that far away do not count
 _AWAY_PX = 12  # hair and collar are no surroundings: they move with the head
 _LEAST_AROUND = 200
 _PIXELS, _GLANCES = 97, 85  # percentiles: the largest change in a glance, of the glances the livelier ones
@@ -43,11 +44,11 @@ class Changes:
         face, around = np.zeros(luma.shape[1:], bool), np.ones(luma.shape[1:], bool)
         face[y1:y2, x1:x2] = True
         around[max(y1 - _AWAY_PX, 0) : y2 + _AWAY_PX, max(x1 - _AWAY_PX, 0) : x2 + _AWAY_PX] = False
-        self._around = around if around.sum() >= _LEAST_AROUND else ~face
-        self._blurred = np.asarray(
-            np.stack([cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _BLUR_PX) for picture in luma]), np.float32
-        )
-        rows = self._blurred[:, face]
+        self._luma, self._around = luma, around if around.sum() >= _LEAST_AROUND else ~face
+        rows = np.zeros((len(luma), 0), np.float32)
+        if face.any():
+            part = slice(max(y1 - _BLUR_REACH, 0), y2 + _BLUR_REACH), slice(max(x1 - _BLUR_REACH, 0), x2 + _BLUR_REACH)
+            rows = _blurred(luma[:, *part])[:, face[part]]
         self._is_other = _two_kinds(rows)
         self._of_face = _largest(rows, self._is_other)
         self._contrast = float(luma[len(luma) // 2][face].std()) if face.any() else 0.0
@@ -62,7 +63,14 @@ class Changes:
         """Whether the face changes by more than what is around it."""
         if self._of_face <= _LEAST:
             return False
-        return self._of_face > _OF_AROUND * _largest(self._blurred[:, self._around], self._is_other)
+        return self._of_face > _OF_AROUND * _largest(_blurred(self._luma)[:, self._around], self._is_other)
+
+
+def _blurred(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Each of some pictures, shape (T, h, w), blurred."""
+    return np.stack([cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _BLUR_PX) for picture in luma]).astype(
+        np.float32, copy=False
+    )
 
 
 def _two_kinds(rows: NDArray[np.float32]) -> NDArray[np.bool_]:

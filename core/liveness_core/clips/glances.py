@@ -11,7 +11,7 @@ again with a correlation of 0.70 at least, across a cut with 0.41 at the median.
 `gain * tint` is at most 0.018 in honest recordings and at least 0.066 in 95 % of the fades.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -34,6 +34,7 @@ _FACE, _FACE_REACH = 24, 10
 
 # What may differ from one glance to the next.
 _ALIKE, _STILL_TINT = 0.92, 0.08  # below and above, the blocks are looked for
+_DOUBTFUL = 0.8
 _LOST_BLOCK = 0.6
 _MOST_TINT, _MOST_LOST = 0.10, 0.12
 _LEAST_BLOCKS, _LEAST_FACE = 0.55, 0.6
@@ -104,34 +105,52 @@ def glance_of(frame: VideoFrame) -> Glance:
     )
 
 
-def follow(glances: Sequence[Glance], boxes: Sequence[Box | None]) -> list[Step]:
+def follow(
+    glances: Sequence[Glance],
+    boxes: Sequence[Box | None],
+    is_exchanged: Callable[[Glance, Glance], bool] | None = None,
+) -> list[Step]:
     """The steps in which the picture, or the face, seems to have been exchanged.
 
     Args:
         glances: in the order of time.
         boxes: where the face is thought to be in each, in pixels of the whole frame; None where that is not known.
+        is_exchanged: `is_picture_exchanged`, or what remembers its answers.
     """
+    is_exchanged = is_exchanged or is_picture_exchanged
     steps = [
         Step(before, after)
         for before, after, box in zip(glances, glances[1:], boxes, strict=False)
-        if _is_exchanged(before, after, box)
+        # Where the camera was turned nothing is where it was, and only the looks of the faces can be compared.
+        if before.luma.shape == after.luma.shape
+        and (is_exchanged(before, after) or (box is not None and _face_found_again(before, after, box) < _LEAST_FACE))
     ]
     return steps + _fades(glances)
 
 
-def _is_exchanged(before: Glance, after: Glance, box: Box | None) -> bool:
+def is_doubtful(before: Glance, after: Glance) -> bool:
+    """Whether so much differs that the face may seem to be exchanged as well."""
+    return _correlation(before.low, after.low) < _DOUBTFUL
+
+
+def is_picture_exchanged(before: Glance, after: Glance) -> bool:
+    """Whether the picture seems to have been exchanged between two glances, whatever became of the face."""
     if before.luma.shape != after.luma.shape:
-        return False  # the camera was turned: nothing is where it was, and only the looks of the faces can be compared
+        return False
     tint = _tint(before, after)
     if tint >= _STILL_TINT or _correlation(before.low, after.low) < _ALIKE:
         # Where few colours differ the median alone counts, and more than half of the blocks decide it.
-        found = _found_again(before.luma, after.luma, most_needed=0.5 if tint < _MOST_TINT else 1.0)
-        lost = float((found < _LOST_BLOCK).mean())
-        if tint >= _MOST_TINT and lost >= _MOST_LOST:
+        strict = tint >= _MOST_TINT
+        found = _found_again(
+            before.luma,
+            after.luma,
+            enough=_LOST_BLOCK if strict else _LEAST_BLOCKS,
+            most_needed=1 - _MOST_LOST if strict else 0.5,
+        )
+        if strict and float((found < _LOST_BLOCK).mean()) >= _MOST_LOST:
             return True
-        if float(np.median(found)) < _LEAST_BLOCKS:
-            return True
-    return box is not None and _face_found_again(before, after, box) < _LEAST_FACE
+        return float(np.median(found)) < _LEAST_BLOCKS
+    return False
 
 
 def _tint(one: Glance, other: Glance) -> float:
@@ -144,35 +163,48 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _found_again(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], *, most_needed: float = 1.0
+    before: NDArray[np.uint8], after: NDArray[np.uint8], *, enough: float = 0.0, most_needed: float = 1.0
 ) -> NDArray[np.float32]:
     """For each block of detail, the best correlation in its surroundings; of a picture without detail [1].
 
     Args:
         before: luma, shape (h, w).
         after: luma of the next glance.
-        most_needed: once more than this share of the blocks is found with `_LEAST_BLOCKS` or more, no other one is
-            looked for, and these alone are given.
+        enough: a block that correlates by so much somewhere counts as found.
+        most_needed: once more than this share of the blocks is found, no other one is looked for, and what is known of
+            these alone is given. What stays in its place is known without a search.
     """
-    height, width = before.shape
-    around = cv2.copyMakeBorder(after, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_REFLECT_101)
-    places = [(y, x) for y in range(0, height - _BLOCK + 1, _BLOCK) for x in range(0, width - _BLOCK + 1, _BLOCK)]
-    blocks = [(before[y : y + _BLOCK, x : x + _BLOCK], y, x) for y, x in places]
-    blocks = [block for block in blocks if block[0].std() >= _LEAST_DETAIL]
-    if len(blocks) < 4:
+    down, across = (side // _BLOCK for side in before.shape)
+    blocks, deviations = _centred(before, down, across)
+    detailed = np.flatnonzero(deviations >= _LEAST_DETAIL)
+    if len(detailed) < 4:
         return np.array([1.0], np.float32)
-    found: list[float] = []
-    for block, y, x in blocks:
+    others, other_deviations = _centred(after, down, across)
+    products = np.einsum("np,np->n", blocks[detailed], others[detailed]) / _BLOCK**2
+    least = np.maximum(deviations[detailed] * other_deviations[detailed], 1e-3)
+    found = np.asarray(products / least, np.float32)
+    around = cv2.copyMakeBorder(after, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_REFLECT_101)
+    for number in np.argsort(found >= enough, kind="stable"):
+        is_found = found >= enough
+        if is_found.sum() > most_needed * len(found):
+            return np.asarray(found[is_found], np.float32)
+        y, x = (int(place) * _BLOCK for place in divmod(detailed[number], across))
         place = around[y : y + _BLOCK + 2 * _REACH, x : x + _BLOCK + 2 * _REACH]
-        found.append(float(cv2.matchTemplate(place, block, cv2.TM_CCOEFF_NORMED).max()))
-        enough = [value for value in found if value >= _LEAST_BLOCKS]
-        if len(enough) > most_needed * len(blocks):
-            return np.array(enough, np.float32)
-    return np.array(found, np.float32)
+        block = before[y : y + _BLOCK, x : x + _BLOCK]
+        found[number] = cv2.matchTemplate(place, block, cv2.TM_CCOEFF_NORMED).max()
+    return found
+
+
+def _centred(luma: NDArray[np.uint8], down: int, across: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The blocks of a glance without their means, shape (B, pixels), row by row, and their standard deviations."""
+    whole = luma[: down * _BLOCK, : across * _BLOCK].astype(np.float32)
+    blocks = whole.reshape(down, _BLOCK, across, _BLOCK).swapaxes(1, 2).reshape(down * across, _BLOCK**2)
+    blocks -= blocks.mean(1, keepdims=True)
+    return blocks, np.sqrt(np.einsum("np,np->n", blocks, blocks) / _BLOCK**2)
 
 
 def _face_found_again(before: Glance, after: Glance, box: Box) -> float:
-    """The best correlation of the face with what is near its place in the next glance, in [-1, 1]."""
+    """How well the face correlates with what is near its place in the next glance, in [-1, 1]: the best, or enough."""
     factor = before.luma.shape[1] / before.size[0]
     side = max(box.width, box.height) * factor
     zoom = _FACE / max(side, 4.0)
@@ -186,10 +218,14 @@ def _face_found_again(before: Glance, after: Glance, box: Box) -> float:
             np.uint8, copy=False
         )
 
-    face, place = view(before.luma, 0), view(after.luma, _FACE_REACH)
-    if face.std() < _LEAST_DETAIL:
+    face = view(before.luma, 0)
+    if float(cv2.meanStdDev(face)[1][0, 0]) < _LEAST_DETAIL:
         return 1.0
-    best = -1.0
+    # Most faces stay nearly where they were.
+    best = float(cv2.matchTemplate(view(after.luma, 0), face, cv2.TM_CCOEFF_NORMED)[0, 0])
+    if best >= _LEAST_FACE:
+        return best
+    place = view(after.luma, _FACE_REACH)
     for scale in (1.0, 0.9, 1.1):
         scaled = face if scale == 1 else cv2.resize(face, None, fx=scale, fy=scale)
         best = max(best, float(cv2.matchTemplate(place, scaled, cv2.TM_CCOEFF_NORMED).max()))
@@ -199,7 +235,7 @@ def _face_found_again(before: Glance, after: Glance, box: Box) -> float:
 
 
 def _fades(glances: Sequence[Glance]) -> list[Step]:
-    """The cross-fades.
+    """The first cross-fade, if there is one.
 
     A glance m between p and n is fitted as a p + b n by least squares. `gain` is how much more of m's variance the sum
     explains than p or n alone does. Something that moves is not such a sum, and something that stays needs no sum.
@@ -208,21 +244,22 @@ def _fades(glances: Sequence[Glance]) -> list[Step]:
         return []
     low = np.stack([glance.low for glance in glances])
     gram = (low @ low.T).astype(np.float64) + 1e-3 * np.eye(len(glances))
-    fades = []
-    for middle in range(len(glances)):
-        for reach in _FADE_REACH:
-            first, last = middle - reach, middle + reach
-            if first < 0 or last >= len(glances):
-                continue
-            pp, nn, mm = gram[first, first], gram[last, last], gram[middle, middle]
-            pn, pm, nm = gram[first, last], gram[first, middle], gram[last, middle]
-            determinant = pp * nn - pn * pn
-            if determinant <= 1e-6 * pp * nn:
-                continue
-            a, b = (pm * nn - nm * pn) / determinant, (nm * pp - pm * pn) / determinant
-            gain = (a * pm + b * nm) / mm - max(max(pm, 0) ** 2 / (pp * mm), max(nm, 0) ** 2 / (nn * mm))
-            if gain < _LEAST_GAIN or min(a, b) < _LEAST_WEIGHT:
-                continue
-            if gain * _tint(glances[first], glances[last]) >= _FADE:
-                fades.append(Step(glances[first], glances[last], is_fade=True))
-    return fades[:1]
+    found = []
+    for reach in _FADE_REACH:
+        middles = np.arange(reach, len(glances) - reach)
+        first, last = middles - reach, middles + reach
+        pp, nn, mm = gram[first, first], gram[last, last], gram[middles, middles]
+        pn, pm, nm = gram[first, last], gram[first, middles], gram[last, middles]
+        determinant = pp * nn - pn * pn
+        is_sum = determinant > 1e-6 * pp * nn
+        divisor = np.where(is_sum, determinant, 1.0)
+        a, b = (pm * nn - nm * pn) / divisor, (nm * pp - pm * pn) / divisor
+        alone = np.maximum(np.maximum(pm, 0) ** 2 / (pp * mm), np.maximum(nm, 0) ** 2 / (nn * mm))
+        gain = (a * pm + b * nm) / mm - alone
+        is_sum &= (gain >= _LEAST_GAIN) & (np.minimum(a, b) >= _LEAST_WEIGHT)
+        found += [(int(middles[n]), reach, float(gain[n])) for n in np.flatnonzero(is_sum)]
+    for middle, reach, gained in sorted(found):
+        one, other = glances[middle - reach], glances[middle + reach]
+        if gained * _tint(one, other) >= _FADE:
+            return [Step(one, other, is_fade=True)]
+    return []

@@ -50,6 +50,9 @@ _FOR_REST, _REST_PX = 7, 0.5
 """Of seven glances half move by less beside the middle one: the camera is at rest."""
 _FIRST_APART, _LAST_APART = 1, 2
 """The glances at a clip's ends are left out: encoders give the first frames and the last ones other qualities."""
+_FIRST_UNSTEADY = 4
+"""At few bits encoders need most of a second for a quality that lasts: so many glances in front are left out where ten
+remain."""
 # The head against its surroundings: how far two maps are apart, and how far one sways about its median. Before a camera
 # at rest strays of single points are the measure: of 92 stills by seven encoders and qualities at most 1.14 and 0.29.
 # Of a picture that is carried or zoomed both grow with the motion: of 216 such stills they are at most 0.092 and 0.027
@@ -76,7 +79,8 @@ def is_still(glances: Sequence[Glance], boxes: Sequence[Box | None]) -> bool:
     changes = Changes([glance for glance, _ in inner if glance.luma.shape == middle.luma.shape], box)
     if changes.are_none and len(inner) >= _FEWEST_FOR_TWO:
         return True
-    return _moves_as_one(known, inner) and not (changes.are_of_the_face and _is_at_rest(inner))
+    unsteady = int(np.clip(len(inner) - _GLANCES, 0, _FIRST_UNSTEADY - _FIRST_APART))
+    return _moves_as_one(known, inner[unsteady:]) and not (changes.are_of_the_face and _is_at_rest(inner))
 
 
 def _is_at_rest(inner: Sequence[tuple[Glance, Box]]) -> bool:
@@ -162,9 +166,14 @@ def _is_still_on_average(known: Sequence[tuple[Glance, Box]]) -> bool:
     middle, box = known[steps[len(steps) // 2]]
     picture = Still(middle, *points_of(middle, box))
     last = len(glances) - 1
-    fits = {place: laid_over(picture, glances[place]) for place in (0, last // 4, 3 * last // 4, last)}
-    if _median_px(fits.values(), "face_px") > _MOVES_PX:
-        return False
+    fits: dict[int, Fit | None] = {}
+    first = (0, last, last // 4, 3 * last // 4)
+    for place in first:
+        fits[place] = laid_over(picture, glances[place], least=True)
+        # Whatever the others say, the median cannot be less than if their faces did not move at all.
+        known_px = [FAR_PX if fit is None else fit.face_px for fit in fits.values()]
+        if np.median(known_px + [0.0] * (len(first) - len(known_px))) > _MOVES_PX:
+            return False
     for place, glance in enumerate(glances):
         if place not in fits and glance is not middle:
             fits[place] = laid_over(picture, glance)

@@ -6,6 +6,7 @@ Only what those frames need is decoded: the packets from the keyframe before a w
 import gc
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
@@ -26,6 +27,9 @@ _UNSMOOTHED = {"h263", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"}
 _FOR_SMALL = (
     0.85  # share of what may be decoded that small frames may take; ten seconds of 4K fit into the default limit
 )
+
+_PASSED, _PASSED_PIXELS = 3, 4_000_000
+"""Frames between two wanted ones that are kept at most, and how many pixels they may have: one of 4K has 12 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class VideoReader:
             self._upright = Upright(stream, turn_deg)
         times = sorted(packet.time for packet in self._packets if packet.is_shown and packet.time is not None)
         self._left = self._limits.max_decoded_pixels
+        self._goals: list[int] = []
+        self._passed: list[tuple[int, av.VideoFrame]] = []
         self.frames = sum(packet.is_shown for packet in self._packets)
         """Number of frames; 1 or more."""
         if not self.frames:
@@ -145,6 +151,7 @@ class VideoReader:
         reduced = {*small} - wanted
         if self._work(wanted | reduced) <= _FOR_SMALL * self._left:
             wanted |= reduced
+            self._goals = sorted(wanted) if reduced else []
         found = self._read_timed(wanted) if self._is_timed else self._read_in_turn(wanted)
         for position, frame in self._within_budget(found) if optional else found:
             try:
@@ -154,7 +161,32 @@ class VideoReader:
             finally:
                 del frame
             yield VideoFrame(position, self._times[position], picture, width, height)
+            self._passed.clear()
+        self._goals = []
+        self._passed.clear()
         gc.collect(0)  # see `upright._orientation_of`
+
+    def passed(self) -> list[VideoFrame]:
+        """Small copies of frames between the one that `read` has given last and the one before it, in order.
+
+        They are a few of those that had to be decoded on the way, nearest to the middle. There are none where `read`
+        was not asked for small frames.
+        """
+        copies = []
+        for position, frame in sorted(self._passed, key=lambda passed: passed[0]):
+            with suppress(av.FFmpegError, ValueError):  # as in `read`
+                copies.append(VideoFrame(position, self._times[position], *self._upright.picture(frame, small=True)))
+        return copies
+
+    def _pass(self, position: int, frame: av.VideoFrame) -> None:
+        """Keep a frame that nobody wants for `passed`, in place of the one farthest from the middle."""
+        after = bisect_right(self._goals, position)
+        if not 0 < after < len(self._goals):
+            return
+        doubled = self._goals[after - 1] + self._goals[after]
+        self._passed.append((position, frame))
+        self._passed.sort(key=lambda passed: abs(2 * passed[0] - doubled))
+        del self._passed[max(min(_PASSED, _PASSED_PIXELS // self.frame_pixels), 1) :]
 
     def _within_budget(self, found: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames up to where decoding turns out to be too much, as where the stream's frames are larger."""
@@ -205,9 +237,13 @@ class VideoReader:
         """Those of the decoded frames that are wanted; they are taken off the list of wanted ones."""
         for frame in frames:
             position = self._position.get(frame.pts) if frame.pts is not None else None
-            if position in wanted and not frame.is_corrupt:
+            if position is None or frame.is_corrupt:
+                continue
+            if position in wanted:
                 wanted.discard(position)
                 yield position, frame
+            elif self._goals:
+                self._pass(position, frame)
 
     def _read_in_turn(self, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode and count all frames up to the last wanted one: without times there is no other way."""

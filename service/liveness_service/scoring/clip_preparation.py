@@ -45,7 +45,7 @@ class ClipPreparation:
                 return Prepared(ClipFacts((CLIP_TOO_SHORT,), duration_s=video.duration_s, fps=video.fps), ())
             times = [video.time_s(position) for position in range(video.frames)]
             middles = self.clip.middles(times, video.duration_s)
-            look, following = FrameLook(self.finder, faces, (middles[0], middles[-1])), Following()
+            look, following = FrameLook(self.finder, faces, (middles[0], middles[-1])), Following(video)
             taken = sample(video, self.clip, look, is_away=look.is_away, glance=following.glance)
             span.set_attribute("liveness.frames_looked_at", look.count)
             usable = [found for found in taken if found is not None]
@@ -80,7 +80,7 @@ class ClipPreparation:
                 return (STATIC_CLIP, *causes), missed
             return causes if not any(taken) and causes != (FRAME_UNREADABLE,) else (TOO_FEW_FRAMES, *causes), missed
         usable = [(found.position, found.value) for found in taken if found is not None]
-        reasons, against = following.refusals(video, usable, [p for p in look.refused if look.is_away(p)])
+        reasons, against = following.refusals(usable, [p for p in look.refused if look.is_away(p)])
         most = self.finder.gates.max_mean_blockiness(smooths_blocks=video.smooths_blocks)
         # The mean of all frames: a coder's blocks show most right after a motion, and hardly before the next one.
         if most is not None and sum(frame.quality.blockiness for _, frame in usable) > most * len(usable):

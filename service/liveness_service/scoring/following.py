@@ -13,7 +13,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from liveness_core.clips import Glance, Step, follow, glance_of, is_still
+from liveness_core.clips import Glance, Step, follow, glance_of, is_doubtful, is_picture_exchanged, is_still
 from liveness_core.types import Box
 from liveness_core.video import VideoFrame, VideoReader
 from liveness_service.results import FACE_CHANGED, STATIC_CLIP, FrameResult
@@ -29,28 +29,37 @@ _MOST_CLOSER = 160
 class Following:
     """The glances at one clip."""
 
-    def __init__(self) -> None:
+    def __init__(self, video: VideoReader) -> None:
         """Begin with a new clip."""
+        self._video = video
         self._glances: list[Glance] = []
+        self._passed: dict[int, list[Glance]] = {}
+        """Glances between one, by its position, and the next, where the step from one to the other is large."""
+        self._is_exchanged: dict[tuple[int, int], bool] = {}
 
     def glance(self, frame: VideoFrame) -> None:
-        """Remember a frame that is passed on the way."""
-        self._glances.append(glance_of(frame))
+        """Remember a frame that is passed on the way, the latest one of those given."""
+        glance = glance_of(frame)
+        if self._glances:
+            # Now frames between are at hand; later they would have to be decoded again.
+            before = self._glances[-1]
+            if self._is_picture_exchanged(before, glance) or is_doubtful(before, glance):
+                self._passed[before.position] = [glance_of(passed) for passed in self._video.passed()]
+        self._glances.append(glance)
 
     def refusals(
-        self, video: VideoReader, usable: Sequence[tuple[int, UsableFrame]], away: Sequence[int]
+        self, usable: Sequence[tuple[int, UsableFrame]], away: Sequence[int]
     ) -> tuple[tuple[str, ...], list[FrameResult]]:
         """Why the clip is not one recording of one face, and the frames that say so; nothing if it is.
 
         Args:
-            video: the clip.
             usable: position of each frame that can be scored, and what was seen in it, in order.
             away: positions of the frames in which no face was found.
         """
         # A glance without a face is no step on the way from one face to the next: the absence is judged by itself.
         self._glances = [glance for glance in self._glances if glance.position not in away]
         boxes = _boxes(self._glances, [(frame.time_s, frame.face.box) for _, frame in usable])
-        changed = self._exchanged(video, boxes) or self._unlike(usable, away)
+        changed = self._exchanged(boxes) or self._unlike(usable, away)
         # Two stills in turn that look unlike are both.
         if not is_still(self._glances, boxes):
             return ((FACE_CHANGED,) if changed else ()), changed
@@ -71,27 +80,45 @@ class Following:
         """
         return is_still(self._glances, _boxes(self._glances, seen))
 
-    def _exchanged(self, video: VideoReader, boxes: Sequence[Box | None]) -> list[FrameResult]:
+    def _exchanged(self, boxes: Sequence[Box | None]) -> list[FrameResult]:
         """The first two instants between which picture or face was exchanged."""
-        suspects = follow(self._glances, boxes)
+        suspects = follow(self._glances, boxes, self._is_picture_exchanged)
         fades, steps = [step for step in suspects if step.is_fade], [step for step in suspects if not step.is_fade]
         box_of = {glance.position: box for glance, box in zip(self._glances, boxes, strict=True)}
-        # What is too large for a fifth of a second is looked at again from frame to frame, where motion is small.
+        # What is too large for a fifth of a second is looked at again, where motion is small: first in frames that are
+        # at hand, then from frame to frame.
+        steps = [step for step in steps if not self._is_motion(step, box_of[step.before.position])]
         between = [p for step in steps for p in range(step.before.position + 1, step.after.position)][:_MOST_CLOSER]
         closer = {}
         if between:
-            closer = {frame.position: glance_of(frame) for frame in video.read((), small=between)}
+            closer = {frame.position: glance_of(frame) for frame in self._video.read((), small=between)}
         for step in [*steps, *fades]:
             if not step.is_fade:
                 inner = [closer[p] for p in range(step.before.position + 1, step.after.position) if p in closer]
-                chain = [step.before, *inner, step.after]
-                places = [box_of[step.before.position]] * len(chain)
-                found = [narrow for narrow in follow(chain, places) if not narrow.is_fade]
+                found = self._narrower(step, inner, box_of[step.before.position])
                 if not found:
                     continue
                 return _instants(found[0], box_of, step)
             return _instants(step, box_of, step)
         return []
+
+    def _is_motion(self, step: Step, box: Box | None) -> bool:
+        """Whether frames that were passed between make small steps of a large one."""
+        first, last = step.before.position, step.after.position
+        inner = [glance for glance in self._passed.get(first, ()) if first < glance.position < last]
+        return bool(inner) and not self._narrower(step, inner, box)
+
+    def _narrower(self, step: Step, inner: Sequence[Glance], box: Box | None) -> list[Step]:
+        """The large ones of the steps that lead over glances within a step."""
+        chain = [step.before, *inner, step.after]
+        return [narrow for narrow in follow(chain, [box] * len(chain)) if not narrow.is_fade]
+
+    def _is_picture_exchanged(self, before: Glance, after: Glance) -> bool:
+        """See `is_picture_exchanged`; asked once for each step."""
+        key = before.position, after.position
+        if key not in self._is_exchanged:
+            self._is_exchanged[key] = is_picture_exchanged(before, after)
+        return self._is_exchanged[key]
 
     def _unlike(self, usable: Sequence[tuple[int, UsableFrame]], away: Sequence[int]) -> list[FrameResult]:
         """The first two used frames that look like two faces, where nothing shows how one became the other."""

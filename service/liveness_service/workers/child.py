@@ -37,8 +37,9 @@ from liveness_service.workers.messages import (
 _MOST_DETECTORS = 3
 """Detectors that are kept: that of the active bundle, and of a canary and a previous one."""
 _LARGE_BYTES = 32 << 20
-"""An upload that may take more, as every clip may, is followed by giving memory back: clips left up to 55 MB in holes
-of the heap. After ordinary photos it stays: to take it from the system anew would cost a tenth of their time."""
+"""An upload whose header promises more is followed by giving memory back: clips left up to 55 MB in holes of the heap.
+After ordinary photos and small clips it stays: to take it from the system anew would cost a tenth of a photo's time and
+a fiftieth of a clip's."""
 
 
 def work(connection: socket.socket, memory: OwnMemory) -> None:
@@ -65,7 +66,7 @@ def work(connection: socket.socket, memory: OwnMemory) -> None:
             let_the_service_go_first()
         connection.send(Done(document_bytes=document_bytes).model_dump_json().encode())
         del content
-        if bound.promised > _LARGE_BYTES:
+        if bound.is_large:
             memory.give_back()
 
 
@@ -79,18 +80,25 @@ class _Bound:
         self._task = task
         self._memory = memory
         self._before = None if task.endpoint is None else memory.allocated_bytes()
-        self.promised = 0
-        """Most that it was allowed so far, apart from what any upload may take."""
-        self._allow(task.memory_bytes if task.endpoint is Endpoint.CLIP else 0)
+        # Where a clip's header cannot be read, nobody knows.
+        self._most_promised = task.memory_bytes if task.endpoint is Endpoint.CLIP else 0
+        self._is_told = False
+        self._allow(self._most_promised)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the upload may have taken much memory."""
+        return self._most_promised > _LARGE_BYTES
 
     def __call__(self, promised: int) -> None:
         """See `decoding.promise`."""
         if self._task.endpoint is Endpoint.PHOTO and promised > self._task.memory_bytes:
             raise NotNowError(promised)
+        self._most_promised = max(self._most_promised, promised) if self._is_told else promised
+        self._is_told = True
         self._allow(min(promised, self._task.memory_bytes))
 
     def _allow(self, promised: int) -> None:
-        self.promised = max(self.promised, promised)
         if self._before is not None:
             self._memory.bound(self._before + MEMORY_OF_ANY_JOB + promised)
 

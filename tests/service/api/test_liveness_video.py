@@ -201,7 +201,14 @@ def test_a_cut_names_its_two_instants(clips):
     ],
     ids=["frozen", "two frames in turn", "moved", "with noise"],
 )
-@pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("webm", "libvpx"), ("avi", "mjpeg")])
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [
+        ("mp4", "libx264"),
+        pytest.param("webm", "libvpx", marks=pytest.mark.slow),
+        pytest.param("avi", "mjpeg", marks=pytest.mark.slow),
+    ],
+)
 def test_a_still_is_no_clip(clips, scene, kind, codec):
     answer = undetermined(clips, clip(scene, kind=kind, codec=codec))
     assert answer["reasons"] == ["static_clip"]

@@ -1,6 +1,7 @@
 """Pictures that are small to send and costly to read are refused before they are read."""
 
 import io
+import json
 import subprocess
 import sys
 import time
@@ -158,7 +159,9 @@ def test_webp_has_the_very_pixels_that_pillow_gives(options, is_transparent):
         np.testing.assert_array_equal(webp.decode_still(content, decoded.size), np.asarray(decoded))
 
 
-_PEAK = """
+_PEAKS = """
+import json
+import os
 import sys
 from pathlib import Path
 from liveness_service.decoding.image import ImageLimits, decode_image
@@ -169,20 +172,34 @@ from liveness_service.workers.limits import OwnMemory
 def memory(field):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+def peak(content, pixels, factor):
+    before = memory("VmRSS")
+    own = OwnMemory()
+    allocated = own.allocated_bytes()
+    own.bound(allocated + (16 << 20))
+    try:
+        with told_to(lambda promised: own.bound(allocated + (16 << 20) + promised)):
+            picture = decode_image(content, ImageLimits(50_000_000), opened=lambda size, is_reducible: factor)
+        assert picture.shape[0] * picture.shape[1] * factor**2 == pixels
+    except TransparentImageError:  # after it was decoded
+        pass
+    return (memory("VmHWM") - before) / pixels
 prepare_process()
-content = sys.stdin.buffer.read()
-before = memory("VmRSS")
-pixels, factor = int(sys.argv[1]), int(sys.argv[2])
-own = OwnMemory()
-allocated = own.allocated_bytes()
-own.bound(allocated + (16 << 20))
-try:
-    with told_to(lambda promised: own.bound(allocated + (16 << 20) + promised)):
-        picture = decode_image(content, ImageLimits(50_000_000), opened=lambda size, is_reducible: factor)
-    assert picture.shape[0] * picture.shape[1] * factor**2 == pixels
-except TransparentImageError:  # after it was decoded
-    pass
-print((memory("VmHWM") - before) / pixels)
+for line in sys.stdin.buffer:
+    length, pixels, factor = json.loads(line)
+    content = sys.stdin.buffer.read(length)
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            print(peak(content, pixels, factor), flush=True)
+            status = 0
+        except BaseException as error:
+            print(json.dumps(repr(error)), flush=True)
+        finally:
+            os._exit(status)
+    os.waitpid(child, 0)
 """
 SIDE = 4_000
 BLACK = Image.new("RGB", (SIDE, SIDE))
@@ -216,12 +233,23 @@ EXIF = b"Exif\0\0"
 FULL = {"progressive": True, "subsampling": 0}
 
 
-def peak(content, pixels, factor=1):
-    """Most memory that decoding takes, in bytes for each stored pixel; it has no more than the header promises."""
-    command = [sys.executable, "-c", _PEAK, str(pixels), str(factor)]
-    run = subprocess.run(command, input=content, capture_output=True, check=False)
-    assert run.returncode == 0, run.stderr.decode()[-2_000:]
-    return float(run.stdout)
+@pytest.fixture(scope="module")
+def peak():
+    """Most memory that decoding takes, in bytes for each stored pixel; it has no more than the header promises.
+
+    Each picture is decoded by a process of its own, as a worker is: forked from one that has imported the service.
+    """
+    with subprocess.Popen([sys.executable, "-c", _PEAKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+
+        def measured(content, pixels, factor=1):
+            process.stdin.write(json.dumps([len(content), pixels, factor]).encode() + b"\n" + content)
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+            assert isinstance(answer, float), answer
+            return answer
+
+        yield measured
+        process.stdin.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
@@ -246,19 +274,19 @@ def peak(content, pixels, factor=1):
         *("full colour", "four colours", "bmp", "avif"),
     ],
 )
-def test_decoding_takes_the_memory_that_the_settings_name_and_the_header_promises(content, most):
+def test_decoding_takes_the_memory_that_the_settings_name_and_the_header_promises(peak, content, most):
     assert peak(content(), SIDE * SIDE) < most
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize(("name", "most"), [("HEIC", 11), ("deep HEIC", 22), ("deep AVIF", 18)])
-def test_what_phones_write_keeps_to_its_promise(name, most):
+def test_what_phones_write_keeps_to_its_promise(peak, name, most):
     assert peak(phones.large(name), 9_000_000) < most
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize(("options", "most"), [({}, 1), (FULL, 7)])
-def test_a_reduced_jpeg_promises_less_unless_it_has_scans(options, most):
+def test_a_reduced_jpeg_promises_less_unless_it_has_scans(peak, options, most):
     assert peak(saved(BLACK, "JPEG", **options), SIDE * SIDE, 8) < most
 
 

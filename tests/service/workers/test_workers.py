@@ -92,23 +92,25 @@ def services(client, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("path", "content", "query"),
+    ("path", "make", "query"),
     [
-        pytest.param("", PHOTO, {}, id="photo"),
-        pytest.param("", encoded(two_faces(), "PNG"), {}, id="refused photo"),
-        pytest.param("", encoded(two_faces(), "PNG"), {"faces": "all", "explain": "true"}, id="heat maps"),
-        pytest.param("", encoded(two_faces(), "PNG"), {"faces": "largest"}, id="largest"),
-        pytest.param("", encoded(np.zeros((64, 64, 3), np.uint8), "PNG"), {}, id="no face"),
-        pytest.param("", PHOTO[:3000], {}, id="damaged"),
-        pytest.param("", b"hello", {}, id="no picture"),
-        pytest.param("", encoded(np.zeros((8000, 8000), np.uint8), "PNG"), {}, id="too many pixels"),
-        pytest.param("/video", person_clip(), {"explain": "true"}, id="clip"),
-        pytest.param("/video", clip(one_after_the_other(person, somebody_else, each=30)), {}, id="refused clip"),
-        pytest.param("/video", person_clip()[:2000], {}, id="damaged clip"),
+        pytest.param("", lambda: PHOTO, {}, id="photo"),
+        pytest.param("", lambda: encoded(two_faces()), {}, id="refused photo"),
+        pytest.param("", lambda: encoded(two_faces()), {"faces": "all", "explain": "true"}, id="heat maps"),
+        pytest.param("", lambda: encoded(two_faces()), {"faces": "largest"}, id="largest"),
+        pytest.param("", lambda: encoded(np.zeros((64, 64, 3), np.uint8), "PNG"), {}, id="no face"),
+        pytest.param("", lambda: PHOTO[:3000], {}, id="damaged"),
+        pytest.param("", lambda: b"hello", {}, id="no picture"),
+        pytest.param("", lambda: encoded(np.zeros((8000, 8000), np.uint8), "PNG"), {}, id="too many pixels"),
+        pytest.param("/video", person_clip, {"explain": "true"}, id="clip"),
+        pytest.param(
+            "/video", lambda: clip(one_after_the_other(person, somebody_else, each=30)), {}, id="refused clip"
+        ),
+        pytest.param("/video", lambda: person_clip()[:2000], {}, id="damaged clip"),
     ],
 )
-def test_workers_answer_as_threads_do_and_tell_the_same_stages(services, path, content, query):
-    answers, trees = {}, {}
+def test_workers_answer_as_threads_do_and_tell_the_same_stages(services, path, make, query):
+    content, answers, trees = make(), {}, {}
     for name, service in services.items():
         answer = service.ask(path, content, **query)
         own = ("request_id", "timings_ms")

@@ -93,3 +93,22 @@ def test_perfect_scores_have_no_spread():
     found = bootstrap.intervals(scored, 0.5, replicates=50)
     assert found["auc"] == (1, 1)
     assert found["hter_realistic"] == found["eer"] == (0, 0)
+
+
+def test_two_scorers_of_the_same_people_differ_by_less_than_their_own_intervals_say():
+    first = drawn(people=40)
+    random = np.random.default_rng(1)
+    noisier = first.scores_M + random.normal(0, 0.02, len(first.scores_M))
+    second = Scored(noisier, first.live_M, first.species_M, first.cluster_M)
+    found = bootstrap.differences(first, second)
+    assert set(found) == {"auc", "eer", "hter_idealised"}
+    low, high = found["auc"]
+    assert low <= auc(second) - auc(first) <= high
+    own_low, own_high = bootstrap.intervals(first, None)["auc"]
+    assert high - low < (own_high - own_low) / 2
+    assert set(bootstrap.differences(first, first).values()) == {(0.0, 0.0)}
+
+
+def test_scores_of_other_presentations_have_no_difference():
+    with pytest.raises(ValueError, match="same presentations"):
+        bootstrap.differences(drawn(seed=0), drawn(seed=1))

@@ -18,6 +18,8 @@ from support.networks import SmallEncoder
 
 # B clips, T=8 frames, D embedding
 
+pytestmark = pytest.mark.usefixtures("operators_are_read_once")
+
 
 def with_lived_in_norms(module):
     """Batch norms as after training: else folding them changes nothing that could be seen."""

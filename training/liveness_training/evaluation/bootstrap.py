@@ -30,16 +30,39 @@ def intervals(
         replicates: R, the number of replicates.
         seed: seed of the draw.
     """
+    return {name: _interval(values_R) for name, values_R in _replicates(scored, threshold, replicates, seed).items()}
+
+
+def differences(
+    first: Scored, second: Scored, *, replicates: int = REPLICATES, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Figure -> 95 % interval (low, high) of the second scorer's minus the first's, on the same presentations.
+
+    Both are measured on the same replicates, so that what makes a draw easy or hard for both cancels out. Figures and
+    replicates are those of `intervals` without a threshold.
+
+    Raises:
+        ValueError: the two are not scores of the same presentations.
+    """
+    for name in ("live_M", "species_M", "cluster_M"):
+        if not np.array_equal(getattr(first, name), getattr(second, name)):
+            raise ValueError(f"{name}: the two scorers did not score the same presentations")
+    before, after = (_replicates(scored, None, replicates, seed) for scored in (first, second))
+    return {name: _interval(after[name] - values_R) for name, values_R in before.items()}
+
+
+def _replicates(scored: Scored, threshold: float | None, replicates: int, seed: int) -> dict[str, NDArray[np.float64]]:
     samples: dict[str, list[NDArray[np.float64]]] = {}
     for weight_RM in _weights(scored, replicates, np.random.default_rng(seed)):
         for name, values_R in _figures(scored, threshold, weight_RM).items():
             samples.setdefault(name, []).append(values_R)
+    return {name: np.concatenate(parts) for name, parts in samples.items()}
+
+
+def _interval(values_R: NDArray[np.float64]) -> tuple[float, float]:
     tail = 50 * (1 - _LEVEL)
-    found = {}
-    for name, parts in samples.items():
-        low, high = np.percentile(np.concatenate(parts), [tail, 100 - tail])
-        found[name] = (float(low), float(high))
-    return found
+    low, high = np.percentile(values_R, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _weights(scored: Scored, replicates: int, random: np.random.Generator) -> Iterator[NDArray[np.float64]]:
