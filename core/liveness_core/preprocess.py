@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,19 +52,24 @@ def stacked(spec: PreprocessSpec, crops: Sequence[Picture], max_value: float = 1
         max_value: what 255 becomes before the mean is subtracted.
 
     Raises:
-        ValueError: a crop's shape is not (S, S, 3).
+        ValueError: a crop's shape is not (S, S, 3), or its type not `uint8`.
     """
     expected = (spec.size, spec.size, 3)
     for crop in crops:
         if crop.shape != expected:
             raise ValueError(f"a crop has shape {crop.shape}, expected {expected}: cut it with size={spec.size}")
+        if crop.dtype != np.uint8:
+            raise ValueError(f"a crop has type {crop.dtype}, expected uint8")
     std = np.asarray(spec.std, np.float32)
     scale = max_value / (255.0 * std)
     offset = np.asarray(spec.mean, np.float32) / std
-    # Channel by channel: NumPy takes four times as long for an array whose last dimension is 3.
-    x_N3SS = np.empty((len(crops), 3, spec.size, spec.size), np.float32)
-    for channel, source in enumerate((2, 1, 0) if spec.colour_order == "BGR" else (0, 1, 2)):
-        for x_3SS, crop in zip(x_N3SS, crops, strict=True):
-            np.multiply(crop[..., source], scale[channel], out=x_3SS[channel])
-        x_N3SS[:, channel] -= offset[channel]
+    # Planes first: NumPy takes several times as long for an array whose last dimension is 3.
+    planes_N3SS = np.empty((len(crops), 3, spec.size, spec.size), np.uint8)
+    for planes_3SS, crop in zip(planes_N3SS, crops, strict=True):
+        cv2.split(crop, list(planes_3SS[::-1] if spec.colour_order == "BGR" else planes_3SS))
+    x_N3SS = planes_N3SS.astype(np.float32)
+    if np.any(scale != 1):
+        x_N3SS *= scale[:, None, None]
+    if offset.any():
+        x_N3SS -= offset[:, None, None]
     return x_N3SS
