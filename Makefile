@@ -21,8 +21,6 @@ COMMA := ,
 # Two environments, so that whoever only serves does not download PyTorch.
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
-# Only files whose hash is listed. The lists are whole, so pip need not look for anything else.
-LOCKED = $(PIP_INSTALL) --require-hashes --no-deps --only-binary :all: --requirement requirements/build.txt
 OURS = $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 # What builds a Dockerfile where there is no Docker engine; see docs/deployment.md.
 BUILD_IMAGE ?= ../shared/tools/build-image
@@ -36,19 +34,19 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 # A stamp is older than what it depends on once a version or a dependency changes, and the install runs again.
-$(VENV)/.installed: pyproject.toml constraints.txt requirements/build.txt requirements/dev.txt Makefile
-	@echo 'installing into $(VENV), a few minutes the first time'
+$(VENV)/.installed: pyproject.toml constraints.txt $(addprefix requirements/,install installer.txt build.txt dev.txt) Makefile
+	@echo 'installing into $(VENV), a minute or more the first time'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(LOCKED) --requirement requirements/dev.txt
+	requirements/install $(BIN)/python requirements/build.txt requirements/dev.txt
 # By version only: the index has one file of PyTorch, with CUDA, and other places one for the CPU.
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt torch
 	$(BIN)/python $(OURS)
 	@touch $@
 
-$(SERVE_VENV)/.installed: pyproject.toml requirements/build.txt requirements/service-cpu.txt Makefile
-	@echo 'installing into $(SERVE_VENV), a minute the first time'
+$(SERVE_VENV)/.installed: pyproject.toml $(addprefix requirements/,install installer.txt build.txt service-cpu.txt) Makefile
+	@echo 'installing into $(SERVE_VENV), up to a minute the first time'
 	$(PYTHON) -m venv $(SERVE_VENV)
-	$(SERVE_VENV)/bin/python $(LOCKED) --requirement requirements/service-cpu.txt
+	requirements/install $(SERVE_VENV)/bin/python requirements/build.txt requirements/service-cpu.txt
 	$(SERVE_VENV)/bin/python $(OURS)
 	@touch $@
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+import zipfile
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # Each image and environment: the extras of its purpose, what comes beside them, and where its versions stand.
 LISTS = {
+    "installer": (set(), {"uv"}, ["constraints.txt"]),
     "build": (set(), {"hatchling", "editables"}, ["constraints.txt"]),
     "service-cpu": ({"service", "s3", "redis", "tracing"}, set(), ["constraints.txt"]),
     "service-gpu": (
@@ -166,9 +168,28 @@ def test_systems_for_which_makers_no_longer_build_have_pins_of_their_own():
 
 def test_make_installs_from_the_lists():
     text = (ROOT / "Makefile").read_text()
-    assert "--require-hashes --no-deps --only-binary :all: --requirement requirements/build.txt" in text
     for environment, name in (("BIN", "dev"), ("SERVE_VENV", "service-cpu")):
-        assert re.search(rf"\$\({environment}\)\S*/?python \$\(LOCKED\) --requirement requirements/{name}\.txt", text)
+        lists = rf"requirements/build\.txt requirements/{name}\.txt"
+        assert re.search(rf"requirements/install \$\({environment}\)\S*/?python {lists}\n", text)
+
+
+@pytest.mark.slow
+def test_only_a_file_with_its_hash_is_installed(tmp_path):
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("tiny.py", "")
+        file.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        file.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr("tiny-1.0.dist-info/RECORD", "")
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    right = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    for digest, status in (("0" * 64, 1), (right, 0)):
+        (tmp_path / "list.txt").write_text(f"--no-index\n--find-links {tmp_path}\ntiny==1.0 --hash=sha256:{digest}\n")
+        done = subprocess.run([FOLDER / "install", python, tmp_path / "list.txt"], capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert ("hash" in done.stderr.lower()) == bool(status)
+        assert len(list((tmp_path / "venv").rglob("tiny.py"))) == 1 - status
 
 
 @pytest.mark.parametrize(("package", "floor"), FLOORS.items())
