@@ -44,6 +44,8 @@ def search(
     """
     decoder = ScaledDecoder(content, limits)
     found = _look(decoder, detector, lambda size: _factor(max(size) / LEAST_SEARCHED_PX))
+    if found.image.factor == 1:
+        return found
     shown = found.faces[:most_shown]
     needed = min((_enough(face, found.image, views) for face in shown), default=found.image.factor)
     return found if needed >= found.image.factor else _look(decoder, detector, lambda _: needed)
