@@ -14,14 +14,14 @@ from liveness_service.errors import TooManyPartsError, TooManyScansError
 
 MAX_SEGMENTS: Final = 2_000
 """Most segments. A file of 20 MiB can hold 320 full ones, a colour profile has at most 255, and each scan may bring
-tables of its own. Pillow reads them in Python: five million empty ones took 12 s and 660 MB."""
+tables of its own. Where Pillow reads them, in Python, five million empty ones take 12 s and 660 MB."""
 
 MAX_PADDING_BYTES: Final = 65_536
-"""Most bytes before the first scan that belong to no segment. Pillow skips them one by one in Python."""
+"""Most bytes before the first scan that belong to no segment. Pillow would skip them one by one in Python."""
 
 MAX_RECORDS: Final = 10_000
-"""Most of Photoshop's records (`8BIM`), of which it writes about 30. Pillow reads them in Python: 1.7 million, as many
-as 20 MB can hold, took 1.3 s."""
+"""Most of Photoshop's records (`8BIM`), of which it writes about 30. Pillow would read them in Python: 1.7 million, as
+many as 20 MB can hold, take 1.3 s."""
 
 SCANS_OF_LARGEST: Final = 20
 """How many scans a picture of `max_pixels` may have; smaller pictures may have more, up to `max_scans`. Encoders write
@@ -71,7 +71,7 @@ def count_parts(content: bytes, max_scans: int) -> JpegParts:
                 "between them: save it again with an ordinary encoder",
                 limit=MAX_SEGMENTS,
             )
-        # Before the first scan Pillow reads on behind an end marker, though libjpeg does not.
+        # Before the first scan Pillow would read on behind an end marker, though libjpeg does not.
         code = content[marker + 1] if marker + 1 < len(content) else _EOI
         if marker + 1 >= len(content) or (code == _EOI and scans):
             return JpegParts(scans, segments)
