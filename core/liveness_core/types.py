@@ -54,9 +54,12 @@ class Box:
 
     def clipped(self, width: float, height: float) -> "Box":
         """The part of the box inside a picture of this size; a box without area if it lies wholly outside."""
-        x1, x2 = (min(max(x, 0.0), width) for x in (self.x1, self.x2))
-        y1, y2 = (min(max(y, 0.0), height) for y in (self.y1, self.y2))
-        return Box(x1, y1, x2, y2)
+        return Box(
+            min(max(self.x1, 0.0), width),
+            min(max(self.y1, 0.0), height),
+            min(max(self.x2, 0.0), width),
+            min(max(self.y2, 0.0), height),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions so
         redirect_slashes=False,  # a wrong path is answered with a problem that says so
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the service has its own spans and metrics
     )
     app.state.service = service
     app.state.gate = gate

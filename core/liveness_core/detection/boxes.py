@@ -12,6 +12,8 @@ def non_maximum(boxes_N5: NDArray[np.float32], max_overlap: float, *, of_smaller
         max_overlap: largest overlap of two kept boxes, from 0 to 1.
         of_smaller: measure overlap as intersection over the area of the smaller box, not over the union.
     """
+    if len(boxes_N5) <= 1:
+        return np.arange(len(boxes_N5))
     x1, y1, x2, y2, confidence = boxes_N5.T
     areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
     order = np.argsort(-confidence, kind="stable")

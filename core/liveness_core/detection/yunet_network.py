@@ -74,12 +74,13 @@ def _decoded(
     """
     # Neither probability can be less than the square of their geometric mean, so most cells end here.
     least = min(max(min_confidence, 1e-3), 0.999) ** 2
-    likely = np.nonzero(outputs_16C[:2].min(axis=0) >= math.log(least / (1 - least)) - 1e-3)[0]
-    confidence_N = np.sqrt(np.prod(1 / (1 + np.exp(-outputs_16C[:2, likely])), axis=0))
+    likely = np.nonzero(np.minimum(outputs_16C[0], outputs_16C[1]) >= math.log(least / (1 - least)) - 1e-3)[0]
+    outputs_N16 = outputs_16C[:, likely].T
+    probabilities_N2 = 1 / (1 + np.exp(-outputs_N16[:, :2]))
+    confidence_N = np.sqrt(probabilities_N2[:, 0] * probabilities_N2[:, 1])
     kept = confidence_N >= min_confidence
-    likely, confidence_N = likely[kept], confidence_N[kept]
-    cells_N2, stride_N1 = cells_C3[likely, :2], cells_C3[likely, 2:]
-    outputs_N14 = outputs_16C[2:, likely].T
+    outputs_N14, confidence_N, cells_N3 = outputs_N16[kept, 2:], confidence_N[kept], cells_C3[likely[kept]]
+    cells_N2, stride_N1 = cells_N3[:, :2], cells_N3[:, 2:]
     centres_N2 = (cells_N2 + outputs_N14[:, :2]) * stride_N1
     halves_N2 = np.exp(np.minimum(outputs_N14[:, 2:4], _MAX_LOG_SIDE)) * stride_N1 / 2
     points_N52 = (cells_N2[:, None] + outputs_N14[:, 4:].reshape(-1, 5, 2)) * stride_N1[:, None]

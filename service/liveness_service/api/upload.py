@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from email.message import Message
+from functools import lru_cache
 from typing import Protocol
 
 from starlette.requests import Request
@@ -91,9 +92,7 @@ async def read_upload(request: Request, expected: Expected, upload: Upload) -> b
     """
     _refuse_compressed(request)
     content_type = request.headers.get("content-type", "")
-    declared = Message()
-    declared["content-type"] = content_type
-    kind = declared.get_content_type()
+    kind = _kind(content_type)
     body: _Body = _BareFile()
     limit = expected.max_bytes
     if kind == "multipart/form-data":
@@ -120,6 +119,14 @@ async def read_upload(request: Request, expected: Expected, upload: Upload) -> b
     if len(content) > expected.max_bytes:
         raise _too_many(expected)
     return content
+
+
+@lru_cache(maxsize=64)
+def _kind(content_type: str) -> str:
+    """The type that a header field declares, without its parameters, in small letters."""
+    declared = Message()
+    declared["content-type"] = content_type
+    return declared.get_content_type()
 
 
 class _JsonOrFile:

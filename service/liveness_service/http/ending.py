@@ -37,14 +37,28 @@ class Line(asyncio.Transport):
         self._transport = transport
         self._close = close
         self._closing = False
+        self._held: list[Any] | None = None
 
     def write(self, data: Any) -> None:
         """Send, unless the connection is about to be closed."""
-        if not self._closing:
+        if self._held is not None:
+            self._held.append(data)
+        elif not self._closing:
             self._transport.write(data)
+
+    def hold(self) -> None:
+        """Keep what is written from now on until `release`."""
+        self._held = []
+
+    def release(self) -> None:
+        """Send what was kept, in one piece."""
+        held, self._held = self._held, None
+        if held:
+            self.write(b"".join(held))
 
     def close(self) -> None:
         """Close in good order; a second call changes nothing."""
+        self.release()
         if not self._closing:
             self._closing = True
             self._close()
@@ -80,6 +94,7 @@ class OrderlyProtocol(HttpToolsProtocol, ABC):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._line: asyncio.Transport
+        self._shown: Line
         self._deaf = False  # what comes is thrown away
         self._discarded = 0  # bytes that came too late to matter
         self._closed_at: float | None = None
@@ -90,7 +105,8 @@ class OrderlyProtocol(HttpToolsProtocol, ABC):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER_BYTES)
-        super().connection_made(Line(self._line, self._close))
+        self._shown = Line(self._line, self._close)
+        super().connection_made(self._shown)
 
     @property
     def address(self) -> str:

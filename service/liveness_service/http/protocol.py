@@ -221,9 +221,14 @@ class GuardedProtocol(OrderlyProtocol):
         self._running = cycle
 
         async def send_with_close(message: ASGISendEvent) -> None:
-            if message["type"] == "http.response.start" and not self._stays_open(cycle):
-                cycle.keep_alive = False
+            begins = message["type"] == "http.response.start"
+            if begins:
+                if not self._stays_open(cycle):
+                    cycle.keep_alive = False
+                self._shown.hold()  # head and body are sent at once: each call wakes the client
             await send(message)
+            if not begins:
+                self._shown.release()
 
         try:
             await self._behind(scope, receive, send_with_close)

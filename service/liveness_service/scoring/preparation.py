@@ -75,7 +75,8 @@ class PhotoPreparation:
     def _judged(self, image: ScaledImage, face: DetectedFace, *, scored: bool) -> tuple[Candidate, FaceCrops | None]:
         shared = LevelCrops(image.picture, face)
         quality = measure(image.picture, face, shared)
-        quality = replace(quality, face_px=quality.face_px * image.factor)
+        if image.factor > 1:
+            quality = replace(quality, face_px=quality.face_px * image.factor)
         reasons = refusals(quality, self.finder.gates)
         crops = None
         if scored and not reasons and is_rotated(self.finder.detector, image.picture, face):

@@ -27,11 +27,13 @@ class Transport(asyncio.Transport):
     def __init__(self):
         super().__init__()
         self.sent = b""
+        self.pieces = 0
         self.unread = 0
         self.end = None
 
     def write(self, data):
         self.sent += data
+        self.pieces += 1
 
     def write_eof(self):
         self.end = "eof"
@@ -59,6 +61,8 @@ async def not_found(scope, receive, send):
     if scope["path"] == "/waits":
         await asyncio.sleep(3600)
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"2")]})
+    if scope["path"] == "/breaks":
+        raise RuntimeError("between head and body")
     await send({"type": "http.response.body", "body": b"no"})
 
 
@@ -99,6 +103,19 @@ async def connection():
 
 def head(length, path="/"):
     return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+async def test_head_and_body_of_an_answer_are_sent_at_once(connection):
+    for answers in (1, 2):
+        await connection.receives(head(0))
+        assert connection.transport.sent.endswith(b"\r\n\r\nno")
+        assert connection.transport.pieces == answers
+
+
+async def test_a_head_without_a_body_is_sent_when_the_connection_ends(connection):
+    await connection.receives(head(0, "/breaks"))
+    assert connection.transport.sent.startswith(b"HTTP/1.1 404")
+    assert connection.transport.end == "closed"
 
 
 async def test_a_connection_outlives_a_refusal_if_little_is_to_come(connection):

@@ -37,7 +37,7 @@ def large(width, height=None):
 
 
 @pytest.mark.parametrize(
-    ("width", "searched"), [(960, 960), (1919, 1919), (1920, 960), (3839, 1920), (3840, 960), (4000, 1000)]
+    ("width", "searched"), [(768, 768), (1535, 1535), (1536, 768), (3071, 1536), (3072, 768), (4000, 1000)]
 )
 def test_a_picture_is_reduced_while_enough_of_it_is_left_to_search(width, searched):
     detector = OneFace(0, width)
@@ -52,8 +52,8 @@ def test_a_picture_is_reduced_while_enough_of_it_is_left_to_search(width, search
         (512, 96, [960]),  # 128 pixels of a quarter of the picture: sharpness is measured in as many
         (508, 96, [960, 1920]),
         (250, 96, [960, 3840]),
-        (712, 192, [960]),  # a crop of 2.7 x 712 / 4 = 480 pixels is 2.5 times the encoder's 192
-        (708, 192, [960, 1920]),
+        (570, 192, [960]),  # a crop of 2.7 x 570 / 4 = 385 pixels is twice the encoder's 192
+        (568, 192, [960, 1920]),
     ],
 )
 def test_it_is_decoded_again_where_the_crop_needs_more(face, size, searched):
