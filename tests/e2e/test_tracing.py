@@ -87,7 +87,13 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
         assert collector.resource["deployment.environment.name"] == "test"
 
 
-@pytest.mark.parametrize("away", ["refuses connections", "never answers", "answers 503"])
+@pytest.mark.parametrize(
+    "away",
+    [
+        "refuses connections",
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ("never answers", "answers 503")),
+    ],
+)
 def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environment, away):
     import socket
 

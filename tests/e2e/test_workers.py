@@ -17,7 +17,7 @@ from support.server import running_server
 
 PHOTO = encoded(astronaut(), "JPEG")
 DEADLINE_S = 5.0
-CHAOS_SECONDS = float(os.environ.get("CHAOS_SECONDS", "6"))  # see test_chaos.py
+CHAOS_SECONDS = float(os.environ.get("CHAOS_SECONDS", "4"))  # see test_chaos.py
 HOSTILE = (sys.executable, hostile_worker.__file__)
 
 
