@@ -22,7 +22,7 @@ from support.server import running_server
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "6"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "4"))
 RATE = 6.0
 PHOTOS = [encoded(astronaut(), "JPEG"), encoded(astronaut()[:256, 96:352], "PNG")]
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")

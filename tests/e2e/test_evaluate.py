@@ -12,6 +12,7 @@ import pytest
 
 from support.pictures import astronaut, no_face
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -16,8 +16,9 @@ from support.pictures import astronaut, encoded
 from support.server import running_server
 from support.tiny_bundle import make_tiny_bundle
 
-RATE = 50
-# The head alone and small: a face is found in it in some milliseconds, so that two cores answer 50 a second.
+RATE = 25
+# The head alone and small: a face is found in it in some milliseconds, so that two cores answer so many a second
+# and have time for the changes.
 HEAD = encoded(cv2.resize(astronaut()[40:200, 150:310], (96, 96), interpolation=cv2.INTER_AREA))
 SCORES = {"1": 0.99, "2": 0.01}
 """What the versions make of it, about: an answer says which it is of, and must have that one's score."""

@@ -23,8 +23,8 @@ from support.server import running_server
 from support.videos import write_video
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
-# The page trains for minutes; what it shows is the same after three iterations of a few pictures each.
-SHORTER = {"steps=500": "steps=3 --set images_per_domain=4"}
+# The page trains for minutes; what it shows is the same after three iterations of a few small pictures each.
+SHORTER = {"steps=500": "steps=3 --set images_per_domain=4", "--cache cache": "--cache cache --size 64"}
 
 
 def commands():

@@ -22,6 +22,14 @@ app(["serve"])
 """
 
 
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """With a small bundle: which one scores makes no difference to spans."""
+    path = tmp_path_factory.mktemp("bundles") / "tiny"
+    make_tiny_bundle(path)
+    return {"tracing": "true", "bundle_path": str(path), "workers": "1"}
+
+
 @pytest.fixture
 def environment(monkeypatch):
     for name in list(os.environ):
@@ -36,10 +44,10 @@ def environment(monkeypatch):
     return given
 
 
-def test_what_was_recorded_is_sent_before_the_service_stops(tmp_path, environment):
+def test_what_was_recorded_is_sent_before_the_service_stops(tmp_path, environment, settings):
     with collecting() as collector:
         environment(collector.url, EXPORTER_OTLP_HEADERS="authorization=Bearer%20of-the-collector")
-        with running_server(tmp_path, tracing="true", workers="1") as server, server.client() as client:
+        with running_server(tmp_path, **settings) as server, server.client() as client:
             headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
             answer = client.post("/v1/liveness", content=PHOTO, headers=headers)
             assert answer.status_code == 200
@@ -62,7 +70,7 @@ def test_what_was_recorded_is_sent_before_the_service_stops(tmp_path, environmen
 
 
 @pytest.mark.slow
-def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, environment):
+def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, environment, settings):
     with collecting() as collector:
         environment(
             collector.url,
@@ -72,12 +80,12 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
             TRACES_SAMPLER_ARG="0",
             BSP_SCHEDULE_DELAY="100",
         )
-        with running_server(tmp_path, tracing="true", workers="1") as server, server.client() as client:
+        with running_server(tmp_path, **settings) as server, server.client() as client:
             assert client.post("/v1/liveness", content=PHOTO).headers["traceparent"].endswith("-00")
             server.stop()
         assert collector.posts == 0
         environment(collector.url, TRACES_SAMPLER_ARG="1")
-        with running_server(tmp_path, tracing="true", workers="1") as server, server.client() as client:
+        with running_server(tmp_path, **settings) as server, server.client() as client:
             client.post("/v1/liveness", content=PHOTO)
             deadline = time.monotonic() + 20
             while not collector.spans and time.monotonic() < deadline:
@@ -87,11 +95,17 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
         assert collector.resource["deployment.environment.name"] == "test"
 
 
-@pytest.mark.parametrize("away", ["refuses connections", "never answers", "answers 503"])
-def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environment, away):
+@pytest.mark.parametrize(
+    "away",
+    [
+        pytest.param("refuses connections", marks=pytest.mark.slow),
+        "never answers",
+        pytest.param("answers 503", marks=pytest.mark.slow),
+    ],
+)
+def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environment, settings, away):
     import socket
 
-    make_tiny_bundle(tmp_path / "bundle")
     with socket.socket() as silent, collecting() as collector:
         silent.bind(("127.0.0.1", 0))
         if away == "never answers":
@@ -100,9 +114,7 @@ def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environ
         port = silent.getsockname()[1]
         url = collector.url if away == "answers 503" else f"http://127.0.0.1:{port}"
         environment(url, BSP_SCHEDULE_DELAY="100", EXPORTER_OTLP_TIMEOUT="1")
-        settings = {"tracing": "true", "shutdown_grace_ms": "4000", "workers": "1"}
-        settings["bundle_path"] = str(tmp_path / "bundle")
-        with running_server(tmp_path, **settings) as server, server.client() as client:
+        with running_server(tmp_path, **settings, shutdown_grace_ms="4000") as server, server.client() as client:
             deadline = time.monotonic() + 20
             while not any(line["event"] == "spans_not_sent" for line in server.log()):
                 assert time.monotonic() < deadline

@@ -14,11 +14,20 @@ from support import hostile_worker
 from support.clips import person_clip
 from support.pictures import astronaut, encoded
 from support.server import running_server
+from support.tiny_bundle import make_tiny_bundle
 
 PHOTO = encoded(astronaut(), "JPEG")
 DEADLINE_S = 5.0
-CHAOS_SECONDS = float(os.environ.get("CHAOS_SECONDS", "6"))  # see test_chaos.py
+CHAOS_SECONDS = float(os.environ.get("CHAOS_SECONDS", "4"))  # see test_chaos.py
 HOSTILE = (sys.executable, hostile_worker.__file__)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Settings of a service that starts for less: with a small bundle, and one worker."""
+    path = tmp_path_factory.mktemp("bundles") / "tiny"
+    make_tiny_bundle(path)
+    return {"bundle_path": str(path), "workers": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +167,9 @@ def test_a_worker_cannot_signal_the_service(client, server):
     assert score(client, b"try signal:%d" % server.process.pid).json()["detail"].startswith("refused: ")
 
 
-def test_a_worker_knows_no_secret(tmp_path):
+def test_a_worker_knows_no_secret(tmp_path, small):
     with (
-        running_server(tmp_path, command=HOSTILE, workers="1", api_keys="", rate_limit_store="memory://") as server,
+        running_server(tmp_path, command=HOSTILE, **small, api_keys="", rate_limit_store="memory://") as server,
         server.client() as client,
     ):
         [names] = {score(client, b"try environment").json()["detail"]}
@@ -268,8 +277,8 @@ def test_readiness_fails_while_no_worker_answers_and_recovers_by_itself(client, 
 
 
 @pytest.mark.slow
-def test_a_stuck_decoder_does_not_hold_up_the_end(tmp_path):
-    with running_server(tmp_path, command=HOSTILE, workers="1", shutdown_grace_ms="1000") as server:
+def test_a_stuck_decoder_does_not_hold_up_the_end(tmp_path, small):
+    with running_server(tmp_path, command=HOSTILE, **small, shutdown_grace_ms="1000") as server:
         pids = children(server)
         with ThreadPoolExecutor(1) as threads, server.client() as client:
             hanging = threads.submit(lambda: _outcome(client, b"spin"))
@@ -281,8 +290,8 @@ def test_a_stuck_decoder_does_not_hold_up_the_end(tmp_path):
     wait_until(lambda: not any(_runs(pid) for pid in pids), 5)
 
 
-def test_a_killed_service_leaves_no_process_behind(tmp_path):
-    with running_server(tmp_path, command=HOSTILE, workers="1") as server:
+def test_a_killed_service_leaves_no_process_behind(tmp_path, small):
+    with running_server(tmp_path, command=HOSTILE, **small) as server:
         pids = children(server)
         assert len(pids) >= 2
         with ThreadPoolExecutor(1) as threads, server.client() as client:

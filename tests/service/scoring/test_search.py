@@ -94,7 +94,7 @@ def scored():
     return score, score_of_all_pixels
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_same_picture_has_the_same_score_in_every_kind_of_file(scored, seed):
     score, score_of_all_pixels = scored
     noise = np.random.default_rng(seed).normal(0, 6, (2400, 2400, 1))

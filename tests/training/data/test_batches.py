@@ -123,7 +123,7 @@ def test_a_batch_too_small_for_all_processes_is_refused():
         sampler(per_domain=2, part=(0, 7))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_loaders_workers_do_not_change_what_comes(workers):
     crops = images(noise(), augmentation="flip", share=0.5)
     drawn = [[((draw % 2,), draw, "") for draw in range(first, first + 3)] for first in (0, 3, 6)]

@@ -119,6 +119,7 @@ def test_names_from_data_are_escaped(folder, tmp_path, without_plots):
     assert "<script>" not in report_run(RunFolder.read(copy), recordings()).read_text()
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(page, folder):
     assert report_run(RunFolder.read(folder), recordings()).read_text() == page
 
