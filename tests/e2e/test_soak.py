@@ -16,7 +16,7 @@ def test_memory_and_latency_stay_flat_under_load(tmp_path):
         done = asyncio.run(soak(server, minutes=1.2, parts=12, load=0.4))
         assert server.stop() == 0
     assert sum(part.not_answered for part in done.parts) == 0, done
-    # In so short a time the pools of memory still fill, a slope says little; the recorded run holds it to 1 MB a minute.
+    # So soon the pools of memory still fill, a slope says little. The recorded run holds it to 1 MB a minute.
     half = done.parts[len(done.parts) // 2]
     assert done.after.memory_mb < 1.08 * half.memory_mb, done.summary()
     assert done.p99_ratio < 3, done.summary()
