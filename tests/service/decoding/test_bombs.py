@@ -258,7 +258,8 @@ def peak():
     [
         (lambda: bombs.webp_pixels(SIDE), 8),
         (lambda: encoded(np.zeros((SIDE, SIDE, 4), np.uint8), "WEBP", method=0), 9),
-        (lambda: saved(BLACK, "WEBP", method=0, lossless=True, exif=mirrored(), icc_profile=P3), 10),
+        # 9.96, and 10.2 where no bytecode is kept and Pillow's parts are compiled on the way.
+        (lambda: saved(BLACK, "WEBP", method=0, lossless=True, exif=mirrored(), icc_profile=P3), 10.5),
         (lambda: encoded(np.zeros((SIDE, SIDE, 3), np.uint8)), 8.5),
         (lambda: saved(BLACK, "JPEG", exif=mirrored(), icc_profile=P3), 10),
         (lambda: saved(BLACK, "PNG", compress_level=1, exif=mirrored(), icc_profile=P3), 10),
