@@ -70,6 +70,8 @@ def test_one_click_shows_a_verdict_with_everything_that_explains_it(browser, ser
         assert visitor.violations() == []
         # Stricter: the score is the same, the threshold is another one. The heat map lies over the face.
         page.select_option("#point", "strict")
+        # An answer that comes while the mouse is on its way moves what is clicked.
+        visitor.wait_for("document.querySelector('#word').textContent === 'Attack'")
         page.get_by_label("Heat map of what decided").check()
         visitor.wait_for(
             "!document.querySelector('#map').hidden && document.querySelector('#word').textContent === 'Attack'"
