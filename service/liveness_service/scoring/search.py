@@ -13,8 +13,8 @@ from liveness_service.decoding.scaled import FACTORS, Choice, ScaledDecoder, Sca
 from liveness_service.observability.stages import stage
 
 LEAST_SEARCHED_PX: Final = 768
-"""Least longer side of a reduced picture that is searched. The default detector searches at most 640 pixels; MTCNN, which
-searches up to 1,024, still finds a face of 2.8 % of the side on 816."""
+"""Least longer side of a reduced picture that is searched. The default detector searches at most 640 pixels; MTCNN,
+which searches up to 1,024, still finds a face of 2.8 % of the side on 816."""
 LEAST_CROPPED: Final = 2.0
 """Least side of a crop in the reduced picture, in sides of the encoder's input: areas are averaged once more then, and
 the score hardly differs from that of all pixels (0.007 on average). A face that has fewer pixels is decoded a second
