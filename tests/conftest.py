@@ -121,7 +121,10 @@ _LONGEST_FILES = (
 
 _ONE_PROCESS = (
     # Ask the session's `server`, which each process would start for itself.
-    ("e2e/test_attacks.py", "e2e/test_clip.py", "e2e/test_phones.py", "e2e/test_photo.py", "e2e/test_refusals.py"),
+    (
+        *("e2e/test_attacks.py", "e2e/test_clip.py", "e2e/test_phones.py", "e2e/test_photo.py", "e2e/test_refusals.py"),
+        "e2e/test_snippets.py",
+    ),
     # Export with torch, which takes seconds to get ready for it.
     ("training/export/test_bundle.py", "training/export/test_networks.py"),
 )

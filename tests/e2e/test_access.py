@@ -69,6 +69,7 @@ def test_without_keys_it_does_not_start_where_others_can_reach_it():
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow  # tests/service/access/test_policy.py asks without a server
 def test_another_server_that_is_told_to_listen_to_all_serves_its_own_machine_only(tmp_path, bundle):
     """`uvicorn --factory` knows nothing of LIVENESS_HOST, which says 127.0.0.1 here."""
     own_address = _own_address()
