@@ -60,6 +60,7 @@ def test_keys_that_the_command_made_open_a_service_that_others_can_reach(tmp_pat
         assert key not in log
 
 
+@pytest.mark.slow  # tests/service/test_cli.py asks without a process
 def test_without_keys_it_does_not_start_where_others_can_reach_it():
     environment = os.environ | {"LIVENESS_HOST": "0.0.0.0"}
     command = [COMMAND, "serve", "--port", "0"]

@@ -31,6 +31,7 @@ def as_another_user(tmp_path):
     return command, folder
 
 
+@pytest.mark.slow
 def test_it_starts_scores_records_and_remembers_with_any_user_of_group_0_on_a_read_only_root(
     as_another_user, tmp_path, monkeypatch
 ):

@@ -97,14 +97,8 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
         assert collector.resource["deployment.environment.name"] == "test"
 
 
-@pytest.mark.parametrize(
-    "away",
-    [
-        pytest.param("refuses connections", marks=pytest.mark.slow),
-        "never answers",
-        pytest.param("answers 503", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("away", ["refuses connections", "never answers", "answers 503"])
 def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environment, settings, away):
     import socket
 
