@@ -73,6 +73,7 @@ def test_what_was_recorded_is_sent_before_the_service_stops(tmp_path, environmen
 
 @pytest.mark.slow
 def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, environment, settings):
+    settings = settings | {"workers": "0"}
     with collecting() as collector:
         environment(
             collector.url,
