@@ -1,6 +1,7 @@
 import gc
 import logging
 import os
+import pkgutil
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,15 @@ def _no_real_time_priority() -> Iterator[None]:
     yield
     if hasattr(os, "sched_getscheduler"):  # not on macOS
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _certificates_are_read_once() -> Iterator[None]:
+    """Each client of httpx reads the certificates of all authorities: 20 ms and more, for hundreds of them."""
+    place = "httpx._transports.default.create_ssl_context"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, cache(pkgutil.resolve_name(place)))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +131,10 @@ _LONGEST_FILES = (
 
 _ONE_PROCESS = (
     # Ask the session's `server`, which each process would start for itself.
-    ("e2e/test_attacks.py", "e2e/test_clip.py", "e2e/test_phones.py", "e2e/test_photo.py", "e2e/test_refusals.py"),
+    (
+        *("e2e/test_attacks.py", "e2e/test_clip.py", "e2e/test_phones.py", "e2e/test_photo.py", "e2e/test_refusals.py"),
+        "e2e/test_snippets.py",
+    ),
     # Export with torch, which takes seconds to get ready for it.
     ("training/export/test_bundle.py", "training/export/test_networks.py"),
 )

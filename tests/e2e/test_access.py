@@ -60,6 +60,7 @@ def test_keys_that_the_command_made_open_a_service_that_others_can_reach(tmp_pat
         assert key not in log
 
 
+@pytest.mark.slow  # tests/service/test_cli.py asks without a process
 def test_without_keys_it_does_not_start_where_others_can_reach_it():
     environment = os.environ | {"LIVENESS_HOST": "0.0.0.0"}
     command = [COMMAND, "serve", "--port", "0"]
@@ -69,6 +70,7 @@ def test_without_keys_it_does_not_start_where_others_can_reach_it():
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow  # tests/service/access/test_policy.py asks without a server
 def test_another_server_that_is_told_to_listen_to_all_serves_its_own_machine_only(tmp_path, bundle):
     """`uvicorn --factory` knows nothing of LIVENESS_HOST, which says 127.0.0.1 here."""
     own_address = _own_address()

@@ -1,5 +1,6 @@
 """A clip in, a verdict out: a real server, the default bundle, real clips in every container."""
 
+import itertools
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from liveness_service.api.schemas import ClipResponse
 from support import hostile
 from support.clips import clip, person, person_clip
 from support.server import Server, running_server
+from support.variants import slow_but
 from support.videos import encode_sound
 
 URL = "/v1/liveness/video"
@@ -76,7 +78,8 @@ def assert_upright(answer: ClipResponse) -> None:
     assert right[1] < nose[1] < mouth_right[1]
 
 
-@pytest.mark.parametrize("name", KINDS)
+# tests/core/test_video.py reads frames of every kind.
+@pytest.mark.parametrize("name", slow_but(("HEVC in MOV, 10 bits", "VP8 with sound"), KINDS))
 def test_a_clip_of_any_kind_gets_its_verdict(server, name):
     kind, codec, options = KINDS[name]
     try:
@@ -101,8 +104,9 @@ def test_what_a_real_browser_recorded_is_read_to_its_end(server, path):
     assert_upright(answer)
 
 
-@pytest.mark.parametrize("turn_deg", [90, 180, 270])
-@pytest.mark.parametrize("kind", ["mp4", "mov"])
+@pytest.mark.parametrize(
+    ("kind", "turn_deg"), slow_but((("mov", 90),), itertools.product(("mp4", "mov"), (90, 180, 270)))
+)
 def test_a_turned_clip_is_scored_upright(server, kind, turn_deg):
     content = clip(lambda n: np.rot90(person(n), turn_deg // 90), kind=kind, rotation_deg=turn_deg)
     answer = post(server, content)

@@ -39,6 +39,7 @@ def server(tmp_path_factory):
         with running_server(
             folder,
             bundle_path=str(folder / "tiny"),
+            workers="1",
             max_header_bytes=str(HEADER_BYTES),
             header_timeout_ms="3000",
             max_pipelined=str(PIPELINED),
@@ -235,7 +236,9 @@ def drips(server, lines, path, count, source):
     return begun
 
 
-@pytest.mark.parametrize(("path", "content"), [("/v1/liveness", PHOTO), ("/v1/liveness/video", None)])
+@pytest.mark.parametrize(
+    ("path", "content"), [("/v1/liveness", PHOTO), pytest.param("/v1/liveness/video", None, marks=pytest.mark.slow)]
+)
 def test_dripping_uploads_take_no_slot_and_one_client_has_half_of_the_places(server, path, content):
     content = content or person_clip()
     with ExitStack() as lines:

@@ -8,19 +8,23 @@ import pytest
 from support.fuzzing import fuzz
 from support.mutation import clip_seeds, image_seeds
 from support.server import running_server
+from support.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with running_server(tmp_path_factory.mktemp("fuzz")) as running:
+    folder = tmp_path_factory.mktemp("fuzz")
+    # What decodes and searches is the same with any bundle.
+    make_tiny_bundle(folder / "tiny", temporal=True)
+    with running_server(folder, bundle_path=str(folder / "tiny")) as running:
         yield running
 
 
 @pytest.mark.parametrize(
     ("path", "seeds", "count", "deadline_ms"),
-    [("/v1/liveness", image_seeds, 1_000, 10_000), ("/v1/liveness/video", clip_seeds, 100, 30_000)],
+    [("/v1/liveness", image_seeds, 600, 10_000), ("/v1/liveness/video", clip_seeds, 60, 30_000)],
     ids=["photos", "clips"],
 )
 def test_mutated_files_are_answered_in_time_and_leave_nothing_behind(server, path, seeds, count, deadline_ms):

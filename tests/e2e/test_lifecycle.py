@@ -9,19 +9,20 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import cv2
 import httpx
 import pytest
 
+from support.connections import connected, read_one, request
 from support.load import send_at_rate
 from support.pictures import astronaut, encoded
 from support.server import port_in_log, running_server
 from support.tiny_bundle import make_tiny_bundle
 
-ROOT = Path(__file__).resolve().parents[2]
+LIVENESS = Path(sys.executable).parent / "liveness"
 PHOTO = encoded(astronaut(), quality=95)
 RATE = 8
 ONE = {"workers": "1"}
@@ -51,9 +52,15 @@ def test_what_was_accepted_is_answered_before_the_service_stops(tmp_path):
         assert server.log()[-1]["level"] == "info"
 
 
-def test_a_stop_is_announced_before_it_happens(tmp_path):
+def test_a_stop_is_announced_before_it_happens_and_waits_for_no_upload_that_never_ends(tmp_path):
     make_tiny_bundle(tmp_path / "bundle")
-    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "4000", "min_upload_rate": "0"} | ONE
+    settings = {
+        "bundle_path": str(tmp_path / "bundle"),
+        "workers": "0",
+        "shutdown_delay_ms": "4000",
+        "shutdown_grace_ms": "1000",
+        "min_upload_rate": "0",
+    }
     go_on = threading.Event()
 
     def slowly():
@@ -61,44 +68,32 @@ def test_a_stop_is_announced_before_it_happens(tmp_path):
         go_on.wait(60)
         yield PHOTO[100:]
 
-    with running_server(tmp_path, **settings) as server, server.client() as used, ThreadPoolExecutor(1) as pool:
-        assert used.get("/health/ready").status_code == 200
-        with server.client() as sender, server.client() as late:
-            upload = pool.submit(sender.post, "/v1/liveness", content=slowly())
-            while "liveness_uploads 1.0" not in (metrics := used.get("/metrics")).text:
-                time.sleep(0.01)
-            assert "connection" not in metrics.headers
-            server.process.send_signal(signal.SIGTERM)
-            told = time.monotonic()
-            # Balancers are told, and who asks nevertheless has an answer and must come back elsewhere.
-            while (refused := late.get("/health/ready")).status_code == 200:
-                pass
-            assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
-            answer = used.post("/v1/liveness", content=PHOTO)
-            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-            assert late.get("/health/live").headers["connection"] == "close"
-            go_on.set()
-            assert (upload.result().status_code, upload.result().headers["connection"]) == (200, "close")
-        assert server.process.wait(60) == 0
-        assert time.monotonic() - told > 3.9
-
-
-def test_an_upload_that_never_ends_does_not_keep_the_service(tmp_path):
-    make_tiny_bundle(tmp_path / "bundle")
-    settings = {"bundle_path": str(tmp_path / "bundle"), "shutdown_delay_ms": "0", "shutdown_grace_ms": "1000"} | ONE
-    with running_server(tmp_path, **settings) as server, socket.socket() as line, socket.socket() as half:
-        for each in (line, half):
-            each.connect(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(tmp_path, **settings))
+        sender, used, late = (stack.enter_context(server.client()) for _ in range(3))
+        endless, half = (stack.enter_context(connected(server)) for _ in range(2))
         half.sendall(b"GET /health")
-        line.sendall(b"POST /v1/liveness HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-        with server.client() as client:
-            while "liveness_uploads 1.0" not in client.get("/metrics").text:
-                time.sleep(0.01)
-        began = time.monotonic()
-        assert server.stop() == 0
-        assert time.monotonic() - began < 10
-        line.settimeout(10)
-        assert line.recv(1 << 16).startswith(b"HTTP/1.1 503 Service Unavailable")
+        endless.sendall(request("/v1/liveness", "POST", Host="x", Content_Length=1000))
+        upload = stack.enter_context(ThreadPoolExecutor(1)).submit(sender.post, "/v1/liveness", content=slowly())
+        stack.callback(go_on.set)
+        assert used.get("/health/ready").status_code == 200
+        while "liveness_uploads 2.0" not in (metrics := used.get("/metrics")).text:
+            time.sleep(0.01)
+        assert "connection" not in metrics.headers
+        server.process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        # Balancers are told, and who asks nevertheless has an answer and must come back elsewhere.
+        while (refused := late.get("/health/ready")).status_code == 200:
+            time.sleep(0.01)
+        assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
+        answer = used.post("/v1/liveness", content=PHOTO)
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert late.get("/health/live").headers["connection"] == "close"
+        go_on.set()
+        assert (upload.result().status_code, upload.result().headers["connection"]) == (200, "close")
+        assert server.process.wait(60) == 0
+        assert 3.9 < time.monotonic() - told < 4 + 10
+        assert read_one(endless)[0] == 503
         assert not [entry for entry in server.log() if "exception" in entry]
 
 
@@ -140,19 +135,21 @@ def test_a_stop_that_hangs_is_ended_and_the_log_says_where(tmp_path):
     assert "in never" in log_file.read_text()
 
 
-def test_a_port_that_is_taken_is_an_error_and_not_a_silent_exit(server):
-    port = server.url.rsplit(":", 1)[1]
-    again = subprocess.run(
-        [server.process.args[0], "serve", "--port", port], capture_output=True, text=True, timeout=60
-    )
+@pytest.mark.slow  # tests/service/test_cli.py asks without a process, also the next one
+def test_a_port_that_is_taken_is_an_error_and_not_a_silent_exit():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = [LIVENESS, "serve", "--port", str(taken.getsockname()[1])]
+        again = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert again.returncode != 0
     assert "address already in use" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_named_before_anything_starts():
-    command = Path(sys.executable).parent / "liveness"
     environment = os.environ | {"LIVENESS_MAX_INFLIGHT": "many"}
-    done = subprocess.run([command, "serve"], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([LIVENESS, "serve"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "LIVENESS_MAX_INFLIGHT" in done.stderr
     assert "Traceback" not in done.stderr
@@ -188,13 +185,14 @@ async def balancer(ready):
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_no_request_fails_while_another_model_takes_over(tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"
     for folder in (first, second):
         make_tiny_bundle(folder / "bundle", version=folder.name)
     # How fast this machine is does not matter here.
-    patient = {"max_inflight": "500", "deadline_ms": "60000"} | ONE
+    patient = {"max_inflight": "500", "deadline_ms": "60000", "workers": "0"}
     with (
         running_server(first, bundle_path=str(first / "bundle"), **patient) as old,
         running_server(second, bundle_path=str(second / "bundle"), **patient) as new,

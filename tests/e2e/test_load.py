@@ -41,6 +41,7 @@ def test_every_answer_is_counted_by_its_status(tmp_path):
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["p99"]
 
 
+@pytest.mark.slow  # test_photo.py has a quick one with ten photos
 def test_requests_that_come_together_are_answered_as_if_each_were_alone(tmp_path):
     """The long form, 10,000 requests, is `benchmarks/under_load.py mixed`."""
     with running_server(tmp_path, start_s=300, deadline_ms="600000") as server:

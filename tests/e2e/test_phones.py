@@ -9,6 +9,7 @@ from PIL import Image
 
 from support import phones
 from support.pictures import SHARED, astronaut, encoded, in_less_light
+from support.variants import slow_but
 from support.videos import encode_video
 
 
@@ -46,11 +47,11 @@ def test_an_avif_of_an_encoder_that_cuts_off_fractions_of_colours_has_the_same_v
     assert post(server, encoded(astronaut(), "AVIF", quality=90, speed=8)).json()["verdict"] == "live"
 
 
-def test_a_live_face_that_loses_light_gets_a_reason_and_is_never_called_spoof(server):
-    for stops in range(1, 7):
-        answer = post(server, encoded(in_less_light(stops, seed=stops), quality=92)).json()
-        assert answer["verdict"] == "live" or "too_noisy" in answer["reasons"], stops
-        assert stops < 4 or answer["verdict"] == "undetermined"
+@pytest.mark.parametrize("stops", slow_but((2, 4), range(1, 7)))
+def test_a_live_face_that_loses_light_gets_a_reason_and_is_never_called_spoof(server, stops):
+    answer = post(server, encoded(in_less_light(stops, seed=stops), quality=92)).json()
+    assert answer["verdict"] == "live" or "too_noisy" in answer["reasons"]
+    assert stops < 4 or answer["verdict"] == "undetermined"
 
 
 @pytest.mark.skipif(not (SHARED / "cases").is_dir(), reason="needs the pictures in shared/cases")
@@ -73,19 +74,19 @@ def test_the_damaged_jpegs_of_a_bug_report_have_no_verdict(server):
         assert (answer.status_code, answer.json()["code"]) == (400, "unreadable_media"), file.name
 
 
-def test_a_face_in_few_of_sixteen_bits_is_found(server):
+@pytest.mark.parametrize("bits", slow_but((10,), (8, 10, 12, 16)))
+def test_a_face_in_few_of_sixteen_bits_is_found(server, bits):
     grey = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY).astype(np.uint32)
-    for bits in (8, 10, 12, 16):
-        deep = (grey * ((1 << bits) - 1) // 255).astype(np.uint16)
-        answer = post(server, cv2.imencode(".png", deep)[1].tobytes()).json()
-        assert len(answer["faces"]) == 1, bits
+    deep = (grey * ((1 << bits) - 1) // 255).astype(np.uint16)
+    answer = post(server, cv2.imencode(".png", deep)[1].tobytes()).json()
+    assert len(answer["faces"]) == 1
 
 
-def test_an_orientation_in_xmp_changes_nothing(server):
+@pytest.mark.parametrize("value", slow_but((6,), (3, 6, 8)))
+def test_an_orientation_in_xmp_changes_nothing(server, value):
     expected = post(server, encoded(astronaut(), "JPEG", quality=95)).json()
-    for value in (3, 6, 8):
-        answer = post(server, encoded(astronaut(), "JPEG", quality=95, xmp=phones.xmp(value))).json()
-        assert answer["faces"] == expected["faces"]
+    answer = post(server, encoded(astronaut(), "JPEG", quality=95, xmp=phones.xmp(value))).json()
+    assert answer["faces"] == expected["faces"]
 
 
 def test_a_sequence_is_refused_and_the_answer_says_what_to_send(server):
@@ -98,7 +99,7 @@ def test_a_sequence_is_refused_and_the_answer_says_what_to_send(server):
 
 
 @pytest.mark.skipif(not (SHARED / "cases").is_dir(), reason="needs the clips in shared/cases")
-@pytest.mark.parametrize("streams", [6, 8, 9])
+@pytest.mark.parametrize("streams", slow_but((9,), (6, 8, 9)))
 def test_a_phones_clip_is_not_refused_for_its_tracks_of_data(server, streams):
     content = (SHARED / f"cases/11-nine-streams/streams_{streams}.mov").read_bytes()
     with server.client() as client:

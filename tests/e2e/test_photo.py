@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from liveness_service.api.schemas import LivenessResponse
 from support.pictures import astronaut, encoded, no_face, two_faces
 from support.server import Server
+from support.variants import slow_but
 
 
 def metric(server: Server, name: str, **labels: str) -> float:
@@ -56,7 +57,7 @@ def test_a_raw_body_gets_the_same_answer_as_a_form(server):
     assert LivenessResponse.model_validate_json(raw.text).score == post(server, content).score
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", slow_but(("WEBP",), ["JPEG", "PNG", "WEBP", "BMP"]))
 def test_every_accepted_kind_gives_about_the_same_score(server, kind):
     options = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
     reference = post(server, encoded(astronaut(), "PNG")).score
@@ -97,10 +98,10 @@ def test_metrics_and_log_tell_of_the_request(server):
 def test_requests_at_the_same_time_each_get_their_own_answer(server):
     face, nothing = encoded(astronaut(), "PNG"), encoded(no_face())
     expected = post(server, face).score
-    contents = [face, nothing] * 8
-    with ThreadPoolExecutor(16) as pool:
+    contents = [face, nothing] * 5
+    with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda content: post(server, content), contents))
-    assert [answer.score for answer in answers] == [pytest.approx(expected, abs=1e-3), None] * 8
+    assert [answer.score for answer in answers] == [pytest.approx(expected, abs=1e-3), None] * 5
     assert len({answer.request_id for answer in answers}) == len(contents)
 
 

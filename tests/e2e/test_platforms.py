@@ -31,17 +31,20 @@ def as_another_user(tmp_path):
     return command, folder
 
 
+@pytest.mark.slow
 def test_it_starts_scores_records_and_remembers_with_any_user_of_group_0_on_a_read_only_root(
     as_another_user, tmp_path, monkeypatch
 ):
     command, folder = as_another_user
-    make_tiny_bundle(tmp_path / "store" / "other", bias=5)
+    for name in ("one", "other"):
+        make_tiny_bundle(tmp_path / "store" / name, bias=5)
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     monkeypatch.setenv("UVICORN_WORKERS", "4")
     audit = folder / "audit.jsonl"
     settings = {
         "audit_log_path": str(audit),
         "models_url": str(tmp_path / "store"),
+        "active_model": "one",
         "models_state": str(folder / "models.json"),
         "workers": "1",
         "port": "tcp://10.0.0.1:80",  # what Kubernetes sets for a service that is called `liveness`

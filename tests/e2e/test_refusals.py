@@ -152,7 +152,8 @@ def service(folder: Path, bundle: Path) -> Iterator[httpx.Client]:
         (flip_a_byte, app_in_this_process),
         (remove_a_file, app_in_this_process),
         (rename_a_tensor, app_in_this_process),
-        (lower_a_threshold, service),
+        (lower_a_threshold, app_in_this_process),
+        pytest.param(lower_a_threshold, service, marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_bundle_is_named_and_never_scores(tmp_path, damage, start):

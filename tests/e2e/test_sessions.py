@@ -19,6 +19,9 @@ from support.requests import bearer, make_keys
 from support.server import running_server
 from support.tiny_bundle import make_tiny_bundle
 
+# Two services, for what tests/service/test_session_store.py and api/test_sessions.py ask of their parts.
+pytestmark = pytest.mark.slow
+
 KEYS, ENTRIES = make_keys(backend="score", other="score")
 PHOTO = encoded(astronaut(), quality=80)
 """Small, so that a thousand of them are sent quickly."""

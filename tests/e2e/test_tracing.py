@@ -6,7 +6,9 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
 
+from liveness_service.cli import app
 from support.collector import attributes, collecting
 from support.pictures import astronaut, encoded
 from support.server import running_server
@@ -71,6 +73,7 @@ def test_what_was_recorded_is_sent_before_the_service_stops(tmp_path, environmen
 
 @pytest.mark.slow
 def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, environment, settings):
+    settings = settings | {"workers": "0"}
     with collecting() as collector:
         environment(
             collector.url,
@@ -95,14 +98,8 @@ def test_the_standard_variables_name_the_service_and_choose_the_share(tmp_path, 
         assert collector.resource["deployment.environment.name"] == "test"
 
 
-@pytest.mark.parametrize(
-    "away",
-    [
-        pytest.param("refuses connections", marks=pytest.mark.slow),
-        "never answers",
-        pytest.param("answers 503", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("away", ["refuses connections", "never answers", "answers 503"])
 def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environment, settings, away):
     import socket
 
@@ -114,7 +111,8 @@ def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environ
         port = silent.getsockname()[1]
         url = collector.url if away == "answers 503" else f"http://127.0.0.1:{port}"
         environment(url, BSP_SCHEDULE_DELAY="100", EXPORTER_OTLP_TIMEOUT="1")
-        with running_server(tmp_path, **settings, shutdown_grace_ms="4000") as server, server.client() as client:
+        settings = settings | {"workers": "0", "shutdown_grace_ms": "4000"}
+        with running_server(tmp_path, **settings) as server, server.client() as client:
             deadline = time.monotonic() + 20
             while not any(line["event"] == "spans_not_sent" for line in server.log()):
                 assert time.monotonic() < deadline
@@ -132,7 +130,16 @@ def test_a_collector_that_is_away_costs_one_line_and_no_answer(tmp_path, environ
             assert "Traceback" not in server.log_file.read_text()
 
 
-def test_without_the_extra_it_says_what_to_install_and_does_not_start():
+def test_without_the_extra_it_says_what_to_install_and_does_not_start(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
+    monkeypatch.setattr("liveness_service.cli_serve.run", lambda *_: pytest.fail("it went on"))
+    done = CliRunner().invoke(app, ["serve"], env={"LIVENESS_TRACING": "true"})
+    assert done.exit_code == 2
+    assert "pip install 'face-liveness[service,tracing]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_so_it_is_in_a_process_without_the_extra():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_THE_EXTRA],
         env=os.environ | {"LIVENESS_TRACING": "true"},
@@ -145,6 +152,7 @@ def test_without_the_extra_it_says_what_to_install_and_does_not_start():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_tracing_the_sdk_is_not_even_loaded():
     program = "import sys, liveness_service.app as a; a.create_app(); print('opentelemetry.sdk' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

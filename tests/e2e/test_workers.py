@@ -15,6 +15,7 @@ from support.clips import person_clip
 from support.pictures import astronaut, encoded
 from support.server import running_server
 from support.tiny_bundle import make_tiny_bundle
+from support.variants import slow_but
 
 PHOTO = encoded(astronaut(), "JPEG")
 DEADLINE_S = 5.0
@@ -39,8 +40,14 @@ def server(tmp_path_factory):
         worker_memory_mb="400",
         deadline_ms=str(round(1000 * DEADLINE_S)),
         clip_deadline_ms=str(round(1000 * DEADLINE_S)),
+        api_keys="",
+        rate_limit_store="memory://",
     ) as running:
         yield running
+        pids = running.processes()
+        assert len(pids) > 2
+    # Its end was a kill: see also test_a_killed_service_leaves_no_process_behind.
+    wait_until(lambda: not any(_runs(pid) for pid in pids), 10)
 
 
 @pytest.fixture
@@ -87,11 +94,12 @@ def metric(client, name, **labels):
     ("order", "reason"),
     [
         (b"abort", "crashed"),
-        (b"exit", "crashed"),
-        (b"lie {}", "crashed"),
-        (b"lie \x80\x04N.", "crashed"),
+        pytest.param(b"exit", "crashed", marks=pytest.mark.slow),
+        pytest.param(b"lie {}", "crashed", marks=pytest.mark.slow),
+        pytest.param(b"lie \x80\x04N.", "crashed", marks=pytest.mark.slow),
         (b'lie {"document_bytes": 9999999}', "crashed"),
-        (b'lie {"document_bytes": 10}', "crashed"),  # and it has written nothing
+        # And it has written nothing.
+        pytest.param(b'lie {"document_bytes": 10}', "crashed", marks=pytest.mark.slow),
         (b"mapped 600", "memory"),
     ],
 )
@@ -111,7 +119,9 @@ def test_a_worker_that_answers_unasked_is_ended_before_it_gets_an_upload(client)
     assert score(client).json()["verdict"] == "live"
 
 
-@pytest.mark.parametrize("order", [b"allocate 20480", b"allocate 200", b"grow", b"grow 200"])
+@pytest.mark.parametrize(
+    "order", slow_but((b"allocate 20480", b"grow"), [b"allocate 20480", b"allocate 200", b"grow", b"grow 200"])
+)
 def test_more_memory_than_a_worker_may_take_is_refused_and_the_worker_goes_on(client, order):
     ends = client.get("/metrics").text.count("liveness_worker_ends_total")
     assert code(score(client, order)) == (400, "decoder_failed")
@@ -119,7 +129,7 @@ def test_more_memory_than_a_worker_may_take_is_refused_and_the_worker_goes_on(cl
     assert score(client).json()["verdict"] == "live"
 
 
-@pytest.mark.parametrize("order", [b"allocate 110", b"grow 110"])
+@pytest.mark.parametrize("order", [b"allocate 110", pytest.param(b"grow 110", marks=pytest.mark.slow)])
 def test_memory_below_the_limit_is_given(client, order):
     # The decoder gets it, and then finds that this is no picture.
     assert code(score(client, order)) == (415, "unsupported_media")
@@ -130,7 +140,7 @@ def test_a_fault_of_the_code_is_answered_and_logged_as_before(client, server):
     assert any("nobody expected this" in line.get("traceback", "") for line in server.log())
 
 
-@pytest.mark.parametrize("order", [b"hang", b"spin"])
+@pytest.mark.parametrize("order", [b"hang", pytest.param(b"spin", marks=pytest.mark.slow)])
 def test_what_hangs_ends_at_the_deadline(client, order):
     began = time.monotonic()
     answer = score(client, order)
@@ -167,12 +177,8 @@ def test_a_worker_cannot_signal_the_service(client, server):
     assert score(client, b"try signal:%d" % server.process.pid).json()["detail"].startswith("refused: ")
 
 
-def test_a_worker_knows_no_secret(tmp_path, small):
-    with (
-        running_server(tmp_path, command=HOSTILE, **small, api_keys="", rate_limit_store="memory://") as server,
-        server.client() as client,
-    ):
-        [names] = {score(client, b"try environment").json()["detail"]}
+def test_a_worker_knows_no_secret(client):
+    names = score(client, b"try environment").json()["detail"]
     assert "LIVENESS" not in names
     assert "PATH" in names
 
@@ -290,6 +296,7 @@ def test_a_stuck_decoder_does_not_hold_up_the_end(tmp_path, small):
     wait_until(lambda: not any(_runs(pid) for pid in pids), 5)
 
 
+@pytest.mark.slow  # the end of `server` asks the same of workers that have nothing to do
 def test_a_killed_service_leaves_no_process_behind(tmp_path, small):
     with running_server(tmp_path, command=HOSTILE, **small) as server:
         pids = children(server)

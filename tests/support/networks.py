@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -60,6 +61,15 @@ def short_networks() -> Iterator[None]:
     modules = ("liveness_training.runs.train", "liveness_training.runs.folder")
     first, second = (mock.patch(f"{module}.create_encoder", create) for module in modules)
     with first, second:
+        yield
+
+
+@contextmanager
+def operators_read_once() -> Iterator[None]:
+    """For each export torch parses the source of five hundred operators anew: two thirds of the time of a small one."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with mock.patch.object(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib))):
         yield
 
 

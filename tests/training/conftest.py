@@ -1,5 +1,3 @@
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
@@ -27,11 +25,7 @@ def short_networks():
 
 @pytest.fixture(scope="session")
 def operators_are_read_once():
-    """For each export torch parses the source of five hundred operators anew: two thirds of the time of a small one."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+    with networks.operators_read_once():
         yield
 
 
