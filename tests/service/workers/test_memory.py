@@ -22,14 +22,14 @@ from support.pools import SPEC
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("promised", [0, 100, 300])
-async def test_an_upload_gets_the_memory_that_its_header_promises_and_little_more(started, promised):
+async def test_an_upload_gets_the_memory_that_its_header_promises_and_little_more(started):
     made = await started(memory_bytes=700 << 20, deadline_s=60.0)
-    with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
-        await made.prepare(b"promise %d %d" % (promised, promised + 110))
-    # glibc keeps up to 8 MiB of free memory, which the worker had before and may use on top (`process.py`).
-    with pytest.raises(DecoderFailedError, match="memory"):
-        await made.prepare(b"promise %d %d" % (promised, promised + 128 + 8 + 1))
+    for promised in (300, 0, 100):
+        with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
+            await made.prepare(b"promise %d %d" % (promised, promised + 110))
+        # glibc keeps up to 8 MiB of free memory, which the worker had before and may use on top (`process.py`).
+        with pytest.raises(DecoderFailedError, match="memory"):
+            await made.prepare(b"promise %d %d" % (promised, promised + 128 + 8 + 1))
     assert made.ends == []
 
 
@@ -44,6 +44,7 @@ async def test_no_promise_gets_more_than_a_worker_may_take(started):
     assert made.ends == []
 
 
+@pytest.mark.slow  # tests/e2e/test_workers.py asks it of a real service
 @pytest.mark.anyio
 async def test_memory_that_the_kernel_does_not_bound_is_seen_by_the_service(started):
     made = await started(deadline_s=60.0)
