@@ -27,7 +27,7 @@ def heic(picture, orientation=1, *, quality=92, profile=None):
     if profile is not None:
         image.info["icc_profile"] = profile
     buffer = io.BytesIO()
-    pillow_heif.from_pillow(image).save(buffer, quality=quality)
+    pillow_heif.from_pillow(image).save(buffer, quality=quality, enc_params={"preset": "ultrafast"})
     return buffer.getvalue()
 
 

@@ -176,7 +176,7 @@ def test_an_animation_keeps_to_its_promise_too():
 def test_every_kind_promises_before_it_is_decoded(kind):
     picture = np.ascontiguousarray(astronaut()[:192, :256])
     content = (
-        phones.heic(picture) if kind == "HEIC" else encoded(picture, kind, **({"speed": 9} if kind == "AVIF" else {}))
+        phones.heic(picture) if kind == "HEIC" else encoded(picture, kind, **({"speed": 10} if kind == "AVIF" else {}))
     )
 
     def refuse(promised):
