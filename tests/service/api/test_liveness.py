@@ -41,7 +41,7 @@ def test_the_answer_has_every_field_of_the_contract(client):
     assert answer["reasons"] == []
     assert 0.98 < answer["score"] <= 1
     assert (answer["threshold"], answer["operating_point"]) == (0.5, "eer")
-    assert answer["image"] == {"width": 512, "height": 512}
+    assert answer["image"] == {"width": 256, "height": 256}
     assert answer["model"] == {"name": "tiny", "version": "1"}
     assert set(answer["timings_ms"]) == {"decode", "detect", "align", "queue", "infer", "total"}
     assert all(value >= 0 for value in answer["timings_ms"].values())

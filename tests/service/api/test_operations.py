@@ -7,12 +7,12 @@ import pytest
 
 from liveness_service.registry.roles import falls_into
 from support.clips import person_clip
-from support.pictures import astronaut, encoded
+from support.pictures import encoded, head_and_shoulders
 from support.signing import SigningKey
 from support.tiny_bundle import make_tiny_bundle
 
 URL = "/v1/operations/models"
-PHOTO = encoded(astronaut(), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
 
 
 @pytest.fixture(scope="module")
