@@ -240,6 +240,7 @@ def test_another_file_is_not_taken_for_a_journal(tmp_path):
     assert (tmp_path / "notes").read_text() == json.dumps({"some": "notes"}) + "\n"
 
 
+@pytest.mark.slow  # a process of its own
 def test_a_stopped_run_goes_on_and_ends_with_the_same_thresholds(lobby, calibrate, data, bundle, tmp_path):
     """Ctrl-C on a real process in the middle; then the last line is cut off, as by the end of the machine."""
     journal = tmp_path / "journal"
