@@ -63,7 +63,7 @@ def test_the_answer_has_every_field_of_the_contract(client):
     assert face["quality"]["face_px"] == pytest.approx(90, abs=5)
     assert face["heatmap_png"] is None
     x1, y1, x2, y2 = face["box"]
-    assert (x1, y1, x2, y2) == pytest.approx((178, 59, 268, 173), abs=6)
+    assert (x1, y1, x2, y2) == pytest.approx((82, 59, 172, 173), abs=6)
     assert len(face["landmarks"]) == 5
     assert all(x1 < x < x2 and y1 < y < y2 for x, y in face["landmarks"])
     assert 0.9 < face["detection_confidence"] <= 1

@@ -163,6 +163,7 @@ def test_a_face_that_leaves_the_picture(clips):
     assert answer["frames"][-1]["reasons"] == ["no_face"]
 
 
+@pytest.mark.slow
 def test_a_moment_without_a_face_is_bridged_by_neighbours(clips):
     def blink(number):
         return nobody(number) if number in (18, 33) else person(number)

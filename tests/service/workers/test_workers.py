@@ -273,6 +273,15 @@ async def test_a_detector_that_cannot_be_loaded_is_a_fault_until_it_can_be(start
     assert made.pool.fault is None
 
 
+@pytest.mark.anyio
+async def test_workers_leave_a_busy_core_to_the_service(started):
+    rig = await started(size=2)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    its = [os.getpriority(os.PRIO_PROCESS, worker.process.pid) for worker in rig.pool._workers]
+    assert its
+    assert all(nice > ours or nice == 19 for nice in its)
+
+
 def test_shared_memory_is_of_a_fixed_size_and_uploads_of_a_fixed_content():
     with SharedMemory.holding(b"upload") as memory:
         assert memory.read(0, 6) == b"upload"
