@@ -22,6 +22,7 @@ from liveness_service.process import prepare_process
 from liveness_service.scoring import model as model_of_service
 from liveness_service.settings import Settings
 from support.fakes import FakeSource, renamed
+from support.faulty_bundles import FAULTS
 from support.signing import SigningKey
 from support.tiny_bundle import DEPTH, encoder_bytes, make_tiny_bundle
 
@@ -169,20 +170,7 @@ class Fault:
     reason: str
 
 
-@pytest.fixture(
-    params=[
-        "flipped byte",
-        "missing file",
-        "missing manifest",
-        "renamed tensor",
-        "missing folder",
-        "no such precision",
-        "no signature",
-        "no keys to check it with",
-        "detector without weights",
-        "detector's weights missing",
-    ]
-)
+@pytest.fixture(params=FAULTS)
 def fault(request, live_bundle, tmp_path) -> Fault:
     path = shutil.copytree(live_bundle, tmp_path / "broken")
     settings = {"bundle_path": path}

@@ -108,6 +108,7 @@ def test_the_new_bundle_shares_its_networks_and_the_old_one_is_as_it_was(lobby, 
     assert load_bundle(store / "lobby").manifest == new
 
 
+@pytest.mark.slow
 def test_a_second_camera_is_a_second_point_and_not_the_default(lobby, data):
     store, _ = lobby
     base = ["calibrate", str(data / "live"), "--bundle", str(store / "lobby"), "--journal", str(data / "journal-2")]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from liveness_service.api.schemas import LivenessQuery
 from liveness_service.submission import FacePolicy, ScoreOptions
+from support.faulty_bundles import SOME_FAULTS
 from support.pictures import astronaut, encoded, no_face, two_faces
 from support.requests import DARKER, PHOTO, URL, answer_of, as_form, both_forms
 
@@ -255,6 +256,7 @@ def test_a_score_that_is_not_a_number_is_no_answer_and_the_next_request_is_score
             assert math.isfinite(answer["score"])
 
 
+@pytest.mark.parametrize("fault", SOME_FAULTS, indirect=True)
 def test_without_a_model_there_is_no_verdict(serve, problem_of, fault):
     with serve(**fault.settings) as client:
         for body in both_forms(PHOTO):

@@ -109,6 +109,7 @@ def test_the_operating_point_is_the_clips(clips):
     assert (answer["operating_point"], answer["threshold"], answer["verdict"]) == ("strict", 0.9999, "spoof")
 
 
+@pytest.mark.slow  # tests/service/scoring/test_clip.py asks for one
 def test_a_heat_map_is_of_the_middle_frame(clips):
     [face] = ask(clips, person_clip(), explain="true")["faces"]
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(face["heatmap_png"]), np.uint8), cv2.IMREAD_COLOR)
@@ -199,7 +200,7 @@ def test_another_face_after_a_cut_is_told_with_its_two_instants(clips):
 @pytest.mark.parametrize(
     "scene",
     [
-        pytest.param(lambda _: person(3), id="frozen"),
+        pytest.param(lambda _: person(3), id="frozen", marks=pytest.mark.slow),
         pytest.param(lambda number: person(3 + 40 * (number % 2)), id="two frames in turn", marks=pytest.mark.slow),
         pytest.param(still, id="moved"),
         pytest.param(
@@ -260,6 +261,7 @@ def test_a_face_that_jumps(clips):
     assert undetermined(clips, wide)["reasons"] == ["face_changed"]
 
 
+@pytest.mark.slow  # tests/service/scoring/test_clip.py asks it of an obedient detector
 def test_two_people(clips):
     content = clip(two_people)
     assert undetermined(clips, content)["reasons"] == ["multiple_faces"]
@@ -272,6 +274,7 @@ def test_a_second_face_in_the_last_frames_alone(clips):
     assert undetermined(clips, content)["reasons"] in (["multiple_faces"], ["face_changed"])
 
 
+@pytest.mark.slow
 def test_a_dark_clip(clips):
     answer = undetermined(clips, clip(lambda number: (person(number) * 0.1).astype(np.uint8)))
     assert set(answer["reasons"]) & {"too_dark", "no_face"}

@@ -113,14 +113,14 @@ def peak():
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-rare = pytest.mark.slow  # a second each: what few cameras and browsers write
+rare = pytest.mark.slow  # a second each: what few cameras write
 
 
 @needs_proc
 @pytest.mark.parametrize(
     ("content", "most"),
     [
-        pytest.param(lambda: bombs.webp_pixels(SIDE), 8, id="webp"),
+        pytest.param(lambda: bombs.webp_pixels(SIDE), 8, id="webp", marks=rare),
         pytest.param(
             lambda: encoded(np.zeros((SIDE, SIDE, 4), np.uint8), "WEBP", method=0), 9, id="transparent webp", marks=rare
         ),

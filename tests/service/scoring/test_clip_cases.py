@@ -52,6 +52,7 @@ def test_hdr_is_measured_as_sdr_is(prepared, kind, softness):
         assert same.quality.sharpness == pytest.approx(one.quality.sharpness, abs=0.1)
 
 
+@pytest.mark.slow  # tests/e2e/test_phones.py asks it of the service
 def test_tracks_of_data_are_no_reason_to_refuse_a_clip(prepared):
     assert len(prepared(CASES / "11-nine-streams/streams_9.mov").usable) == 8
 

@@ -102,7 +102,8 @@ def scored():
     return score, score_of_all_pixels
 
 
-@pytest.mark.parametrize(("width", "seed"), [(1600, 0), pytest.param(2400, 1, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/e2e/test_phones.py asks it of the formats that phones write
+@pytest.mark.parametrize(("width", "seed"), [(1600, 0), (2400, 1)])
 def test_the_same_picture_has_the_same_score_in_every_kind_of_file(scored, width, seed):
     score, score_of_all_pixels = scored
     noise = np.random.default_rng(seed).normal(0, 6, (width, width, 1))

@@ -104,7 +104,7 @@ def services(client, tmp_path_factory):
         pytest.param("", lambda: b"hello", {}, id="no picture"),
         pytest.param("", lambda: png(8000, 8000), {}, id="too many pixels"),
         pytest.param("/video", person_clip, {"explain": "true"}, id="clip"),
-        pytest.param("/video", cut_clip, {}, id="refused clip"),
+        pytest.param("/video", cut_clip, {}, id="refused clip", marks=pytest.mark.slow),
         pytest.param("/video", lambda: person_clip()[:2000], {}, id="damaged clip"),
     ],
 )
