@@ -174,3 +174,14 @@ def test_a_damaged_bundle_is_named_and_never_scores(tmp_path, damage, start):
         assert answer.status_code == 503
         assert answer.json()["file"] == file
         assert "score" not in answer.json()
+
+
+def test_a_connection_can_go_on_after_head_options_and_trace(server: Server) -> None:
+    with server.client() as client:
+        for path in ("/health/ready", "/docs"):
+            length = len(client.get(path).content)
+            head = client.head(path)
+            assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(length))
+        assert client.options("/health/live").status_code == 204
+        assert client.request("TRACE", "/health/live").status_code == 405
+        assert client.get("/health/live").json() == {"status": "live"}

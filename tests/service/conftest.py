@@ -14,14 +14,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from liveness_core.bundle import GoldenCases, Manifest, load_bundle, save_bundle
-from liveness_core.detection import FaceDetector, warm_up
-from liveness_core.runtime import OrtSession
+from liveness_core.detection import DetectorSpec, FaceDetector, create_detector, warm_up
+from liveness_core.runtime import OrtSession, RuntimeOptions
 from liveness_core.scoring import Scorer
 from liveness_service.app import create_app
 from liveness_service.process import prepare_process
-from liveness_service.scoring import model
+from liveness_service.scoring import model as model_of_service
 from liveness_service.settings import Settings
 from support.fakes import FakeSource, renamed
+from support.faulty_bundles import FAULTS
 from support.signing import SigningKey
 from support.tiny_bundle import DEPTH, encoder_bytes, make_tiny_bundle
 
@@ -49,13 +50,24 @@ def _process_as_the_service_prepares_it() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _detectors_are_warmed_up_once() -> Iterator[None]:
-    """Before its first request an app runs its face detector in all sizes, which takes more than half of its start.
+def _detectors_are_made_and_warmed_up_once() -> Iterator[None]:
+    """Before its first request an app loads its face detector and runs it in all sizes: four fifths of its start.
 
-    So does the first app of each process of the tests. The hundreds after it run the same networks, cold: their first
-    runs only take a little longer.
+    So does the first app of each process of the tests. The hundreds after it use the same networks, which keep
+    nothing from one picture to the next; those that name a model file load it, since they may ask for one that is not
+    there.
     """
+    made: dict[tuple[DetectorSpec, RuntimeOptions | None], FaceDetector] = {}
     warm = set()
+
+    def create_once(
+        spec: DetectorSpec, *, model: str | None = None, runtime: RuntimeOptions | None = None
+    ) -> FaceDetector:
+        if model is not None:
+            return create_detector(spec, model=model, runtime=runtime)
+        if (spec, runtime) not in made:
+            made[spec, runtime] = create_detector(spec, runtime=runtime)
+        return made[spec, runtime]
 
     def warm_up_once(detector: FaceDetector) -> None:
         if detector.name not in warm:
@@ -63,7 +75,8 @@ def _detectors_are_warmed_up_once() -> Iterator[None]:
             warm.add(detector.name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "warm_up", warm_up_once)
+        patch.setattr(model_of_service, "create_detector", create_once)
+        patch.setattr(model_of_service, "warm_up", warm_up_once)
         yield
 
 
@@ -157,20 +170,7 @@ class Fault:
     reason: str
 
 
-@pytest.fixture(
-    params=[
-        "flipped byte",
-        "missing file",
-        "missing manifest",
-        "renamed tensor",
-        "missing folder",
-        "no such precision",
-        "no signature",
-        "no keys to check it with",
-        "detector without weights",
-        "detector's weights missing",
-    ]
-)
+@pytest.fixture(params=FAULTS)
 def fault(request, live_bundle, tmp_path) -> Fault:
     path = shutil.copytree(live_bundle, tmp_path / "broken")
     settings = {"bundle_path": path}

@@ -108,6 +108,7 @@ def test_the_new_bundle_shares_its_networks_and_the_old_one_is_as_it_was(lobby, 
     assert load_bundle(store / "lobby").manifest == new
 
 
+@pytest.mark.slow
 def test_a_second_camera_is_a_second_point_and_not_the_default(lobby, data):
     store, _ = lobby
     base = ["calibrate", str(data / "live"), "--bundle", str(store / "lobby"), "--journal", str(data / "journal-2")]
@@ -240,6 +241,7 @@ def test_another_file_is_not_taken_for_a_journal(tmp_path):
     assert (tmp_path / "notes").read_text() == json.dumps({"some": "notes"}) + "\n"
 
 
+@pytest.mark.slow  # a process of its own
 def test_a_stopped_run_goes_on_and_ends_with_the_same_thresholds(lobby, calibrate, data, bundle, tmp_path):
     """Ctrl-C on a real process in the middle; then the last line is cut off, as by the end of the machine."""
     journal = tmp_path / "journal"

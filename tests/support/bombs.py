@@ -75,11 +75,11 @@ def jpeg_segments(count: int) -> bytes:
 def jpeg_records(count: int) -> bytes:
     """A JPEG with so many empty records of Photoshop."""
     content, record, most = _saved(Image.new("RGB", (64, 64)), "JPEG"), b"8BIM\x04\x04" + bytes(6), 5_459
-    segments = b""
+    segments = []
     for start in range(0, count, most):
         body = b"Photoshop 3.0\0" + record * min(most, count - start)
-        segments += b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
-    return content[:2] + segments + content[2:]
+        segments.append(b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body)
+    return content[:2] + b"".join(segments) + content[2:]
 
 
 def jpeg_padding(size: int) -> bytes:

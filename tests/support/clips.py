@@ -46,12 +46,18 @@ def _with_noise(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     return np.clip(picture.astype(np.int16) + noise, 0, 255).astype(np.uint8)
 
 
+@lru_cache(maxsize=60)
 def still(number: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
-    """The same, but a photograph that is moved before the camera: nothing in it moves by itself."""
+    """The same, but a photograph that is moved before the camera: nothing in it moves by itself.
+
+    Nobody may write into it.
+    """
     places = _places(0, width, height)
     sway = np.float32(np.sin(number / 15) * 10)
     picture = cv2.remap(astronaut(), places[0] + sway, places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return _with_noise(picture.astype(np.uint8, copy=False), number)
+    noisy = _with_noise(picture.astype(np.uint8, copy=False), number)
+    noisy.flags.writeable = False
+    return noisy
 
 
 def holding_still(number: int) -> NDArray[np.uint8]:
@@ -113,3 +119,9 @@ def clip(
 def person_clip() -> bytes:
     """Two seconds of the astronaut in MP4."""
     return clip()
+
+
+@cache
+def cut_clip() -> bytes:
+    """A second of the astronaut and a second of somebody else in MP4."""
+    return clip(one_after_the_other(person, somebody_else, each=30))

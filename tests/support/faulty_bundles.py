@@ -16,6 +16,25 @@ from liveness_core.bundle import (
 )
 from support.tiny_bundle import DEPTH, SIZE
 
+FAULTS = (
+    "flipped byte",
+    "missing file",
+    "missing manifest",
+    "renamed tensor",
+    "missing folder",
+    "no such precision",
+    "no signature",
+    "no keys to check it with",
+    "detector without weights",
+    "detector's weights missing",
+)
+"""What the fixture `fault` of tests/service/conftest.py makes of a bundle and its settings."""
+SOME_FAULTS = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in ("flipped byte", "missing folder", "no signature")))
+    for name in FAULTS
+]
+"""For tests of an app: tests/service/scoring/test_model.py asks all of them of the loader."""
+
 
 def resave(path, changes=None, **files):
     """Write the bundle again with other content but correct hashes and digest, as a faulty exporter would."""

@@ -11,6 +11,11 @@ import threading
 import time
 from pathlib import Path
 
+# Imported here, as by `child`: the fork server then does it once and not each worker.
+from liveness_service.decoding import scaled
+from liveness_service.scoring import clip_preparation
+from liveness_service.workers import child
+
 _TESTS = Path(__file__).parents[1]
 
 
@@ -22,10 +27,6 @@ def environment():
 
 def work(connection, memory):
     """The entry of the worker."""
-    from liveness_service.decoding import scaled
-    from liveness_service.scoring import clip_preparation
-    from liveness_service.workers import child
-
     decode_image, opened_clip = scaled.decode_image, clip_preparation.opened_clip
 
     def image(content, limits, **options):

@@ -5,10 +5,10 @@ import asyncio
 import numpy as np
 
 from liveness_service.keys import new_key, parse_permissions
-from support.pictures import astronaut, encoded
+from support.pictures import encoded, head_and_shoulders
 
-PHOTO = encoded(astronaut(), "PNG")
-DARKER = encoded((astronaut() * 0.6).astype(np.uint8), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
+DARKER = encoded((head_and_shoulders() * 0.6).astype(np.uint8), "PNG")
 URL = "/v1/liveness"
 
 

@@ -10,7 +10,6 @@ from liveness_service.api.problems import Problem
 from liveness_service.app import create_app
 from liveness_service.settings import Settings
 from support.requests import PHOTO, URL, bearer, make_keys
-from support.server import running_server
 
 
 @pytest.mark.parametrize(
@@ -188,14 +187,3 @@ def test_head_of_what_cannot_be_read_is_refused_without_a_body(client):
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "GET"])
 def test_where_nothing_is_every_method_finds_nothing(client, method):
     assert client.request(method, "/nowhere").status_code == 404
-
-
-def test_over_a_real_socket_a_connection_can_go_on_after_each_of_them(tmp_path, live_bundle):
-    with running_server(tmp_path, bundle_path=str(live_bundle), workers="0") as server, server.client() as client:
-        for path in ("/health/ready", "/docs"):
-            length = len(client.get(path).content)
-            head = client.head(path)
-            assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(length))
-        assert client.options("/health/live").status_code == 204
-        assert client.request("TRACE", "/health/live").status_code == 405
-        assert client.get("/health/live").json() == {"status": "live"}

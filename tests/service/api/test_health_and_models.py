@@ -1,4 +1,7 @@
+import pytest
+
 from liveness_core.bundle import Manifest
+from support.faulty_bundles import SOME_FAULTS
 
 
 def test_a_service_with_a_model_is_live_and_ready(client):
@@ -8,6 +11,7 @@ def test_a_service_with_a_model_is_live_and_ready(client):
     assert response.json() == {"status": "ready", "model": "tiny", "version": "1"}
 
 
+@pytest.mark.parametrize("fault", SOME_FAULTS, indirect=True)
 def test_a_service_without_a_model_is_live_and_says_why_it_is_not_ready(serve, problem_of, fault):
     with serve(**fault.settings) as client:
         assert client.get("/health/live").json() == {"status": "live"}

@@ -1,4 +1,5 @@
 import base64
+from functools import cache
 
 import cv2
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from liveness_service.api.schemas import ClipResponse
 from support.clips import (
     clip,
+    cut_clip,
     holding_still,
     nobody,
     one_after_the_other,
@@ -19,6 +21,12 @@ from support.clips import (
 from support.pictures import encoded
 
 URL = "/v1/liveness/video"
+
+
+@cache
+def empty_clip():
+    """Two seconds without a person."""
+    return clip(nobody)
 
 
 def answer_of(response):
@@ -91,7 +99,7 @@ def test_a_form_gets_the_same_answer_as_a_raw_body(clips):
 
 
 def test_a_frame_is_scored_as_a_photo_of_it_is(clips):
-    first = ask(clips, clip(options={"crf": "5"}))["frames"][0]
+    first = ask(clips, clip(seconds=0.6, options={"crf": "5"}))["frames"][0]
     photo = clips.post("/v1/liveness", content=encoded(person(first["index"]), "PNG")).json()
     assert first["score"] == pytest.approx(photo["score"], abs=0.01)
 
@@ -101,6 +109,7 @@ def test_the_operating_point_is_the_clips(clips):
     assert (answer["operating_point"], answer["threshold"], answer["verdict"]) == ("strict", 0.9999, "spoof")
 
 
+@pytest.mark.slow  # tests/service/scoring/test_clip.py asks for one
 def test_a_heat_map_is_of_the_middle_frame(clips):
     [face] = ask(clips, person_clip(), explain="true")["faces"]
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(face["heatmap_png"]), np.uint8), cv2.IMREAD_COLOR)
@@ -112,7 +121,7 @@ def test_a_heat_map_is_of_the_middle_frame(clips):
 def test_verdict_and_score_are_counted_and_logged(serve, clips_bundle):
     with serve(bundle_path=clips_bundle) as client:
         ask(client, person_clip())
-        ask(client, clip(nobody))
+        ask(client, empty_clip())
         metrics = client.get("/metrics").text
     assert f'liveness_verdicts_total{{endpoint="{URL}",verdict="live"}} 1.0' in metrics
     assert f'liveness_undetermined_total{{endpoint="{URL}",reason="no_face"}} 1.0' in metrics
@@ -139,13 +148,14 @@ def undetermined(client, content, **query):
 
 
 def test_a_clip_without_a_face(clips):
-    answer = undetermined(clips, clip(nobody))
+    answer = undetermined(clips, empty_clip())
     assert answer["reasons"] == ["no_face"]
     assert answer["faces"] == []
     assert answer["clip"]["frames_used"] == 0
     assert {tuple(frame["reasons"]) for frame in answer["frames"]} == {("no_face",)}
 
 
+@pytest.mark.slow  # tests/service/scoring/test_clip_cases.py asks it of real recordings
 def test_a_face_that_leaves_the_picture(clips):
     answer = undetermined(clips, clip(one_after_the_other(person, nobody, each=40)))
     assert answer["reasons"] == ["too_few_frames", "no_face"]
@@ -154,6 +164,7 @@ def test_a_face_that_leaves_the_picture(clips):
     assert answer["frames"][-1]["reasons"] == ["no_face"]
 
 
+@pytest.mark.slow
 def test_a_moment_without_a_face_is_bridged_by_neighbours(clips):
     def blink(number):
         return nobody(number) if number in (18, 33) else person(number)
@@ -165,12 +176,7 @@ def test_a_moment_without_a_face_is_bridged_by_neighbours(clips):
     assert indices[4] in (32, 34, 35)
 
 
-def test_another_face_after_a_cut(clips):
-    answer = undetermined(clips, clip(one_after_the_other(person, somebody_else, each=30)))
-    assert answer["reasons"] == ["face_changed"]
-    assert answer["clip"]["frames_used"] == 8
-
-
+@pytest.mark.slow  # a cut in another form
 def test_a_cross_fade_to_another_face(clips):
     def other(number):
         return np.roll(somebody_else(number)[::-1], 40, axis=0)[::-1, :, [1, 2, 0]]
@@ -182,8 +188,10 @@ def test_a_cross_fade_to_another_face(clips):
     assert undetermined(clips, clip(faded, seconds=3))["reasons"] == ["face_changed"]
 
 
-def test_a_cut_names_its_two_instants(clips):
-    answer = undetermined(clips, clip(one_after_the_other(person, somebody_else, each=30)))
+def test_another_face_after_a_cut_is_told_with_its_two_instants(clips):
+    answer = undetermined(clips, cut_clip())
+    assert answer["reasons"] == ["face_changed"]
+    assert answer["clip"]["frames_used"] == 8
     told = [frame for frame in answer["frames"] if frame["reasons"] == ["face_changed"]]
     assert [frame["index"] for frame in told] == [29, 30]
     assert all(frame["box"] is not None for frame in told)
@@ -192,14 +200,17 @@ def test_a_cut_names_its_two_instants(clips):
 @pytest.mark.parametrize(
     "scene",
     [
-        lambda _: person(3),
-        lambda number: person(3 + 40 * (number % 2)),
-        still,
-        lambda number: np.clip(person(3) + np.random.default_rng(number).normal(0, 4, (240, 320, 3)), 0, 255).astype(
-            np.uint8
+        pytest.param(lambda _: person(3), id="frozen", marks=pytest.mark.slow),
+        pytest.param(lambda number: person(3 + 40 * (number % 2)), id="two frames in turn", marks=pytest.mark.slow),
+        pytest.param(still, id="moved"),
+        pytest.param(
+            lambda number: np.clip(
+                person(3) + np.random.default_rng(number).normal(0, 4, (240, 320, 3)), 0, 255
+            ).astype(np.uint8),
+            id="with noise",
+            marks=pytest.mark.slow,
         ),
     ],
-    ids=["frozen", "two frames in turn", "moved", "with noise"],
 )
 @pytest.mark.parametrize(
     ("kind", "codec"),
@@ -215,21 +226,25 @@ def test_a_still_is_no_clip(clips, scene, kind, codec):
     assert {tuple(frame["reasons"]) for frame in answer["frames"]} == {("static_clip",)}
 
 
+@pytest.mark.slow
 def test_a_still_is_named_before_what_is_wrong_with_its_frames(clips):
     flat = clip(lambda number: still(number) // 4)
     assert undetermined(clips, flat)["reasons"] == ["static_clip", "too_blurry"]
 
 
+@pytest.mark.slow
 def test_two_unlike_stills_in_turn_are_static_and_changed(clips):
     answer = undetermined(clips, clip(lambda number: (person, somebody_else)[number // 3 % 2](0)))
     assert answer["reasons"] == ["static_clip", "face_changed"]
 
 
+@pytest.mark.slow
 def test_who_holds_still_is_no_still(clips):
     answer = ask(clips, clip(holding_still, seconds=3))
     assert "static_clip" not in answer["reasons"]
 
 
+@pytest.mark.slow
 def test_a_second_face_in_one_frame_alone(clips):
     answer = ask(
         clips, clip(lambda number: two_people(number) if number == 3 else np.roll(person(number), -70, axis=1))
@@ -237,6 +252,7 @@ def test_a_second_face_in_one_frame_alone(clips):
     assert "multiple_faces" not in answer["reasons"]
 
 
+@pytest.mark.slow
 def test_a_face_that_jumps(clips):
     def right(number):
         return np.roll(person(number), 90, axis=1)
@@ -245,17 +261,20 @@ def test_a_face_that_jumps(clips):
     assert undetermined(clips, wide)["reasons"] == ["face_changed"]
 
 
+@pytest.mark.slow  # tests/service/scoring/test_clip.py asks it of an obedient detector
 def test_two_people(clips):
     content = clip(two_people)
     assert undetermined(clips, content)["reasons"] == ["multiple_faces"]
     assert ask(clips, content, faces="largest")["verdict"] == "live"
 
 
+@pytest.mark.slow
 def test_a_second_face_in_the_last_frames_alone(clips):
     content = clip(one_after_the_other(lambda n: np.roll(person(n), -70, axis=1), two_people, each=50))
     assert undetermined(clips, content)["reasons"] in (["multiple_faces"], ["face_changed"])
 
 
+@pytest.mark.slow
 def test_a_dark_clip(clips):
     answer = undetermined(clips, clip(lambda number: (person(number) * 0.1).astype(np.uint8)))
     assert set(answer["reasons"]) & {"too_dark", "no_face"}

@@ -7,9 +7,8 @@ import pytest
 from liveness_core.scoring import ClipScorer
 from liveness_service.scoring.clip_preparation import ClipPreparation
 from liveness_service.submission import Endpoint
+from support import bombs
 from support.clips import (
-    clip,
-    person,
     person_clip,
 )
 from support.pictures import astronaut, encoded
@@ -72,8 +71,7 @@ def test_a_deadline_ends_the_decoding_too(serve, clips_bundle, problem_of, monke
             ended.set()
 
     monkeypatch.setattr(ClipPreparation, "prepare", watched)
-    # Long to read, not to make: the same two seconds over and over.
-    content = clip(lambda number: person(number % 60), seconds=20, options={"preset": "ultrafast"})
+    content = bombs.one_keyframe(640, 360, 1_000)  # long to read, not to make
     with serve(bundle_path=clips_bundle, clip_deadline_ms=10) as client:
         problem_of(client.post(URL, content=content), 504, "deadline_exceeded")
         assert ended.wait(2)

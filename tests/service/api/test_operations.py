@@ -7,12 +7,17 @@ import pytest
 
 from liveness_service.registry.roles import falls_into
 from support.clips import person_clip
-from support.pictures import astronaut, encoded
+from support.pictures import encoded, head_and_shoulders
 from support.signing import SigningKey
 from support.tiny_bundle import make_tiny_bundle
 
 URL = "/v1/operations/models"
-PHOTO = encoded(astronaut(), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
+
+
+def again(value):
+    """What asks once more what a quicker case asks."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def test_activating_what_is_active_keeps_the_way_back(client):
     assert versions(client) == {"live-1": 1}
 
 
-@pytest.mark.parametrize("model", ["broken", "nothing", "../live", "live@00000000"])
+@pytest.mark.parametrize("model", ["broken", "../live", again("nothing"), again("live@00000000")])
 def test_an_unsound_bundle_changes_nothing(client, problem_of, model):
     problem = problem_of(client.put(f"{URL}/active", json={"model": model}), 409, "model_refused")
     assert problem["file"]
@@ -130,7 +135,13 @@ def test_the_canary_decides_for_its_share(client):
     assert versions(client, 5) == {"spoof-1": 5}
 
 
-@pytest.mark.parametrize("chosen", [True, False], ids=["an id of the old share", "an id outside of it"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param(True, id="an id of the old share"),
+        pytest.param(False, id="an id outside of it", marks=pytest.mark.slow),
+    ],
+)
 def test_no_id_of_a_client_chooses_the_canary(client, chosen):
     client.put(f"{URL}/canary", json={"model": "spoof", "share": 0.5})
     ident = next(f"mine-{n}" for n in range(100) if falls_into(0.5, f"mine-{n}", "canary") is chosen)
@@ -249,7 +260,9 @@ def test_without_a_store_there_is_nothing_to_activate(serve, live_bundle, proble
         assert client.get(URL).json()["available"] == []
 
 
-@pytest.mark.parametrize("body", [{"model": "live", "share": 1.5}, {"model": "live"}, {"share": 0.5}, [], "x"])
+@pytest.mark.parametrize(
+    "body", [{"model": "live", "share": 1.5}, {"model": "live"}, again({"share": 0.5}), again([]), again("x")]
+)
 def test_a_wrong_request_is_an_error(client, problem_of, body):
     problem_of(client.put(f"{URL}/canary", json=body), 422, "invalid_parameter")
 
@@ -266,8 +279,17 @@ def signed_store(tmp_path_factory):
     return {"models_url": str(path), "bundle_public_keys": trusted.public}
 
 
-@pytest.mark.parametrize("role", ["active", "canary", "shadow"])
-@pytest.mark.parametrize("name", ["unsigned", "foreign"])
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [
+        ("active", "unsigned"),
+        ("canary", "foreign"),
+        ("shadow", "unsigned"),
+        pytest.param("active", "foreign", marks=pytest.mark.slow),
+        pytest.param("canary", "unsigned", marks=pytest.mark.slow),
+        pytest.param("shadow", "foreign", marks=pytest.mark.slow),
+    ],
+)
 def test_no_role_is_given_to_a_bundle_without_a_trusted_signature(serve, signed_store, problem_of, role, name):
     with serve(active_model="signed", **signed_store) as client:
         content = {"model": name} | ({} if role == "active" else {"share": 1})
@@ -278,7 +300,7 @@ def test_no_role_is_given_to_a_bundle_without_a_trusted_signature(serve, signed_
         assert client.put(f"{URL}/{role}", json=content | {"model": "renewed"}).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["unsigned", "foreign"])
+@pytest.mark.parametrize("name", ["unsigned", again("foreign")])
 def test_at_the_start_only_a_signed_bundle_makes_the_service_ready(serve, signed_store, name):
     with serve(active_model=name, **signed_store) as client:
         problem = client.get("/health/ready").json()

@@ -201,11 +201,15 @@ async def test_of_several_keys_none_holds_the_last_place_for_clips(running, prob
 @pytest.mark.parametrize(
     ("names", "settings"),
     [
-        ({"only": "score", "prometheus": "operations"}, {}),
-        ({}, {}),
-        ({"only": "score", "other": "score"}, {"max_inflight_clips_per_key": 2}),
+        pytest.param({"only": "score", "prometheus": "operations"}, {}, id="one scoring key"),
+        pytest.param({}, {}, id="no keys", marks=pytest.mark.slow),
+        pytest.param(
+            {"only": "score", "other": "score"},
+            {"max_inflight_clips_per_key": 2},
+            id="by setting",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["one scoring key", "no keys", "by setting"],
 )
 async def test_every_place_for_clips_is_for_one_key_where(names, settings, running, problem_of, clips_path):
     keys, entries = make_keys(**names)

@@ -1,4 +1,5 @@
 import struct
+from functools import cache
 
 import pytest
 
@@ -29,6 +30,11 @@ def read(content, limits=GENEROUS, *, interrupted=lambda: False):
         return list(video.read([video.frames // 2]))
 
 
+@cache
+def clip_with_sound():
+    return clip(sound=True)
+
+
 def test_a_clip_is_read():
     [frame] = read(person_clip())
     assert (frame.position, frame.pixels.shape) == (30, (240, 320, 3))
@@ -51,7 +57,7 @@ def test_a_clip_is_read():
 )
 def test_what_is_beyond_a_limit_is_told_which_one(limits, error, words):
     with pytest.raises(error, match=words) as raised:
-        read(clip(sound=True), limits)
+        read(clip_with_sound(), limits)
     assert raised.value.members["limit"] == float(words.split()[2].replace(",", ""))
 
 

@@ -8,10 +8,10 @@ from PIL import Image
 
 from liveness_service.observability.logs import configure_logging
 from liveness_service.settings import Settings
-from support.pictures import astronaut, encoded
+from support.pictures import astronaut, encoded, head_and_shoulders
 
 URL = "/v1/liveness"
-PHOTO = encoded(astronaut(), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from liveness_core.bundle.manifest import Calibration, LabelledScores, Manifest, ReferenceScores, ScoreDistribution
 from liveness_service.observability.metrics import Metrics
-from support.pictures import astronaut, encoded, no_face
+from support.pictures import encoded, head_and_shoulders, no_face
 from support.tiny_bundle import make_tiny_bundle
 
 URL = "/v1/liveness"
-PHOTO = encoded(astronaut(), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
 # The contract of design.md, and what running in production added to it.
 NAMES = {
     "liveness_requests": ("counter", {"endpoint", "status"}),

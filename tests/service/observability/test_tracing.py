@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -20,6 +19,7 @@ from support.clips import person_clip
 from support.pictures import encoded, two_faces
 from support.requests import PHOTO, URL
 from support.tiny_bundle import make_tiny_bundle
+from support.traced import Traced
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, UNSAMPLED = (f"00-{TRACE}-{CALLER}-{flag}" for flag in ("01", "00"))
@@ -27,33 +27,7 @@ TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0[0-3]")
 STAGES = ["align", "decode", "detect", "infer", "queue", "score", "upload"]
 
 
-class Traced:
-    """A client of a traced service, and the spans of what it asked."""
-
-    def __init__(self, client, exporter):
-        self.client = client
-        self._exporter = exporter
-
-    def spans(self, kind=None):
-        spans = self._exporter.get_finished_spans()
-        return [span for span in spans if kind is None or span.kind is kind]
-
-    def servers(self, count):
-        """The servers' spans, once there are so many: one ends after its answer is out."""
-        deadline = time.monotonic() + 20
-        while len(found := self.spans(SpanKind.SERVER)) < count and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return found
-
-    def asked(self, url=URL, content=PHOTO, **options):
-        """Ask once: the answer, the server's span and those of its stages by name."""
-        self._exporter.clear()
-        response = self.client.post(url, content=content, **options)
-        [server] = self.servers(1)
-        return response, server, [span for span in self.spans() if span is not server]
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def traced(client):
     """Start a traced app with these settings."""
 
@@ -73,6 +47,13 @@ def traced(client):
 def photos(traced, live_bundle):
     with traced(bundle_path=live_bundle) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def traced_client(traced, live_bundle):
+    """One for tests that look at answers only."""
+    with traced(bundle_path=live_bundle) as started:
+        yield started.client
 
 
 def names(spans):
@@ -316,10 +297,10 @@ def test_without_tracing_a_callers_trace_is_in_the_log_and_the_answer(client, ca
     ids=lambda given: "|".join(given)[:40],
 )
 @pytest.mark.parametrize("on", [False, True], ids=["off", "on"])
-def test_a_malformed_traceparent_is_as_none(client, photos, capsys, given, on):
+def test_a_malformed_traceparent_is_as_none(client, traced_client, capsys, given, on):
     configure_logging(Settings(log_format="json"))
     headers = [("traceparent", value.encode("latin-1")) for value in given]
-    asked = photos.client if on else client
+    asked = traced_client if on else client
     found = [asked.get("/nowhere", headers=headers).headers["traceparent"] for _ in range(2)]
     traces = {TRACEPARENT.fullmatch(each)[1] for each in found}
     assert len(traces) == 2

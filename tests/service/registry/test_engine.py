@@ -10,11 +10,11 @@ from liveness_service.scoring.model import Model
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, ScoreOptions
 from support.fakes import FakeDetector, face
-from support.pictures import astronaut, encoded
+from support.pictures import encoded, head_and_shoulders
 
 pytestmark = pytest.mark.anyio
 
-PHOTO = encoded(astronaut(), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from liveness_service.registry.shadow import ShadowRunner
 from liveness_service.results import Verdict
 from liveness_service.submission import Endpoint, ScoreOptions
 from support.fakes import renamed
-from support.pictures import astronaut, encoded
+from support.pictures import encoded, head_and_shoulders
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
-PHOTO = encoded(astronaut(), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
 
 
 class OnAGpu:

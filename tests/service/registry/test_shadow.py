@@ -8,11 +8,11 @@ from liveness_service.observability.metrics import Metrics
 from liveness_service.registry.shadow import ShadowRunner
 from liveness_service.results import ImageResult, Verdict
 from liveness_service.submission import Endpoint, ScoreOptions, Submission
-from support.pictures import astronaut, encoded
+from support.pictures import encoded, head_and_shoulders
 
 pytestmark = pytest.mark.anyio
 
-PHOTO = encoded(astronaut(), "PNG")
+PHOTO = encoded(head_and_shoulders(), "PNG")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.clip import ClipPipeline
 from liveness_service.scoring.model import Model
 from liveness_service.submission import FacePolicy, ScoreOptions
-from support.clips import clip, one_after_the_other, person, person_clip, somebody_else
+from support.clips import clip, cut_clip, person_clip
 from support.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.anyio
@@ -158,7 +158,7 @@ async def test_a_second_face_refuses_the_clip_unless_the_largest_is_asked_for(pi
 
 
 async def test_another_face_after_a_cut_refuses_the_clip(pipeline):
-    result = await pipeline().score(clip(one_after_the_other(person, somebody_else, each=30)), ScoreOptions())
+    result = await pipeline().score(cut_clip(), ScoreOptions())
     assert (result.verdict, result.reasons, result.score) == (Verdict.UNDETERMINED, ("face_changed",), None)
     assert result.frames_used == 8
     assert all(frame.score is None for frame in result.frames)

@@ -29,6 +29,7 @@ def reasons():
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "worst"), [("mjpeg", "31"), ("mpeg4", "31")])
 def test_what_web_cameras_and_old_phones_write_at_good_quality_is_not_too_compressed(reasons, codec, worst):
     assert "too_compressed" not in reasons("avi", codec, {"qmin": "8", "qmax": "8"})

@@ -20,7 +20,9 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids=["threads", "worker"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(1, id="worker"), pytest.param(0, id="threads", marks=pytest.mark.slow)]
+)
 def service(request, serve, folder):
     with serve(bundle_path=folder, workers=request.param) as started:
         yield started

@@ -20,33 +20,37 @@ from liveness_service.workers.memory import SharedMemory
 from liveness_service.workers.messages import MEMORY_OF_ANY_JOB, Task
 from support.pools import SPEC
 
+MOST = 700 << 20
+"""What a worker may take in all; one for all tests, which share a fork server with it."""
+
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("promised", [0, 100, 300])
-async def test_an_upload_gets_the_memory_that_its_header_promises_and_little_more(started, promised):
-    made = await started(memory_bytes=700 << 20, deadline_s=60.0)
-    with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
-        await made.prepare(b"promise %d %d" % (promised, promised + 110))
-    # glibc keeps up to 8 MiB of free memory, which the worker had before and may use on top (`process.py`).
-    with pytest.raises(DecoderFailedError, match="memory"):
-        await made.prepare(b"promise %d %d" % (promised, promised + 128 + 8 + 1))
+async def test_an_upload_gets_the_memory_that_its_header_promises_and_little_more(started):
+    made = await started(memory_bytes=MOST, deadline_s=60.0)
+    for promised in (300, 0, 100):
+        with pytest.raises(UnsupportedMediaError):  # it has the memory, and finds that this is no picture
+            await made.prepare(b"promise %d %d" % (promised, promised + 110))
+        # glibc keeps up to 8 MiB of free memory, which the worker had before and may use on top (`process.py`).
+        with pytest.raises(DecoderFailedError, match="memory"):
+            await made.prepare(b"promise %d %d" % (promised, promised + 128 + 8 + 1))
     assert made.ends == []
 
 
 @pytest.mark.anyio
 async def test_no_promise_gets_more_than_a_worker_may_take(started):
-    made = await started(memory_bytes=400 << 20, deadline_s=60.0)
+    made = await started(memory_bytes=MOST, deadline_s=60.0)
     with pytest.raises(UnsupportedMediaError):
-        await made.prepare(b"promise 400 1")
-    for order in (b"promise 401 1", b"promise 400 401"):
+        await made.prepare(b"promise 700 1")
+    for order in (b"promise 701 1", b"promise 700 701"):
         with pytest.raises(DecoderFailedError, match="memory"):
             await made.prepare(order)
     assert made.ends == []
 
 
+@pytest.mark.slow  # tests/e2e/test_workers.py asks it of a real service
 @pytest.mark.anyio
 async def test_memory_that_the_kernel_does_not_bound_is_seen_by_the_service(started):
-    made = await started(deadline_s=60.0)
+    made = await started(memory_bytes=MOST, deadline_s=60.0)
     with pytest.raises(UnsupportedMediaError):
         await made.prepare(b"mapped 200 0.3")
     with pytest.raises(DecoderFailedError, match="memory"):
@@ -56,7 +60,7 @@ async def test_memory_that_the_kernel_does_not_bound_is_seen_by_the_service(star
 
 @pytest.mark.anyio
 async def test_photos_that_promise_much_wait_for_each_other_and_not_the_others(started):
-    made = await started(size=2, deadline_s=60.0)
+    made = await started(size=2, memory_bytes=MOST, deadline_s=60.0)
     large = [asyncio.create_task(made.prepare(b"promise 129 1 0.6")) for _ in range(2)]
     small = [asyncio.create_task(made.prepare(b"promise 128 1 0")) for _ in range(2)]
     began = time.monotonic()

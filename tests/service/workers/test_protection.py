@@ -1,7 +1,6 @@
 """What a worker cannot do: limits of the kernel, and what is said where the system lacks some."""
 
 import ast
-import os
 import subprocess
 import sys
 
@@ -42,12 +41,3 @@ async def test_protection_that_is_missing_is_told_once(capsys):
     server._tell_missing()
     server._tell_missing()
     assert capsys.readouterr().out.count("workers_less_protected") == 1
-
-
-@pytest.mark.anyio
-async def test_workers_leave_a_busy_core_to_the_service(started):
-    rig = await started(size=2)
-    ours = os.getpriority(os.PRIO_PROCESS, 0)
-    its = [os.getpriority(os.PRIO_PROCESS, worker.process.pid) for worker in rig.pool._workers]
-    assert its
-    assert all(nice > ours or nice == 19 for nice in its)

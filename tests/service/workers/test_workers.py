@@ -31,9 +31,10 @@ from liveness_service.workers.messages import MAX_DOCUMENT_BYTES, Done
 from liveness_service.workers.preparer import Workers
 from liveness_service.workers.processes import ForkServer
 from liveness_service.workers.worker import PoolLimits
-from support.clips import clip, one_after_the_other, person, person_clip, somebody_else
+from support.clips import cut_clip, person_clip
 from support.pictures import astronaut, encoded, two_faces
 from support.pools import SPEC, Pool
+from support.small_pictures import png
 from support.tiny_bundle import make_tiny_bundle
 
 PHOTO = encoded(astronaut(), "JPEG")
@@ -101,11 +102,9 @@ def services(client, tmp_path_factory):
         pytest.param("", lambda: encoded(np.zeros((64, 64, 3), np.uint8), "PNG"), {}, id="no face"),
         pytest.param("", lambda: PHOTO[:3000], {}, id="damaged"),
         pytest.param("", lambda: b"hello", {}, id="no picture"),
-        pytest.param("", lambda: encoded(np.zeros((8000, 8000), np.uint8), "PNG"), {}, id="too many pixels"),
+        pytest.param("", lambda: png(8000, 8000), {}, id="too many pixels"),
         pytest.param("/video", person_clip, {"explain": "true"}, id="clip"),
-        pytest.param(
-            "/video", lambda: clip(one_after_the_other(person, somebody_else, each=30)), {}, id="refused clip"
-        ),
+        pytest.param("/video", cut_clip, {}, id="refused clip", marks=pytest.mark.slow),
         pytest.param("/video", lambda: person_clip()[:2000], {}, id="damaged clip"),
     ],
 )
@@ -168,7 +167,7 @@ async def test_uploads_whose_callers_left_are_not_begun_and_the_next_one_is(star
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("start_s", "ends"), [(0.0, ["abandoned"]), (20.0, [])])
+@pytest.mark.parametrize(("start_s", "ends"), [(0.0, ["abandoned"]), pytest.param(20.0, [], marks=pytest.mark.slow)])
 async def test_an_upload_that_nobody_waits_for_is_ended_when_a_new_worker_costs_less(started, start_s, ends):
     made = await started()
     made.pool._health.start_s = start_s
@@ -219,6 +218,7 @@ async def test_a_worker_prepares_for_several_models(started):
     assert made.ends == []
 
 
+@pytest.mark.slow  # two seconds of a core; tests/e2e/test_workers.py asks it of a real service
 @pytest.mark.anyio
 async def test_processor_time_is_bounded(started):
     made = await started(deadline_s=60.0)
@@ -257,6 +257,7 @@ async def test_workers_that_cannot_start_are_a_fault_and_tried_again_with_pauses
         await server.close()
 
 
+@pytest.mark.slow  # starts a worker four times
 @pytest.mark.anyio
 async def test_a_detector_that_cannot_be_loaded_is_a_fault_until_it_can_be(started):
     made = await started()
@@ -270,6 +271,15 @@ async def test_a_detector_that_cannot_be_loaded_is_a_fault_until_it_can_be(start
     made.pool.expect(SPEC)
     assert (await asyncio.wait_for(made.prepare(PHOTO), 20)).facts.crops == 1
     assert made.pool.fault is None
+
+
+@pytest.mark.anyio
+async def test_workers_leave_a_busy_core_to_the_service(started):
+    rig = await started(size=2)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    its = [os.getpriority(os.PRIO_PROCESS, worker.process.pid) for worker in rig.pool._workers]
+    assert its
+    assert all(nice > ours or nice == 19 for nice in its)
 
 
 def test_shared_memory_is_of_a_fixed_size_and_uploads_of_a_fixed_content():
