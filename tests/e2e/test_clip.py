@@ -2,6 +2,8 @@
 
 import itertools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -67,6 +69,15 @@ def post(server: Server, content: bytes, **query: str) -> ClipResponse:
     return ClipResponse.model_validate_json(answer.text)
 
 
+@contextmanager
+def within_two_seconds(server: Server) -> Iterator[None]:
+    """Of the service's processor time: where other tests run too, decoding takes longer than that."""
+    used, began = server.processor_s(), time.monotonic()
+    yield
+    assert server.processor_s() - used < 2
+    assert time.monotonic() - began < 10
+
+
 def assert_upright(answer: ClipResponse) -> None:
     for frame in answer.frames:
         x1, y1, x2, y2 = frame.box
@@ -121,7 +132,6 @@ def test_a_raw_body_gets_the_same_answer_as_a_form(server):
     assert ClipResponse.model_validate_json(raw.text).score == post(server, person_clip()).score
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("make", "status", "code"),
     [
@@ -153,7 +163,6 @@ def test_a_hostile_clip_gets_its_answer_within_two_seconds(server, make, status,
     assert took < 2
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     "make",
     [lambda: hostile.forged_duration(0), lambda: hostile.forged_duration(36_000), hostile.forged_header_size],
@@ -161,20 +170,17 @@ def test_a_hostile_clip_gets_its_answer_within_two_seconds(server, make, status,
 )
 def test_what_a_header_claims_alone_changes_nothing(server, make):
     content = make()
-    started = time.monotonic()
-    answer = post(server, content)
-    assert time.monotonic() - started < 2
+    with within_two_seconds(server):
+        answer = post(server, content)
     assert answer.clip.frames_used == 8
     assert answer.clip.duration_s == pytest.approx(2, abs=0.1)
 
 
-@pytest.mark.alone
 def test_pictures_that_claim_to_be_larger_than_the_header_says_are_not_decoded(server):
     content = hostile.forged_picture_size()
     before = server.memory_mb("VmHWM")
-    started = time.monotonic()
-    answer = post(server, content)
-    assert time.monotonic() - started < 2
+    with within_two_seconds(server):
+        answer = post(server, content)
     assert (answer.verdict, answer.reasons) == ("undetermined", ["too_few_frames", "frame_unreadable"])
     assert server.memory_mb("VmHWM") - before < 100
 

@@ -91,7 +91,6 @@ def test_fields_after_the_body_count_too(server):
         assert read_one(line)[0] == 415
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("begun", "piece"),
     [
@@ -177,7 +176,6 @@ def test_requests_ahead_of_their_answers_are_bounded(server):
     assert received.count(b"connection: close") == 1
 
 
-@pytest.mark.alone
 def test_answers_that_are_never_read_take_no_memory(server):
     with server.client() as client:
         client.get("/openapi.json")
@@ -204,7 +202,6 @@ def test_an_answer_that_is_read_late_but_in_time_is_whole(server):
     assert json.loads(body)["openapi"]
 
 
-@pytest.mark.alone
 def test_after_an_early_refusal_little_more_is_read(server):
     for path, fields in (("/v1/liveness", {}), ("/nowhere", {}), ("/v1/liveness/video", {"Expect": "100-continue"})):
         with connected(server) as line:

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-import cv2
 import httpx
+import numpy as np
 import pytest
 
 from support.connections import connected, read_one, request
@@ -29,23 +29,31 @@ ONE = {"workers": "1"}
 """Enough where what a service starts and stops is not a matter of how many there are; each takes time to start."""
 
 
-@pytest.mark.alone
 def test_what_was_accepted_is_answered_before_the_service_stops(tmp_path):
-    with running_server(tmp_path, preparation_threads="1") as server:
-        # Large, so that one thread is busy with eight of them for long enough to be stopped in the middle.
-        content = encoded(cv2.resize(astronaut(), (3000, 3000)))
+    make_tiny_bundle(tmp_path / "bundle")
+    settings = {"bundle_path": str(tmp_path / "bundle"), "deadline_ms": "60000"} | ONE
+    # The first one is large: it keeps the worker for long enough to be stopped while seven more wait for it.
+    large = encoded(np.tile(astronaut(), (8, 8, 1)))
+    with running_server(tmp_path, **settings) as server:
 
-        def post(client: httpx.Client) -> int:
+        def post(client: httpx.Client, content: bytes) -> int:
             with client:
                 return client.post("/v1/liveness", content=content).status_code
 
         clients = [server.client() for _ in range(8)]  # made beforehand: that takes longer than a request
         with ThreadPoolExecutor(8) as pool, server.client() as client:
-            answers = [pool.submit(post, each) for each in clients]
+            answers: list[Future[int]] = []
+
+            def wait_for(accepted: int) -> None:
+                while f"liveness_inflight_requests {accepted}.0" not in client.get("/metrics").text:
+                    assert not any(answer.done() for answer in answers)
+                    time.sleep(0.002)
+
+            answers.append(pool.submit(post, clients[0], large))
+            wait_for(1)
+            answers += [pool.submit(post, each, PHOTO) for each in clients[1:]]
             # Stop once all are in: refusing what comes later would be right.
-            while "liveness_inflight_requests 8.0" not in client.get("/metrics").text:
-                assert not all(answer.done() for answer in answers)
-                time.sleep(0.002)
+            wait_for(8)
             status = server.stop()
             assert [answer.result() for answer in answers] == [200] * 8
         assert status == 0

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import httpx
 import pytest
 
@@ -17,7 +18,8 @@ from support.server import running_server
 from support.tiny_bundle import make_tiny_bundle
 from support.variants import slow_but
 
-PHOTO = encoded(astronaut(), "JPEG")
+# The head alone and small: a face is found in it in some milliseconds.
+PHOTO = encoded(cv2.resize(astronaut()[40:200, 150:310], (96, 96), interpolation=cv2.INTER_AREA), "JPEG")
 DEADLINE_S = 5.0
 CHAOS_SECONDS = float(os.environ.get("CHAOS_SECONDS", "4"))  # see test_chaos.py
 HOSTILE = (sys.executable, hostile_worker.__file__)
@@ -33,9 +35,12 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    make_tiny_bundle(folder / "tiny", bias=5, temporal=True)
     with running_server(
-        tmp_path_factory.mktemp("hostile"),
+        folder,
         command=HOSTILE,
+        bundle_path=str(folder / "tiny"),
         workers="2",
         worker_memory_mb="400",
         deadline_ms=str(round(1000 * DEADLINE_S)),
@@ -183,7 +188,6 @@ def test_a_worker_knows_no_secret(client):
     assert "PATH" in names
 
 
-@pytest.mark.alone
 def test_fifty_photos_get_their_answers_while_decoders_hang_crash_and_take_memory(client, server):
     expected = score(client).json()
     before = server.memory_mb("Pss")
@@ -217,17 +221,17 @@ def test_fifty_photos_get_their_answers_while_decoders_hang_crash_and_take_memor
     assert max(peak) - before < 300
 
 
-@pytest.mark.alone
 def test_where_both_workers_hang_others_stand_in_for_them(client, server):
     with ThreadPoolExecutor(6) as threads:
+        began = time.monotonic()
         hanging = [threads.submit(score_alone, server, b"hang") for _ in "ab"]
         time.sleep(0.2)
         answers = [answer.status_code for answer in threads.map(lambda _: score(client), range(4))]
-        assert not any(each.done() and each.result().status_code != 504 for each in hanging)
+        assert time.monotonic() - began < DEADLINE_S - 0.5  # and not when the workers that hang are replaced
         assert answers == [200] * 4
+    assert [each.result().status_code for each in hanging] == [504] * 2
 
 
-@pytest.mark.alone
 def test_chaos_of_a_worker_killed_every_second_costs_only_its_own_requests(client, server):
     expected = score(client).json()["score"]
     stop_at = time.monotonic() + CHAOS_SECONDS

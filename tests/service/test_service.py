@@ -1,4 +1,5 @@
 import asyncio
+import threading
 
 import pytest
 
@@ -11,6 +12,7 @@ from liveness_service.errors import (
 )
 from liveness_service.observability.metrics import Metrics
 from liveness_service.results import Verdict
+from liveness_service.scoring.preparation import PhotoPreparation
 from liveness_service.service import LivenessService
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint, Submission
@@ -119,14 +121,24 @@ async def test_past_the_deadline_there_is_no_answer(started):
         await service.score(photo(encoded(astronaut(), "PNG")))
 
 
-@pytest.mark.alone
-async def test_what_is_past_its_deadline_before_it_began_is_dropped(started):
+async def test_what_is_past_its_deadline_before_it_began_is_dropped(started, monkeypatch):
     service = await started(deadline_ms=1000, preparation_threads=1)
+    begun, go_on = [], threading.Event()
+    prepare = PhotoPreparation.prepare
+
+    def held(self, content, *others):
+        begun.append(content)
+        assert go_on.wait(60)
+        return prepare(self, content, *others)
+
+    monkeypatch.setattr(PhotoPreparation, "prepare", held)
     content = encoded(astronaut())
-    results = await asyncio.gather(*(service.score(photo(content)) for _ in range(150)), return_exceptions=True)
-    assert {type(result).__name__ for result in results} == {"ImageResult", "DeadlineExceededError"}
-    # All would take some seconds on one thread: were they worked off, this one would be too late.
+    # The only thread has the first one until all are past their deadline.
+    results = await asyncio.gather(*(service.score(photo(content)) for _ in range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [DeadlineExceededError] * 5
+    go_on.set()
     assert (await service.score(photo(content))).verdict is Verdict.LIVE
+    assert len(begun) == 2
 
 
 async def test_requests_that_overlap_share_batches_and_keep_their_own_answers(started, graded_bundle):

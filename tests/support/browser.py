@@ -1,5 +1,6 @@
 """A real Chromium with a fake camera, the videos that its camera shows, and a stub of a customer's site."""
 
+import base64
 import io
 import json
 import shutil
@@ -76,7 +77,7 @@ HINTS = {
     "farther": lambda: still(seen(size=0.88)),
     "centre": lambda: still(seen(x=0.24)),
     "more_light": lambda: still((seen() * 0.12).astype(np.uint8)),
-    "less_light": lambda: still((240 - 0.17 * (255 - seen().astype(float))).astype(np.uint8)),  # its range ends at 235
+    "less_light": lambda: still((255 - 0.13 * (255 - seen().astype(float))).astype(np.uint8)),
     "no_face": lambda: still(cv2.resize(no_face(), (640, 480))),
     "one_face": lambda: still(np.hstack([seen(size=0.36)[:, 160:480]] * 2)),
     "straight": lambda: still(turned(seen())),
@@ -91,11 +92,36 @@ def write_video(path: Path, frames) -> Path:
     with path.open("wb") as file:
         for frame in frames:
             if id(frame) not in content:
-                buffer = io.BytesIO()
-                Image.fromarray(frame).save(buffer, "JPEG", quality=92)
-                content[id(frame)] = buffer.getvalue()
+                content[id(frame)] = _jpeg(frame)
             file.write(content[id(frame)])
     return path
+
+
+def _jpeg(frame) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+SHOW_FRAMES = """
+const canvas = Object.assign(document.createElement('canvas'), {width: 640, height: 480});
+const shown = canvas.getContext('2d');
+let frames = [];
+window.show = async files => {
+  const bytes = file => Uint8Array.from(atob(file), letter => letter.charCodeAt(0));
+  frames = await Promise.all(files.map(file => createImageBitmap(new Blob([bytes(file)], {type: 'image/jpeg'}))));
+};
+const now = () => frames[Math.floor(performance.now() / 33) % frames.length];
+setInterval(() => frames.length && shown.drawImage(now(), 0, 0), 33);
+navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(30);"""
+"""A camera that shows what a test gives to `show`, over and over again, for as long as the test wants to see it: a busy
+machine's fake camera skips frames, and whole stretches of a video with them.
+"""
+
+
+def as_files(frames) -> list[str]:
+    """Each different frame once, as `show` takes it: a JPEG in base64."""
+    return [base64.b64encode(_jpeg(frame)).decode() for frame in {id(frame): frame for frame in frames}.values()]
 
 
 @contextmanager

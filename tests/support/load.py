@@ -60,7 +60,6 @@ async def send_at_rate(
     *,
     path: str = "/v1/liveness",
     key: str = "",
-    stop: asyncio.Event | None = None,
 ) -> Outcome:
     """Send these bodies in turn, `rate` a second.
 
@@ -71,7 +70,6 @@ async def send_at_rate(
         seconds: how long.
         path: of the endpoint.
         key: access key.
-        stop: ends it earlier.
     """
     outcome = Outcome()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -80,27 +78,52 @@ async def send_at_rate(
 
         async def one(number: int, due: float) -> None:
             outcome.behind_s = max(outcome.behind_s, time.perf_counter() - due)
-            try:
-                answer = await client.post(path, content=contents[number % len(contents)])
-            except httpx.HTTPError as error:
-                outcome.failures[type(error).__name__] += 1
-                return
-            outcome.latencies_s.append(time.perf_counter() - due)
-            outcome.statuses[answer.status_code] += 1
-            if answer.status_code == httpx.codes.OK:
-                outcome.answers.append(answer.json())
-            elif answer.headers.get("content-type") == "application/problem+json":
-                outcome.codes[answer.json()["code"]] += 1
+            await _sent(client, path, contents[number % len(contents)], due, outcome)
 
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number in range(round(rate * seconds)):
-                if stop is not None and stop.is_set():
-                    break
                 due = began + number / rate
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 group.create_task(one(number, due))
     return outcome
+
+
+async def send_in_turn(url: str, content: bytes, stop: asyncio.Event, *, senders: int, pause_s: float) -> Outcome:
+    """Send a photo again and again until `stop`: a slow machine gets fewer, and no more than `senders` ever wait.
+
+    Args:
+        url: of the service.
+        content: body.
+        stop: ends it.
+        senders: how many send, each on a connection of its own.
+        pause_s: from an answer to the same sender's next request.
+    """
+    outcome = Outcome()
+    async with httpx.AsyncClient(base_url=url, timeout=180) as client:
+
+        async def sender() -> None:
+            while not stop.is_set():
+                await _sent(client, "/v1/liveness", content, time.perf_counter(), outcome)
+                await asyncio.sleep(pause_s)
+
+        await asyncio.gather(*(sender() for _ in range(senders)))
+    return outcome
+
+
+async def _sent(client: httpx.AsyncClient, path: str, content: bytes, due: float, outcome: Outcome) -> None:
+    """Send one request and note what comes of it."""
+    try:
+        answer = await client.post(path, content=content)
+    except httpx.HTTPError as error:
+        outcome.failures[type(error).__name__] += 1
+        return
+    outcome.latencies_s.append(time.perf_counter() - due)
+    outcome.statuses[answer.status_code] += 1
+    if answer.status_code == httpx.codes.OK:
+        outcome.answers.append(answer.json())
+    elif answer.headers.get("content-type") == "application/problem+json":
+        outcome.codes[answer.json()["code"]] += 1
 
 
 @dataclass(frozen=True, slots=True)

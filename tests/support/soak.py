@@ -124,11 +124,11 @@ def capacity(server: Server, contents: Sequence[bytes], seconds: float) -> float
         return sum(pool.map(work, range(4))) / seconds
 
 
-async def soak(server: Server, *, minutes: float, parts: int, load: float = 0.7) -> Soak:
-    """Send a share of what the service can do, and look at it after each part."""
+async def soak(server: Server, *, minutes: float, parts: int, load: float = 0.7, measured_s: float = 8) -> Soak:
+    """Send a share of what the service can do, which takes `measured_s` to find out, and look at it after each part."""
     contents, clips = photos(), [person_clip()]
     # A clip takes about as long as ten photos.
-    rate = load * await asyncio.to_thread(capacity, server, contents, 8) / (1 + 10 * CLIP_SHARE)
+    rate = load * await asyncio.to_thread(capacity, server, contents, measured_s) / (1 + 10 * CLIP_SHARE)
     seconds = 60 * minutes / parts
     found: list[Part] = []
     began = time.perf_counter()

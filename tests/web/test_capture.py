@@ -10,6 +10,8 @@ from PIL import Image
 from support.browser import (
     HINTS,
     NAMED,
+    SHOW_FRAMES,
+    as_files,
     chromium,
     customer_site,
     needs_node,
@@ -40,10 +42,8 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
-    hints = [frame for make in HINTS.values() for frame in make()]
     return {
         "person": write_video(folder / "person.mjpeg", swaying()),
-        "hints": write_video(folder / "hints.mjpeg", hints + swaying(seconds=3.2)),
         "leaves": write_video(folder / "leaves.mjpeg", swaying(seconds=1.6) + HINTS["no_face"]()),
     }
 
@@ -94,18 +94,21 @@ def _grey(picture):
     return np.asarray(picture.convert("L"), float)
 
 
-@pytest.mark.alone  # the browser's camera skips frames while other tests take the processor
-def test_each_hint_is_given_in_its_turn_and_nothing_is_taken_before_all_is_well(driver, videos, site):
-    with chromium(driver, videos["hints"]) as camera, tab(camera, site.at('hold-ms="600"')) as shop:
-        shop.page.evaluate(_PRESS_START)
+def test_each_hint_is_given_in_its_turn_and_nothing_is_taken_before_all_is_well(browser, site):
+    with tab(browser, site.at('hold-ms="1000"', script=SHOW_FRAMES)) as shop:
+        for number, (hint, frames) in enumerate(HINTS.items()):
+            shop.page.evaluate("files => show(files)", as_files(frames()))
+            if number == 0:
+                shop.page.evaluate(_PRESS_START)
+            shop.wait_for(f"(window.told ?? []).some(([, detail]) => JSON.parse(detail).hint === '{hint}')")
+            assert shop.told("face-capture") == []
+        shop.page.evaluate("files => show(files)", as_files(swaying()))
         shop.wait_for_state("taken", 60)
         given = [hint["hint"] for hint in shop.told("face-hint")]
-    first = list(dict.fromkeys(hint for hint in given if hint in HINTS))
-    assert first == list(HINTS)
+    assert list(dict.fromkeys(hint for hint in given if hint in HINTS)) == list(HINTS)
     assert given[-1] == "good"
 
 
-@pytest.mark.alone  # the browser's camera skips frames while other tests take the processor
 def test_a_clip_is_recorded_in_a_format_that_the_service_takes(browser, site, tmp_path):
     with tab(browser, site.at('mode="clip" seconds="3"')) as shop:
         button(shop.page, "Open the camera").click()

@@ -206,10 +206,9 @@ async def test_requests_that_overlap_are_each_recorded_once_while_the_log_is_rot
     assert verify([each for each in [*rotated, path] if each.exists()]).faults == ()
 
 
-@pytest.mark.alone
 @pytest.mark.anyio
 async def test_a_disk_that_does_not_answer_holds_up_nobody_else(running, live_bundle, tmp_path, monkeypatch, request):
-    monkeypatch.setattr(audit_log, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(audit_log, "_TIMEOUT_S", 0.5)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -222,14 +221,13 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_else(running, live_bu
     # From here on a write to it blocks, as to a network disk whose server is gone.
     async with running(bundle_path=live_bundle, audit_log_path=pipe) as client:
         scoring = asyncio.create_task(client.post(URL, content=PHOTO))
-        slowest = 0.0
+        answered = 0
         while not scoring.done():
-            started = time.perf_counter()
             assert (await client.get("/health/live")).status_code == 200
-            slowest = max(slowest, time.perf_counter() - started)
+            answered += 1
             await asyncio.sleep(0.01)
         assert (await scoring).status_code == 503
-        assert slowest < 0.9
+        assert answered >= 5
         assert (await client.get("/health/ready")).status_code == 503
         while os.read(reader, 1 << 20):  # it answers again
             if (await _ready(client)).status_code == 200:

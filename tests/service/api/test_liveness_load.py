@@ -86,7 +86,6 @@ async def test_nothing_outlives_the_time_of_an_upload_and_its_answer(running, pr
         assert "\nliveness_inflight_requests 0.0\n" in (await client.get("/metrics")).text
 
 
-@pytest.mark.alone
 @pytest.mark.anyio
 async def test_a_large_picture_does_not_hold_up_the_probes(running, live_bundle):
     large = encoded(np.tile(astronaut(), (8, 8, 1)), "JPEG")
