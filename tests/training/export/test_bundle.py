@@ -33,12 +33,13 @@ from support.once import once
 from support.tiny_bundle import score_clips
 
 SPEC = PreprocessSpec(size=32)
-FRAMES = 8
+FRAMES = 4
+STEPS = 3
 
 
 @pytest.fixture(scope="module")
 def crops():
-    """Two domains of 20 people, each in a live recording and an attack of 8 frames; live is bright, attacks dark."""
+    """Two domains of 20 people, each in a live recording and an attack of a few frames; live is bright, attacks dark."""
     samples, pictures = [], []
     random = np.random.default_rng(0)
     for domain in ("office", "hall"):
@@ -55,10 +56,11 @@ def crops():
 
 def trained(crops, folder, **fields):
     settings = {
-        "steps": 8,
+        "steps": STEPS,
         "images_per_domain": 8,
         "lstm": True,
         "lstm_hidden": 32,
+        "clip_frames": FRAMES,
         "augmentation": "none",
         "precision": "fp32",
         "warmup_steps": 1,
@@ -138,6 +140,9 @@ def test_fp32_bundle_scores_clips_as_torch_does(crops, runs, exported):
 MOST = {"short": {"int8": 0.7, "fp16": 0.7}, "whole": {"int8": 0.4, "fp16": 0.6}}
 """Size of the encoder's file in shares of the fp32 one. Of a short network much of the file is not weights."""
 
+FIRST_IN_FLOAT = 9
+"""Convolutions of MobileNetV2 that export leaves as they are; `photo._FLOAT_CONVOLUTIONS`."""
+
 
 def share_of_fp32(folder, precision):
     return (folder / f"encoder.{precision}.onnx").stat().st_size / (folder / "encoder.onnx").stat().st_size
@@ -151,12 +156,17 @@ def test_int8_bundle_is_smaller_and_stays_close(crops, runs, exported, size):
     assert third.parity is None
     assert first.parity.images == len(runs[0].protocol(crops).reports["test"].rows)
     assert 0 < first.parity.mean_score_drift < 0.1
-    weights = onnx.load(folder / "encoder.int8.onnx").graph.initializer
+    graph = onnx.load(folder / "encoder.int8.onnx").graph
+    weights = graph.initializer
     eight_bits = [onnx.numpy_helper.to_array(each) for each in weights if each.data_type == onnx.TensorProto.INT8]
     kernels = [each for each in eight_bits if each.ndim == 4]
     assert kernels
     # 7 bits, or processors without VNNI overflow; docs/adr/0004.
     assert max(int(np.abs(each.astype(int)).max()) for each in kernels) <= 64
+    floats = {each.name for each in weights if each.data_type == onnx.TensorProto.FLOAT}
+    in_float = [node.input[1] in floats for node in graph.node if node.op_type == "Conv"]
+    assert in_float == [True] * FIRST_IN_FLOAT + [False] * (len(in_float) - FIRST_IN_FLOAT)
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
 
 
 def test_fp16_bundle_is_half_as_large_and_says_how_far_it_drifts(crops, runs, exported, size):
@@ -176,7 +186,7 @@ def test_bundle_says_where_it_comes_from_and_what_it_is_worth(runs, exported):
     assert manifest.preprocess == SPEC
     assert manifest.provenance.git_commit == run.git_commit
     assert manifest.provenance.data == ("hall: our own, with consent", "office: terms not stated")
-    assert manifest.provenance.config["steps"] == 8
+    assert manifest.provenance.config["steps"] == STEPS
     assert manifest.provenance.config["hold_out"] == []
     parts = {"test", "test/hall", "test/office", "held_out/hall"}
     assert parts | {f"{part}@clip" for part in parts} <= set(manifest.metrics)
@@ -233,7 +243,7 @@ def test_model_card_has_the_figures_and_the_limits(exported):
     folder, manifest = exported
     card = (folder / "MODEL_CARD.md").read_text()
     assert card.startswith("# mine 7\n")
-    assert "from one photo or the 8 frames of a clip" in card
+    assert f"from one photo or the {FRAMES} frames of a clip" in card
     assert "hall: our own, with consent" in card
     for name in ("held_out/hall", "test@clip"):
         assert any(
