@@ -114,6 +114,7 @@ def trained(folder, tmp_path_factory):
     return out, told, lambda again: call(*command[:3], again, *options, "--processes", 1, path=[absent])
 
 
+@pytest.mark.slow
 def test_crops_of_a_pack_are_those_of_the_service(data, folder, tmp_path):
     pack = Pack(folder)
     cut = prepare(data, tmp_path, preprocess=PreprocessSpec(size=160), detector=DetectorSpec(), workers=0)
@@ -124,6 +125,7 @@ def test_crops_of_a_pack_are_those_of_the_service(data, folder, tmp_path):
             assert np.corrcoef(packed.ravel(), of_service.ravel())[0, 1] > 0.97  # moved by 4 pixels it is 0.9
 
 
+@pytest.mark.slow
 def test_what_is_kept_out_is_not_trained_on(folder):
     pack = Pack(folder)
     runs = {run["name"]: pack.protocol(run["config"]) for run in pack.plan["runs"]}

@@ -103,7 +103,9 @@ def test_coordinates_of_a_large_picture_are_its_own(detector):
     assert face.box.width / 4.5 == pytest.approx(90, abs=12)
 
 
-@pytest.mark.parametrize("side", [180, 220, 270, 330, 400, 620, 760, 930])
+@pytest.mark.parametrize(
+    "side", [180, 400, 930, *(pytest.param(side, marks=pytest.mark.slow) for side in (220, 270, 330, 620, 760))]
+)
 def test_face_of_any_size_is_found(detector, side):
     scale = side / 512  # faces of 32 to 164 pixels
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -25,14 +25,14 @@ EXAMPLE = Scored.of(
     ["live"] * 4 + ["print"] * 4 + ["replay"] * 2,
 )
 
-# Few different scores, so that ties are common; 1 itself cannot be refused by any threshold up to 1.
-scores = st.integers(0, 19).map(lambda number: number / 20)
+# Few different scores, so that ties are common among few pictures; 1 itself cannot be refused by any threshold up to 1.
+scores = st.integers(0, 9).map(lambda number: number / 10)
 
 
 @st.composite
 def scored(draw):
-    live = draw(st.lists(scores, min_size=1, max_size=25))
-    attacks = draw(st.lists(st.tuples(scores, st.sampled_from(["print", "replay", "mask"])), min_size=1, max_size=40))
+    live = draw(st.lists(scores, min_size=1, max_size=8))
+    attacks = draw(st.lists(st.tuples(scores, st.sampled_from(["print", "replay", "mask"])), min_size=1, max_size=12))
     return Scored.of(
         [*live, *(score for score, _ in attacks)],
         [True] * len(live) + [False] * len(attacks),

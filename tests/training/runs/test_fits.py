@@ -10,6 +10,7 @@ from support.training_run import run, same, weights
 pytestmark = pytest.mark.usefixtures("short_networks")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
     """So that another one can be taken afterwards: recipes/default/classifier_shares.py."""

@@ -132,7 +132,9 @@ LATER_METHODS = {
 }
 
 
-@pytest.mark.parametrize("method", LATER_METHODS)
+@pytest.mark.parametrize(
+    "method", ["sam", *(pytest.param(method, marks=pytest.mark.slow) for method in ("ssdg", "gac_fas"))]
+)
 def test_methods_after_the_paper_resume_to_the_same_weights(tmp_path, monkeypatch, method):
     settings = ("dib=false", "dvb=false", "lstm=false", "steps=2", "hold_out=hall", *LATER_METHODS[method])
     told = Progress.iteration
@@ -170,8 +172,7 @@ def test_process_killed_by_the_system_is_resumed_by_another_one(uninterrupted, t
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    run(tmp_path / "run", "hold_out=hall", resume=True)
     assert same(weights(tmp_path / "run"), weights(uninterrupted[0]))
     assert steps_of(tmp_path / "run") == list(range(6))
 
@@ -205,8 +206,7 @@ from support.pictures import astronaut
 from support.training_run import run
 cv2.setNumThreads(2)  # whose threads forked workers must not wait for
 cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
-for name, workers, seed in (("alone", 0, 1), ("worker", 1, 1), ("other", 0, 2)):
-    run(Path(sys.argv[1]) / name, f"workers={workers}", f"seed={seed}", "steps=2")
+run(Path(sys.argv[1]), "hold_out=hall", "workers=1")
 """
 
 
@@ -218,12 +218,13 @@ def in_a_fresh_process(script, *arguments):
 
 
 @pytest.mark.slow
-def test_seed_decides_whatever_the_workers(tmp_path):
+def test_seed_decides_whatever_the_workers(uninterrupted, tmp_path):
     # In a process of its own: forked workers may wait for ever for locks of threads that other tests left in this one.
-    done = in_a_fresh_process(WITH_WORKERS, tmp_path)
+    done = in_a_fresh_process(WITH_WORKERS, tmp_path / "worker")
     assert done.returncode == 0, done.stderr
-    assert same(weights(tmp_path / "alone"), weights(tmp_path / "worker"))
-    assert not same(weights(tmp_path / "alone"), weights(tmp_path / "other"))
+    assert same(weights(uninterrupted[0]), weights(tmp_path / "worker"))
+    run(tmp_path / "other", "hold_out=hall", "seed=3")
+    assert not same(weights(uninterrupted[0]), weights(tmp_path / "other"))
 
 
 def test_scores_are_of_the_services_view_and_in_any_order(uninterrupted):
