@@ -202,11 +202,13 @@ import sys
 from pathlib import Path
 import cv2
 import numpy as np
+from support.networks import short_networks
 from support.pictures import astronaut
 from support.training_run import run
 cv2.setNumThreads(2)  # whose threads forked workers must not wait for
 cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
-run(Path(sys.argv[1]), "hold_out=hall", "workers=1")
+with short_networks():
+    run(Path(sys.argv[1]), "hold_out=hall", "workers=1")
 """
 
 
