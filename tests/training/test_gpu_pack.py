@@ -30,7 +30,9 @@ GPU = ROOT / "recipes" / "gpu"
 sys.path[:0] = [str(GPU), str(ROOT / "recipes" / "default")]
 
 import committee  # noqa: E402
+import pack as packing  # noqa: E402
 import run as gpu_run  # noqa: E402
+import take_back  # noqa: E402
 from augment import augment as augment_batch  # noqa: E402
 from augment import through_jpeg  # noqa: E402
 from packed import Pack  # noqa: E402
@@ -90,8 +92,17 @@ def folder(data, tmp_path_factory):
     options = ["--members", "context", "--kept-out", "hall", "--workers", "1"]
     for setting in ("steps=2", "images_per_domain=2", "warmup_steps=1", "ema_decay=0.5"):
         options += ["--set", setting]
-    call("pack.py", data, folder, *options)
+    threads = cv2.getNumThreads()
+    call_here(packing, data, folder, *options)
+    cv2.setNumThreads(threads)
     return folder
+
+
+def call_here(script, *arguments):
+    """As `call` does, in this process, which has imported PyTorch already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script.__file__, *map(str, arguments)])
+        script.main()
 
 
 def call(script, *arguments, path=()):
@@ -208,7 +219,7 @@ def test_what_came_back_is_read_as_runs_of_ours(data, folder, trained, tmp_path)
     out, told, again = trained
     runs = tmp_path / "runs"
     assert "context-without-hall: 2 steps" in told
-    call("take_back.py", folder, out, runs)
+    call_here(take_back, folder, out, runs)
     for name in ("context-all", "context-without-hall"):
         assert "test/office" in RunFolder.read(runs / name).metrics()
     kept_out = RunFolder.read(runs / "context-without-hall").metrics()["held_out/hall"]
@@ -219,7 +230,7 @@ def test_what_came_back_is_read_as_runs_of_ours(data, folder, trained, tmp_path)
     assert not (runs / "context-without-hall" / "weights.pt").exists()
     assert json.loads((folder / "done.json").read_text()) == ["context-all"]
     assert "0 runs to make" in again(tmp_path / "again")
-    call("take_back.py", folder, tmp_path / "again", runs)
+    call_here(take_back, folder, tmp_path / "again", runs)
     network = RunFolder.read(runs / "context-without-hall").network()
     assert all(value.isfinite().all() for value in network.state_dict().values())
 
@@ -227,7 +238,7 @@ def test_what_came_back_is_read_as_runs_of_ours(data, folder, trained, tmp_path)
     pack = Pack(folder)
     paths = [sample.path for sample in pack.samples]
     np.savez(tmp_path / "public.npz", path=np.array(paths), other=np.zeros(len(paths)))
-    call("take_back.py", folder, out, runs)
+    call_here(take_back, folder, out, runs)
     copy_of_other_domain(runs)
     faces = committee.read_faces(data, tmp_path / "public.npz", runs)
     assert faces.members == ("other", "context")
