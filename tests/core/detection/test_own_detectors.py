@@ -20,7 +20,7 @@ from support.pictures import astronaut, no_face, two_faces
 SEEN = np.array([[205, 102], [247, 104], [225, 128], [203, 140], [246, 142]])
 
 
-@pytest.fixture(scope="module", params=["mtcnn", "yunet_onet"])
+@pytest.fixture(scope="module", params=[pytest.param("mtcnn", marks=pytest.mark.slow), "yunet_onet"])
 def detector(request):
     return create_detector(DetectorSpec(name=request.param))
 
@@ -134,7 +134,7 @@ def test_grey_picture_of_a_face_is_a_face(detector):
     assert np.abs(landmarks(face) - SEEN).max() < 6
 
 
-@pytest.mark.parametrize("own", [MtcnnDetector, YunetOnetDetector])
+@pytest.mark.parametrize("own", [pytest.param(MtcnnDetector, marks=pytest.mark.slow), YunetOnetDetector])
 def test_least_confidence_is_held(own):
     blurred = cv2.GaussianBlur(astronaut(), (0, 0), 7)
     confidences = [face.confidence for face in own(min_confidence=0.3).detect(blurred)]

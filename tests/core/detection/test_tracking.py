@@ -167,6 +167,7 @@ def test_followed_faces_are_where_a_whole_search_finds_them(own, watched):
         assert growth < 0.12
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_so_they_are_in_real_recordings(own, watched, pad_data):
     recordings = defaultdict(list)

@@ -104,7 +104,8 @@ def start(root, cache, workers):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(whole, tmp_path, workers):
     root, expected = whole
     cache = tmp_path / "cache"
@@ -200,6 +201,7 @@ def waiting(whole):
     restore(root)
 
 
+@pytest.mark.slow
 def test_worker_that_dies_is_an_error_and_no_hang(waiting):
     results, _ = waiting
     for worker in multiprocessing.active_children():

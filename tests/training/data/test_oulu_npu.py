@@ -134,8 +134,9 @@ def test_protocol_keeps_the_videos_of_its_lists(whole, protocol, expected):
 
 
 def test_protocol_two_tests_on_the_other_printer_and_display(whole):
+    samples = read(whole, "2")
     details = {
-        split: {sample.detail for sample in read(whole, "2") if sample.split == split and not sample.live}
+        split: {sample.detail for sample in samples if sample.split == split and not sample.live}
         for split in ("train", "dev", "test")
     }
     assert details == {

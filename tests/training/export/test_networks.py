@@ -73,6 +73,7 @@ class SlightlyOff(nn.Module):
         return x * 1.0, x + 0.0
 
 
+@pytest.mark.slow
 def test_only_what_no_score_depends_on_may_differ_by_more(monkeypatch):
     example = torch.full((8, 3), 20.0)
     export, made = torch.onnx.export, []

