@@ -3,7 +3,6 @@
 A short network shows it; with `slow` the whole MobileNetV2 does too.
 """
 
-import contextlib
 import logging
 from dataclasses import replace
 
@@ -28,13 +27,15 @@ from liveness_training.export.networks import ExportError
 from liveness_training.runs.folder import RunError, RunFolder
 from liveness_training.runs.plan import RunPlan
 from liveness_training.runs.train import train
-from support.networks import short_networks
+from support.networks import ShortestMobileNet, short_networks
 from support.once import once
 from support.tiny_bundle import score_clips
 
 SPEC = PreprocessSpec(size=32)
 FRAMES = 4
 STEPS = 3
+IN_FLOAT = {"short": 2, "whole": 9}
+"""First convolutions that stay in float where the others become int8."""
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +75,12 @@ def trained(crops, folder, **fields):
 
 @pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.slow)])
 def size(request):
-    with short_networks() if request.param == "short" else contextlib.nullcontext():
-        yield request.param
+    if request.param == "whole":
+        yield "whole"
+        return
+    with short_networks(ShortestMobileNet), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(photo._FLOAT_CONVOLUTIONS, "mobilenet_v2", IN_FLOAT["short"])
+        yield "short"
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +145,6 @@ def test_fp32_bundle_scores_clips_as_torch_does(crops, runs, exported):
 MOST = {"short": {"int8": 0.7, "fp16": 0.7}, "whole": {"int8": 0.4, "fp16": 0.6}}
 """Size of the encoder's file in shares of the fp32 one. Of a short network much of the file is not weights."""
 
-FIRST_IN_FLOAT = 9
-"""Convolutions of MobileNetV2 that export leaves as they are; `photo._FLOAT_CONVOLUTIONS`."""
-
 
 def share_of_fp32(folder, precision):
     return (folder / f"encoder.{precision}.onnx").stat().st_size / (folder / "encoder.onnx").stat().st_size
@@ -165,7 +167,7 @@ def test_int8_bundle_is_smaller_and_stays_close(crops, runs, exported, size):
     assert max(int(np.abs(each.astype(int)).max()) for each in kernels) <= 64
     floats = {each.name for each in weights if each.data_type == onnx.TensorProto.FLOAT}
     in_float = [node.input[1] in floats for node in graph.node if node.op_type == "Conv"]
-    assert in_float == [True] * FIRST_IN_FLOAT + [False] * (len(in_float) - FIRST_IN_FLOAT)
+    assert in_float == [True] * IN_FLOAT[size] + [False] * (len(in_float) - IN_FLOAT[size])
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
 
 

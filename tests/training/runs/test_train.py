@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -305,8 +306,11 @@ class TestFrozen:
         with pytest.raises(RunError, match="--init must name the folder"):
             run(tmp_path / "head", *FROZEN)
 
-    def test_a_run_that_saw_the_held_out_domain_is_refused(self, tmp_path):
-        run(tmp_path / "all", "steps=1")
+    def test_a_run_that_saw_the_held_out_domain_is_refused(self, uninterrupted, tmp_path):
+        shutil.copytree(uninterrupted[0], tmp_path / "all")
+        settings = json.loads((tmp_path / "all" / "run.json").read_text())
+        settings["config"]["hold_out"] = []
+        (tmp_path / "all" / "run.json").write_text(json.dumps(settings))
         with pytest.raises(RunError, match="was trained on hall"):
             run(tmp_path / "head", "hold_out=hall", *FROZEN, init=tmp_path / "all")
 
