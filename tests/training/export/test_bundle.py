@@ -3,8 +3,10 @@
 A short network shows it; with `slow` the whole MobileNetV2 does too.
 """
 
+import contextlib
 import logging
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -32,10 +34,8 @@ from support.once import once
 from support.tiny_bundle import score_clips
 
 SPEC = PreprocessSpec(size=32)
-FRAMES = 4
-STEPS = 3
-IN_FLOAT = {"short": 2, "whole": 9}
-"""First convolutions that stay in float where the others become int8."""
+FRAMES, STEPS = 4, 3
+IN_FLOAT = {"short": 2, "whole": 9}  # first convolutions, which stay in float where the others become int8
 
 
 @pytest.fixture(scope="module")
@@ -51,36 +51,23 @@ def crops():
                     path = f"{domain}/x/p{person}/{species}{place}.jpg"
                     samples.append(Sample(path, domain, species == "live", species, f"p{person}", f"s{person}"))
                     pictures.append(random.integers(low, low + 90, (1, 32, 32, 3), dtype=np.uint8))
-    missed = (Sample("hall/x/p1/lost.jpg", "hall", False, "print", "p1", ""),)
-    return CropSet(tuple(samples), missed, np.stack(pictures))
+    return CropSet(
+        tuple(samples), (Sample("hall/x/p1/lost.jpg", "hall", False, "print", "p1", ""),), np.stack(pictures)
+    )
 
 
 def trained(crops, folder, **fields):
-    settings = {
-        "steps": STEPS,
-        "images_per_domain": 8,
-        "lstm": True,
-        "lstm_hidden": 32,
-        "clip_frames": FRAMES,
-        "augmentation": "none",
-        "precision": "fp32",
-        "warmup_steps": 1,
-        "ema_decay": 0.0,
-        "device": "cpu",
-        "workers": 0,
-        **fields,
-    }
-    train(crops, RunPlan(folder, TrainConfig(**settings), SPEC, DetectorSpec()))
+    settings = {"steps": STEPS, "images_per_domain": 8, "lstm": True, "lstm_hidden": 32, "clip_frames": FRAMES}
+    settings |= {"augmentation": "none", "warmup_steps": 1, "ema_decay": 0.0, "precision": "fp32", "device": "cpu"}
+    train(crops, RunPlan(folder, TrainConfig(**{**settings, "workers": 0, **fields}), SPEC, DetectorSpec()))
 
 
 @pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.slow)])
 def size(request):
-    if request.param == "whole":
-        yield "whole"
-        return
-    with short_networks(ShortestMobileNet), pytest.MonkeyPatch.context() as patch:
-        patch.setitem(photo._FLOAT_CONVOLUTIONS, "mobilenet_v2", IN_FLOAT["short"])
-        yield "short"
+    short = request.param == "short"
+    of_size = short_networks(ShortestMobileNet) if short else contextlib.nullcontext()
+    with of_size, mock.patch.dict(photo._FLOAT_CONVOLUTIONS, {"mobilenet_v2": IN_FLOAT["short"]} if short else {}):
+        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +145,7 @@ def test_int8_bundle_is_smaller_and_stays_close(crops, runs, exported, size):
     assert third.parity is None
     assert first.parity.images == len(runs[0].protocol(crops).reports["test"].rows)
     assert 0 < first.parity.mean_score_drift < 0.1
-    graph = onnx.load(folder / "encoder.int8.onnx").graph
-    weights = graph.initializer
+    weights = (graph := onnx.load(folder / "encoder.int8.onnx").graph).initializer
     eight_bits = [onnx.numpy_helper.to_array(each) for each in weights if each.data_type == onnx.TensorProto.INT8]
     kernels = [each for each in eight_bits if each.ndim == 4]
     assert kernels
