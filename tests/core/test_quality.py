@@ -236,6 +236,7 @@ def test_grain_is_what_differs_from_pixel_to_pixel_and_neither_texture_nor_what_
     assert measure(enlarged, twice).grain < 0.5 * measure(dark, astronaut_face).grain
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_large_picture_does_no_harm(astronaut_face):
     picture = np.kron(astronaut(), np.ones((3, 3, 1), np.uint8)).astype(np.int16)
     picture = np.clip(picture + np.random.default_rng(0).normal(0, 6, picture.shape), 0, 255).astype(np.uint8)

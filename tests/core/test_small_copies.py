@@ -1,6 +1,7 @@
 """Small copies of pictures and frames: the cheap way shows what the plain way shows."""
 
 import io
+from functools import cache
 
 import cv2
 import numpy as np
@@ -25,6 +26,12 @@ def test_a_reduced_picture_is_the_mean_of_its_areas(size, odd):
         assert abs(float(made.mean()) - float(expected.mean())) < 0.3
 
 
+@cache
+def second():
+    """A second of a person, 640 x 480."""
+    return clip(lambda number: person(number, 640, 480), 1)
+
+
 @pytest.mark.parametrize("full_range", [False, True], ids=["video range", "full range"])
 def test_small_frames_look_as_whole_ones_do(full_range):
     options = {"codec": "mjpeg", "kind": "avi"} if full_range else {"options": {"crf": "12"}}
@@ -41,7 +48,7 @@ def test_small_frames_look_as_whole_ones_do(full_range):
 
 
 def test_frames_that_were_passed_are_at_hand():
-    video = VideoReader(io.BytesIO(clip(lambda number: person(number, 640, 480), 1)))
+    video = VideoReader(io.BytesIO(second()))
     passed = {}
     for frame in video.read([12], small=[0, 6, 18, 24]):
         passed[frame.position] = video.passed()
@@ -53,14 +60,12 @@ def test_frames_that_were_passed_are_at_hand():
         assert positions == sorted(positions)
         assert all(last - 6 < position < last for position in positions)
         assert all(frame.pixels.shape == (144, 192, 3) for frame in passed[last])
-    (anew,) = VideoReader(io.BytesIO(clip(lambda number: person(number, 640, 480), 1))).read(
-        (), small=[passed[18][0].position]
-    )
+    (anew,) = VideoReader(io.BytesIO(second())).read((), small=[passed[18][0].position])
     assert (anew.pixels == passed[18][0].pixels).all()
     assert anew.time_s == passed[18][0].time_s
 
 
 def test_nothing_is_kept_where_no_small_frames_are_wanted():
-    video = VideoReader(io.BytesIO(clip(lambda number: person(number, 640, 480), 1)))
+    video = VideoReader(io.BytesIO(second()))
     assert [video.passed() for _ in video.read([6, 12])] == [[], []]
     assert video.passed() == []

@@ -268,12 +268,12 @@ except VideoLimitError as error:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: bombs.mp4_edits(person_clip(), 600_000),
-        lambda: bombs.mp4_edits(person_clip(), 1_000_000),
+        pytest.param(lambda: bombs.mp4_edits(person_clip(), 600_000), marks=pytest.mark.slow),
+        pytest.param(lambda: bombs.mp4_edits(person_clip(), 1_000_000), marks=pytest.mark.slow),
         lambda: bombs.mp4_edits(person_clip(), 3_000_000),
         lambda: bombs.mp4_samples(person_clip(), 60_000_000),
-        lambda: person_clip() + bombs.mp4_fragment(60_000_000),
-        lambda: person_clip() + bombs.box(b"moof") * 6_000_000,
+        pytest.param(lambda: person_clip() + bombs.mp4_fragment(60_000_000), marks=pytest.mark.slow),
+        pytest.param(lambda: person_clip() + bombs.box(b"moof") * 6_000_000, marks=pytest.mark.slow),
     ],
     ids=["edits 7 MB", "edits 12 MB", "edits 36 MB", "samples", "fragment", "empty fragments"],
 )

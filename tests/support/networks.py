@@ -48,15 +48,26 @@ class ShortMobileNet(MobileNetV2Encoder):
         self.features = nn.Sequential(*self.features[:7], nn.Sequential(*last))
 
 
+class ShortestMobileNet(MobileNetV2Encoder):
+    """Its first two layers, three convolutions, and a last one as wide as the whole network's: most of the weights."""
+
+    embedding_dim = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        last = nn.Conv2d(16, self.embedding_dim, 1, bias=False), nn.BatchNorm2d(self.embedding_dim), nn.ReLU6()
+        self.features = nn.Sequential(*self.features[:2], nn.Sequential(*last))
+
+
 @contextmanager
-def short_networks() -> Iterator[None]:
-    """Have runs train and read a `ShortMobileNet` where their settings name `mobilenet_v2`.
+def short_networks(short: type[MobileNetV2Encoder] = ShortMobileNet) -> Iterator[None]:
+    """Have runs train and read such an encoder where their settings name `mobilenet_v2`.
 
     For tests of what a run does with any network. tests/training/export/test_bundle.py trains the whole one.
     """
 
     def create(name, padding="torchvision"):
-        return ShortMobileNet() if name == "mobilenet_v2" else create_encoder(name, padding)
+        return short() if name == "mobilenet_v2" else create_encoder(name, padding)
 
     modules = ("liveness_training.runs.train", "liveness_training.runs.folder")
     first, second = (mock.patch(f"{module}.create_encoder", create) for module in modules)

@@ -1,10 +1,12 @@
 """Does several runs one after the other in the processes that torchrun started, each of which imports PyTorch once.
 
-python several_runs.py RUNS, in JSON: a list of [MODULE, ARGUMENT…]; a module is `shared_batch` or `training_run`.
+python several_runs.py RUNS, in JSON: a list of [MODULE, ARGUMENT…]; a module is `shared_batch` or `training_run`, or
+`copy`, which copies a file.
 """
 
 import json
 import os
+import shutil
 import sys
 
 import torch
@@ -13,7 +15,13 @@ import torch.distributed as dist
 from support import shared_batch, training_run
 from support.server import free_port
 
-_MAIN = {"shared_batch": shared_batch.main, "training_run": training_run.main}
+
+def _copy(arguments: list[str]) -> None:
+    if os.environ["RANK"] == "0":
+        shutil.copyfile(*arguments)
+
+
+_MAIN = {"shared_batch": shared_batch.main, "training_run": training_run.main, "copy": _copy}
 
 
 def run_all(runs: list[list[str]]) -> None:

@@ -30,7 +30,9 @@ GPU = ROOT / "recipes" / "gpu"
 sys.path[:0] = [str(GPU), str(ROOT / "recipes" / "default")]
 
 import committee  # noqa: E402
+import pack as packing  # noqa: E402
 import run as gpu_run  # noqa: E402
+import take_back  # noqa: E402
 from augment import augment as augment_batch  # noqa: E402
 from augment import through_jpeg  # noqa: E402
 from packed import Pack  # noqa: E402
@@ -90,8 +92,17 @@ def folder(data, tmp_path_factory):
     options = ["--members", "context", "--kept-out", "hall", "--workers", "1"]
     for setting in ("steps=2", "images_per_domain=2", "warmup_steps=1", "ema_decay=0.5"):
         options += ["--set", setting]
-    call("pack.py", data, folder, *options)
+    threads = cv2.getNumThreads()
+    call_here(packing, data, folder, *options)
+    cv2.setNumThreads(threads)
     return folder
+
+
+def call_here(script, *arguments):
+    """As `call` does, in this process, which has imported PyTorch already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script.__file__, *map(str, arguments)])
+        script.main()
 
 
 def call(script, *arguments, path=()):
@@ -114,6 +125,7 @@ def trained(folder, tmp_path_factory):
     return out, told, lambda again: call(*command[:3], again, *options, "--processes", 1, path=[absent])
 
 
+@pytest.mark.slow
 def test_crops_of_a_pack_are_those_of_the_service(data, folder, tmp_path):
     pack = Pack(folder)
     cut = prepare(data, tmp_path, preprocess=PreprocessSpec(size=160), detector=DetectorSpec(), workers=0)
@@ -124,6 +136,7 @@ def test_crops_of_a_pack_are_those_of_the_service(data, folder, tmp_path):
             assert np.corrcoef(packed.ravel(), of_service.ravel())[0, 1] > 0.97  # moved by 4 pixels it is 0.9
 
 
+@pytest.mark.slow
 def test_what_is_kept_out_is_not_trained_on(folder):
     pack = Pack(folder)
     runs = {run["name"]: pack.protocol(run["config"]) for run in pack.plan["runs"]}
@@ -192,7 +205,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(tmp_path, monkeypatc
 def test_a_run_ends_when_its_time_is_over(tmp_path):
     config = TrainConfig(steps=100_000, warmup_steps=1, precision="fp32")
     started = time.time()
-    made = gpu_run.train(Batches(), network(), config, tmp_path, started + 5, rows=0)
+    made = gpu_run.train(Batches(), network(), config, tmp_path, started + 3.5, rows=0)
     assert 1 <= made["steps"] < 100_000
     assert all(value.isfinite().all() for value in made["network"].state_dict().values())
 
@@ -206,7 +219,7 @@ def test_what_came_back_is_read_as_runs_of_ours(data, folder, trained, tmp_path)
     out, told, again = trained
     runs = tmp_path / "runs"
     assert "context-without-hall: 2 steps" in told
-    call("take_back.py", folder, out, runs)
+    call_here(take_back, folder, out, runs)
     for name in ("context-all", "context-without-hall"):
         assert "test/office" in RunFolder.read(runs / name).metrics()
     kept_out = RunFolder.read(runs / "context-without-hall").metrics()["held_out/hall"]
@@ -217,7 +230,7 @@ def test_what_came_back_is_read_as_runs_of_ours(data, folder, trained, tmp_path)
     assert not (runs / "context-without-hall" / "weights.pt").exists()
     assert json.loads((folder / "done.json").read_text()) == ["context-all"]
     assert "0 runs to make" in again(tmp_path / "again")
-    call("take_back.py", folder, tmp_path / "again", runs)
+    call_here(take_back, folder, tmp_path / "again", runs)
     network = RunFolder.read(runs / "context-without-hall").network()
     assert all(value.isfinite().all() for value in network.state_dict().values())
 
@@ -225,7 +238,7 @@ def test_what_came_back_is_read_as_runs_of_ours(data, folder, trained, tmp_path)
     pack = Pack(folder)
     paths = [sample.path for sample in pack.samples]
     np.savez(tmp_path / "public.npz", path=np.array(paths), other=np.zeros(len(paths)))
-    call("take_back.py", folder, out, runs)
+    call_here(take_back, folder, out, runs)
     copy_of_other_domain(runs)
     faces = committee.read_faces(data, tmp_path / "public.npz", runs)
     assert faces.members == ("other", "context")

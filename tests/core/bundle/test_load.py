@@ -12,7 +12,7 @@ from liveness_core.bundle import (
     GoldenCases,
     load_bundle,
 )
-from liveness_core.bundle.load import read_manifest
+from liveness_core.bundle.load import parse_manifest
 from liveness_core.runtime import ProviderError, RuntimeOptions
 from support.faulty_bundles import edited, encoder_variant, error_of, resave
 from support.tiny_bundle import classifier_bytes, encoder_bytes
@@ -54,9 +54,8 @@ def test_one_flipped_bit_anywhere_in_the_manifest_is_refused(bundle):
     for position in range(0, len(content), 5):
         flipped = bytearray(content)
         flipped[position] ^= 1
-        (bundle / "bundle.json").write_bytes(flipped)
         with pytest.raises(BundleError) as raised:
-            read_manifest(bundle)
+            parse_manifest(bytes(flipped))
         assert raised.value.file == "bundle.json"
 
 

@@ -20,7 +20,7 @@ from support.pictures import astronaut, no_face, two_faces
 SEEN = np.array([[205, 102], [247, 104], [225, 128], [203, 140], [246, 142]])
 
 
-@pytest.fixture(scope="module", params=["mtcnn", "yunet_onet"])
+@pytest.fixture(scope="module", params=[pytest.param("mtcnn", marks=pytest.mark.slow), "yunet_onet"])
 def detector(request):
     return create_detector(DetectorSpec(name=request.param))
 
@@ -103,7 +103,9 @@ def test_coordinates_of_a_large_picture_are_its_own(detector):
     assert face.box.width / 4.5 == pytest.approx(90, abs=12)
 
 
-@pytest.mark.parametrize("side", [180, 220, 270, 330, 400, 620, 760, 930])
+@pytest.mark.parametrize(
+    "side", [180, 400, 930, *(pytest.param(side, marks=pytest.mark.slow) for side in (220, 270, 330, 620, 760))]
+)
 def test_face_of_any_size_is_found(detector, side):
     scale = side / 512  # faces of 32 to 164 pixels
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -132,7 +134,7 @@ def test_grey_picture_of_a_face_is_a_face(detector):
     assert np.abs(landmarks(face) - SEEN).max() < 6
 
 
-@pytest.mark.parametrize("own", [MtcnnDetector, YunetOnetDetector])
+@pytest.mark.parametrize("own", [pytest.param(MtcnnDetector, marks=pytest.mark.slow), YunetOnetDetector])
 def test_least_confidence_is_held(own):
     blurred = cv2.GaussianBlur(astronaut(), (0, 0), 7)
     confidences = [face.confidence for face in own(min_confidence=0.3).detect(blurred)]

@@ -14,7 +14,9 @@ def turned(picture, turns):
     return np.ascontiguousarray(np.rot90(picture, turns))
 
 
-@pytest.mark.parametrize("rows", [slice(0, 512), slice(0, 256), slice(40, 300)])
+@pytest.mark.parametrize(
+    "rows", [slice(0, 256), *(pytest.param(rows, marks=pytest.mark.slow) for rows in (slice(0, 512), slice(40, 300)))]
+)
 def test_a_face_that_lies_on_its_side_is_noticed_and_an_upright_one_is_not(mtcnn, rows):
     picture = np.ascontiguousarray(astronaut()[rows, 96:352])
     for turns in range(4):
@@ -46,9 +48,8 @@ def test_a_face_at_the_edge_of_the_picture_is_looked_at_too(mtcnn):
         assert not is_rotated(mtcnn, astronaut(), DetectedFace(box, points, 0.95))
 
 
-@pytest.mark.parametrize(
-    "domain", ["celeba_spoof", *(pytest.param(other, marks=pytest.mark.slow) for other in ("casia_fasd", "lfw_gray"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", ["celeba_spoof", "casia_fasd", "lfw_gray"])
 def test_of_real_faces_the_upright_ones_pass_and_the_turned_ones_do_not(mtcnn, pad_data, domain):
     files = sorted(pad_data.glob(f"{domain}/**/*.jpg"))
     passed = dict.fromkeys(range(4), 0)

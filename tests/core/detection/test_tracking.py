@@ -66,7 +66,7 @@ def squares():
     return Squares()
 
 
-@pytest.fixture(scope="module", params=["mtcnn", "yunet_onet"])
+@pytest.fixture(scope="module", params=[pytest.param("mtcnn", marks=pytest.mark.slow), "yunet_onet"])
 def own(request):
     return create_detector(DetectorSpec(name=request.param))
 
@@ -167,8 +167,8 @@ def test_followed_faces_are_where_a_whole_search_finds_them(own, watched):
         assert growth < 0.12
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("own", [pytest.param("mtcnn", marks=pytest.mark.slow), "yunet_onet"], indirect=True)
 def test_so_they_are_in_real_recordings(own, watched, pad_data):
     recordings = defaultdict(list)
     with (pad_data / "index.csv").open() as file:

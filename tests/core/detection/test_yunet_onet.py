@@ -128,7 +128,17 @@ def test_crops_are_cut_as_from_mtcnns_faces(mtcnn):
         assert face.box.centre == pytest.approx(known.box.centre, abs=0.04 * eyes)
 
 
-@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1280, 960), (2000, 1500), (4000, 3000), (7000, 5250)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        (320, 240),
+        (640, 480),
+        (1280, 960),
+        (2000, 1500),
+        (4000, 3000),
+        pytest.param((7000, 5250), marks=pytest.mark.slow),
+    ],
+)
 def test_a_thinned_out_picture_is_the_picture(size):
     """Half a pixel of shift at most, and no darker or lighter."""
     large = cv2.resize(astronaut()[:384], size, interpolation=cv2.INTER_CUBIC)

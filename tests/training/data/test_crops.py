@@ -128,7 +128,7 @@ def test_file_that_is_not_there_is_named_before_any_crop_is_cut(tmp_path):
     assert [sample.path for sample in crops.samples] == ["face.png"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_files_that_cannot_be_decoded_are_missed_and_named_each_time(tmp_path, caplog, workers):
     root = write(tmp_path / "data", face=SMALL, junk=SMALL, empty=SMALL)
     (root / "junk.png").write_bytes(b"not a picture")

@@ -104,7 +104,8 @@ def start(root, cache, workers):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(whole, tmp_path, workers):
     root, expected = whole
     cache = tmp_path / "cache"
@@ -166,7 +167,16 @@ def test_crops_that_were_damaged_are_cut_again(whole, tmp_path):
         assert contents(tmp_path / "cache") == expected
 
 
-@pytest.mark.parametrize("line", [b"{}\n", b"nonsense\n", b'{"found": [2], "unreadable": []}\n', b"\xff\n"])
+LINES = (
+    b"nonsense\n",
+    *(
+        pytest.param(line, marks=pytest.mark.slow)
+        for line in (b"{}\n", b'{"found": [2], "unreadable": []}\n', b"\xff\n")
+    ),
+)
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_lines_that_cannot_be_trusted_end_what_is_done(whole, tmp_path, line):
     root, expected = whole
     cut(root, tmp_path / "cache")
@@ -191,6 +201,7 @@ def waiting(whole):
     restore(root)
 
 
+@pytest.mark.slow
 def test_worker_that_dies_is_an_error_and_no_hang(waiting):
     results, _ = waiting
     for worker in multiprocessing.active_children():
@@ -199,6 +210,7 @@ def test_worker_that_dies_is_an_error_and_no_hang(waiting):
         list(results)
 
 
+@pytest.mark.slow
 def test_interrupt_is_no_matter_of_the_workers(waiting):
     results, root = waiting
     for worker in multiprocessing.active_children():

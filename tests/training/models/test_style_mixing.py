@@ -68,14 +68,16 @@ def test_only_layers_in_training_mix_and_only_within_the_context():
 def test_a_seed_gives_the_same_mixture_and_the_probability_how_often():
     mixing, x = StyleMixing("random", 0.5, 0.1), torch.randn(5, 2, 4, 4)
     found = []
-    for seed in [*range(200), *range(200)]:
+    for seed in [*range(80), *range(80)]:
         torch.manual_seed(seed)
         found.append(mixing(x, LABEL, DOMAIN))
-    assert all(torch.equal(first, again) for first, again in zip(found[:200], found[200:], strict=True))
-    assert 70 < sum(each is not x for each in found[:200]) < 130
+    assert all(torch.equal(first, again) for first, again in zip(found[:80], found[80:], strict=True))
+    assert 28 < sum(each is not x for each in found[:80]) < 52
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0", "resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", "efficientnet_lite0", "resnet18", pytest.param("resnet50", marks=pytest.mark.slow)]
+)
 def test_lower_stages_are_a_quarter_and_an_eighth_as_wide_as_the_picture(name):
     encoder, widths = create_encoder(name).eval(), []
     for layer in encoder.lower_stages:

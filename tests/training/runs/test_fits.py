@@ -10,6 +10,7 @@ from support.training_run import run, same, weights
 pytestmark = pytest.mark.usefixtures("short_networks")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
     """So that another one can be taken afterwards: recipes/default/classifier_shares.py."""
@@ -29,6 +30,7 @@ def test_share_of_the_teachers_classifier_has_no_part_in_training(tmp_path):
     assert same(stored[1]["network"], {**stored[0]["network"], **head})
 
 
+@pytest.mark.slow
 def test_fit_to_grey_pictures_changes_the_classifier_and_nothing_else(tmp_path):
     image_alone = ("steps=3", "dib=false", "lstm=false", "dvb=false")
     run(tmp_path / "plain", *image_alone)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,7 @@ LATER_METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", LATER_METHODS)
 def test_methods_after_the_paper_resume_to_the_same_weights(tmp_path, monkeypatch, method):
     settings = ("dib=false", "dvb=false", "lstm=false", "steps=2", "hold_out=hall", *LATER_METHODS[method])
@@ -170,8 +172,7 @@ def test_process_killed_by_the_system_is_resumed_by_another_one(uninterrupted, t
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    run(tmp_path / "run", "hold_out=hall", resume=True)
     assert same(weights(tmp_path / "run"), weights(uninterrupted[0]))
     assert steps_of(tmp_path / "run") == list(range(6))
 
@@ -201,12 +202,13 @@ import sys
 from pathlib import Path
 import cv2
 import numpy as np
+from support.networks import short_networks
 from support.pictures import astronaut
 from support.training_run import run
 cv2.setNumThreads(2)  # whose threads forked workers must not wait for
 cv2.GaussianBlur(np.concatenate([astronaut()] * 4), (0, 0), 5)
-for name, workers, seed in (("alone", 0, 1), ("worker", 1, 1), ("other", 0, 2)):
-    run(Path(sys.argv[1]) / name, f"workers={workers}", f"seed={seed}", "steps=2")
+with short_networks():
+    run(Path(sys.argv[1]), "hold_out=hall", "workers=1")
 """
 
 
@@ -218,12 +220,13 @@ def in_a_fresh_process(script, *arguments):
 
 
 @pytest.mark.slow
-def test_seed_decides_whatever_the_workers(tmp_path):
+def test_seed_decides_whatever_the_workers(uninterrupted, tmp_path):
     # In a process of its own: forked workers may wait for ever for locks of threads that other tests left in this one.
-    done = in_a_fresh_process(WITH_WORKERS, tmp_path)
+    done = in_a_fresh_process(WITH_WORKERS, tmp_path / "worker")
     assert done.returncode == 0, done.stderr
-    assert same(weights(tmp_path / "alone"), weights(tmp_path / "worker"))
-    assert not same(weights(tmp_path / "alone"), weights(tmp_path / "other"))
+    assert same(weights(uninterrupted[0]), weights(tmp_path / "worker"))
+    run(tmp_path / "other", "hold_out=hall", "seed=3")
+    assert not same(weights(uninterrupted[0]), weights(tmp_path / "other"))
 
 
 def test_scores_are_of_the_services_view_and_in_any_order(uninterrupted):
@@ -303,8 +306,11 @@ class TestFrozen:
         with pytest.raises(RunError, match="--init must name the folder"):
             run(tmp_path / "head", *FROZEN)
 
-    def test_a_run_that_saw_the_held_out_domain_is_refused(self, tmp_path):
-        run(tmp_path / "all", "steps=1")
+    def test_a_run_that_saw_the_held_out_domain_is_refused(self, uninterrupted, tmp_path):
+        shutil.copytree(uninterrupted[0], tmp_path / "all")
+        settings = json.loads((tmp_path / "all" / "run.json").read_text())
+        settings["config"]["hold_out"] = []
+        (tmp_path / "all" / "run.json").write_text(json.dumps(settings))
         with pytest.raises(RunError, match="was trained on hall"):
             run(tmp_path / "head", "hold_out=hall", *FROZEN, init=tmp_path / "all")
 

@@ -129,7 +129,12 @@ class Trainer(Generic[T]):
     def _seed(self, stream: int) -> None:
         """Make dropout depend on seed, iteration, stream and process alone, so that a resumed run draws the same."""
         sequence = (self.config.seed, self.step, stream, self.world.rank)
-        torch.manual_seed(hash(sequence) & (2**63 - 1))
+        seed = hash(sequence) & (2**63 - 1)
+        if self.world.device.type == "cpu":
+            # torch.manual_seed would also note for each step, with its stack, to seed GPUs once one is used.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _descend(self, run: Run, batch: Batch) -> dict[str, Tensor]:
         """Make one optimiser step; returns the sums over the whole batch, of all processes."""
