@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -24,10 +26,11 @@ print(load_bundle(default_bundle_path()).path)
 """
 
 
+@pytest.mark.slow
 def test_the_wheel_finds_its_default_bundle_from_any_folder(tmp_path):
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--target", site, ROOT], check=True, timeout=240)
     # -I would drop PYTHONPATH; the path is put first instead, before the editable install's.
     program = f"import sys; sys.path.insert(0, {str(site)!r})\n{FROM_ELSEWHERE}"
@@ -43,9 +46,15 @@ def test_the_wheel_finds_its_default_bundle_from_any_folder(tmp_path):
     ("package", "missing", "told"),
     [
         ("liveness_service", "typer", "typer is not installed: pip install 'face-liveness[service]'"),
-        ("liveness_training", "typer", "typer is not installed: pip install 'face-liveness[training]'"),
-        ("liveness_training", "jinja2", "jinja2 is not installed: pip install 'face-liveness[training]'"),
-        ("liveness_training", "onnxruntime", "onnxruntime is not installed: pip install 'face-liveness[service]'"),
+        *(
+            pytest.param(
+                "liveness_training",
+                name,
+                f"{name} is not installed: pip install 'face-liveness[{extra}]'",
+                marks=pytest.mark.slow,
+            )
+            for name, extra in (("typer", "training"), ("jinja2", "training"), ("onnxruntime", "service"))
+        ),
     ],
 )
 def test_a_missing_package_is_told_by_its_extra(package, missing, told):
@@ -93,6 +102,11 @@ def test_what_the_extra_insightface_leaves_out_is_only_what_would_overwrite():
     assert needs - ours <= {"onnxruntime", "onnxruntime-gpu", "opencv-python", "numpy"}
 
 
+@cache  # it reads a hundred lists of files
+def installed_homes() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
 @pytest.mark.parametrize(
     ("package", "extras"),
     [
@@ -108,7 +122,7 @@ def test_what_a_package_imports_is_what_its_extra_installs(package, extras):
     wanted = [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
     # ONNX Runtime comes with `service` or `gpu`, whichever of the two is chosen.
     declared = {canonicalize_name(Requirement(each).name) for each in wanted} | {"face-liveness", "onnxruntime"}
-    homes = metadata.packages_distributions()
+    homes = installed_homes()
     for file in (ROOT / package).rglob("*.py"):
         tree = ast.parse(file.read_text())
         optional = {

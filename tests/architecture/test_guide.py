@@ -31,6 +31,7 @@ def site(tmp_path_factory):
     return out / "site"
 
 
+@pytest.mark.slow  # `make check` builds the guide too
 def test_every_page_is_there_and_pages_of_the_repository_too(site):
     for page in DOCS.rglob("*.md"):
         path = page.relative_to(DOCS).with_suffix("")
@@ -40,6 +41,7 @@ def test_every_page_is_there_and_pages_of_the_repository_too(site):
     assert 'href="../../../training/#the-default-bundle"' in results  # the link was changed to suit
 
 
+@pytest.mark.slow
 def test_the_site_asks_nobody_else_for_anything(site):
     for page in site.rglob("*.html"):
         text = page.read_text()

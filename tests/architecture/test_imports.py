@@ -47,6 +47,7 @@ def modules_after(program: str, *arguments: Path) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow  # quick ones look at the source for what it would load and unpickle
 def test_a_service_that_has_scored_holds_no_torch_and_no_training_and_unpickled_nothing():
     modules = modules_after(STARTED_SERVICE, ROOT / "tests" / "e2e" / "recordings" / "chromium-h264.mp4")
     assert "liveness_service" in modules
@@ -60,7 +61,12 @@ def test_core_needs_neither_half_nor_their_frameworks():
 
 
 @pytest.mark.parametrize(
-    "module", ["liveness_core.runtime", "liveness_service.app", "liveness_training.export.networks"]
+    "module",
+    [
+        "liveness_core.runtime",
+        "liveness_service.app",
+        pytest.param("liveness_training.export.networks", marks=pytest.mark.slow),
+    ],
 )
 def test_onnx_runtime_is_told_to_send_no_usage_data_before_it_is_loaded(module):
     program = f"""
@@ -68,7 +74,8 @@ import os, sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
         if name == "onnxruntime":
-            print("telemetry off:", os.environ.get("ORT_DISABLE_TELEMETRY"))
+            print("telemetry off:", os.environ.get("ORT_DISABLE_TELEMETRY"), flush=True)
+            os._exit(0)  # it would be loaded now, with much that follows
 sys.meta_path.insert(0, Watch())
 import {module}
 """

@@ -43,7 +43,7 @@ def service(tmp_path_factory):
     make_tiny_bundle(folder / "tiny", bias=5, temporal=True)
     (folder / "photo.jpg").write_bytes(encoded(astronaut()))
     (folder / "clip.mp4").write_bytes(person_clip())
-    with running_server(folder, bundle_path=str(folder / "tiny"), api_keys=ENTRIES, workers="1") as server:
+    with running_server(folder, bundle_path=str(folder / "tiny"), api_keys=ENTRIES, workers="0") as server:
         yield server.url, folder
 
 

@@ -11,6 +11,7 @@ import pytest
 from liveness_service.settings import Settings, unknown_variables
 from support.dockerfile import DOCKERFILES, ROOT, Stage, stages_of
 from support.server import running_server
+from support.tiny_bundle import make_tiny_bundle
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES = [path for path in DOCKERFILES if path.name.startswith("service-")]
@@ -89,14 +90,20 @@ def test_only_files_with_a_listed_hash_are_installed_and_none_is_built(dockerfil
     assert not [each for each in commands if " install " in each and each.strip() not in known]
 
 
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """The modules of a process that has imported the service."""
+    program = "import sys, onnxruntime, liveness_service.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=name_of)
-def test_what_an_image_leaves_out_nothing_imports(service):
+def test_what_an_image_leaves_out_nothing_imports(service, loaded):
     (removed,) = re.findall(r"rm -r (/opt.*?)&&", build_of(service).one("RUN"))
     names = [Path(path).name for path in removed.split()]
     assert names == ["quantization", "tools", "transformers"]
-    program = "import sys, onnxruntime, liveness_service.app; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert not {f"onnxruntime.{name}" for name in names} & set(done.stdout.split())
+    assert not {f"onnxruntime.{name}" for name in names} & loaded
 
 
 def test_the_context_has_what_the_wheel_is_made_of_and_no_more():
@@ -166,8 +173,10 @@ def health_check(server):
     )
 
 
-def test_the_health_check_asks_whether_the_service_is_ready(server, tmp_path):
-    done = health_check(server)
+def test_the_health_check_asks_whether_the_service_is_ready(tmp_path):
+    make_tiny_bundle(tmp_path / "tiny")
+    with running_server(tmp_path, bundle_path=str(tmp_path / "tiny"), workers="0") as server:
+        done = health_check(server)
     assert done.returncode == 0, done.stderr
     assert "not ready" not in done.stderr
     with running_server(tmp_path, bundle_path=str(tmp_path / "nowhere"), workers="0") as without_a_bundle:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from functools import cache
 
 import httpx
 import pytest
@@ -35,10 +36,12 @@ def seconds_of_prestop(rendered: Overlay) -> int:
     return int(seconds)
 
 
+@cache
 def exported() -> set[str]:
     return {sample.name for metric in Metrics().registry.collect() for sample in metric.samples}
 
 
+@cache
 def routes() -> set[str]:
     return set(create_app(Settings()).openapi()["paths"])
 
@@ -161,6 +164,7 @@ def test_the_operators_rules_are_those_of_docker_prometheus():
     assert kept == module.manifest(), "run `make kubernetes-rules` and commit the file"
 
 
+@pytest.mark.slow
 def test_the_service_passes_its_probes_and_is_scraped(tmp_path):
     rendered = overlay("with-prometheus-operator")
     made = CliRunner().invoke(app, ["keys", "new", "prometheus", "--permissions", "operations"])

@@ -150,7 +150,7 @@ def proxy(tmp_path_factory):
     good, foreign = clients.issue("backend"), Authority(folder, "others").issue("stranger")
     Authority(folder, "servers").issue("server")
     settings = {"bundle_path": str(folder / "bundle"), "max_inflight": "100", "rate_limit": f"{REQUESTS}/hour"}
-    settings["workers"] = "1"
+    settings["workers"] = "0"
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("FORWARDED_ALLOW_IPS", PROXY)
         server = stack.enter_context(running_server(folder, **settings))

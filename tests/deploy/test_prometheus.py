@@ -7,7 +7,9 @@ import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,12 +90,16 @@ def test_every_section_belongs_to_an_alert():
     assert set(SECTIONS) == set(ALERTS)
 
 
+@cache
+def cases() -> list[dict[str, Any]]:
+    return [case for path in TESTS for case in yaml.safe_load(path.read_text())["tests"]]
+
+
 @pytest.mark.parametrize("name", ALERTS)
 def test_every_alert_is_seen_firing_and_silent(name):
     expected = [
         bool(check["exp_samples"])
-        for path in TESTS
-        for case in yaml.safe_load(path.read_text())["tests"]
+        for case in cases()
         for check in case["promql_expr_test"]
         if f'alertname="{name}"' in check["expr"]
     ]
@@ -185,12 +191,13 @@ def after_the_next_scrape(prometheus: Prometheus) -> None:
     wait_for(lambda: prometheus.values("timestamp(liveness_ready)", "job").get(("liveness",), 0) > now + 1)
 
 
+@pytest.mark.slow  # tests/service/observability counts too, without Prometheus
 @pytest.mark.timeout(600)
 def test_after_200_mixed_requests_prometheus_has_the_clients_counts(tmp_path):
     command("prometheus")
     make_tiny_bundle(tmp_path / "bundle", bias=0, gain=4, temporal=True)
     with (
-        running_server(tmp_path, bundle_path=str(tmp_path / "bundle")) as server,
+        running_server(tmp_path, bundle_path=str(tmp_path / "bundle"), workers="1") as server,
         running_prometheus(tmp_path, server.url.removeprefix("http://")) as prometheus,
     ):
         # The service's start asks /health/live too, and counts it: what was before is taken off.

@@ -31,7 +31,7 @@ def guarded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
     make_tiny_bundle(folder / "tiny", bias=5)
     keys, setting = make_keys(backend="score")
-    with running_server(folder, bundle_path=str(folder / "tiny"), workers="1", api_keys=setting) as started:
+    with running_server(folder, bundle_path=str(folder / "tiny"), workers="0", api_keys=setting) as started:
         yield started, keys["backend"]
 
 

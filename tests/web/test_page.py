@@ -42,7 +42,7 @@ def browser(driver, folder):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    with running_server(folder, bundle_path=str(folder / "tiny"), workers="1") as started:
+    with running_server(folder, bundle_path=str(folder / "tiny"), workers="0") as started:
         yield started
 
 
@@ -115,6 +115,7 @@ def test_the_camera_takes_a_clip_and_a_clip_has_its_frames_in_a_strip(browser, s
         assert visitor.violations() == []
 
 
+@pytest.mark.slow
 def test_keyboard_alone_gets_to_a_verdict(browser, server):
     with tab(browser, server.url) as visitor:
         page = visitor.page
@@ -138,6 +139,7 @@ def test_what_cannot_be_judged_says_what_to_do(browser, server):
         assert visitor.violations() == []
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_picture_and_a_service_that_is_gone_are_told_in_words(browser, server):
     with tab(browser, server.url, expected="Failed to load resource") as visitor:
         visitor.page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"hello"})
@@ -194,10 +196,11 @@ def guarded(folder):
     """A service with keys, and a key."""
     keys, setting = make_keys(visitor="score")
     (own := folder / "keys").mkdir()
-    with running_server(own, bundle_path=str(folder / "tiny"), workers="1", api_keys=setting) as started:
+    with running_server(own, bundle_path=str(folder / "tiny"), workers="0", api_keys=setting) as started:
         yield started, keys["visitor"]
 
 
+@pytest.mark.slow
 def test_a_service_with_keys_explains_them_and_goes_on_with_one(browser, guarded):
     server, key = guarded
     with tab(browser, server.url, expected="401") as visitor:
@@ -259,7 +262,7 @@ def _without_prefix(route, server):
     return route.fetch(url=route.request.url.replace("/face/", "/"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 def test_nothing_is_cut_off_and_nothing_is_hard_to_read(browser, server, width, scheme):
     with tab(browser, server.url, viewport={"width": width, "height": 800}, color_scheme=scheme) as visitor:
