@@ -251,6 +251,24 @@ def test_an_insecure_page_takes_a_file_instead(browser, site):
 
 
 @pytest.mark.slow
+def test_a_browser_that_records_nothing_takes_a_file_instead(browser, site):
+    script = """window.MediaRecorder = class extends EventTarget {
+  static isTypeSupported = type => type === 'video/mp4';
+  state = 'inactive';
+  mimeType = 'video/mp4';
+  tell = what => setTimeout(() => this.dispatchEvent(new Event(what)));
+  start() { this.state = 'recording'; this.tell('start'); }
+  stop() { this.state = 'inactive'; this.tell('stop'); }
+}"""
+    with tab(browser, site.at('mode="clip"', script=script)) as shop:
+        button(shop.page, "Open the camera").click()
+        shop.wait_for_state("fault")
+        assert shop.told("face-error")[0]["fault"] == "unsupported"
+        assert shop.told("face-capture") == []
+        assert shop.page.get_by_label("Choose a file").count() == 1
+
+
+@pytest.mark.slow
 def test_a_phone_on_its_side_is_turned_first(browser, site):
     phone = {"viewport": {"width": 740, "height": 360}, "has_touch": True, "is_mobile": True}
     with tab(browser, site.at(), **phone) as shop:

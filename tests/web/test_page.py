@@ -312,4 +312,6 @@ def test_the_tools_of_these_tests_are_there_in_continuous_integration():
     if os.environ.get("CI") != "true":
         pytest.skip("only where `.ci/run` installs them")
     assert shutil.which("chromium")
+    assert shutil.which("firefox-esr") or shutil.which("firefox")
+    assert (MODULES / "puppeteer-core").exists()
     assert (MODULES / "axe-core/axe.min.js").exists()

@@ -91,6 +91,7 @@ async function showFrames(file: Blob, answer: Extract<Answer, { clip: unknown }>
   const { clip, frames } = answer;
   byId('caption').textContent = `${clip.width} × ${clip.height}, ${clip.duration_s.toFixed(1)} s, ${clip.fps.toFixed(0)} frames a second, ${clip.frames_used} used`;
   const video = made('video', { muted: true, playsInline: true, preload: 'auto', src: URL.createObjectURL(file) });
+  const told = Shown.of(video);
   try {
     draw(null, clip.width, clip.height, []);
     if (!await happens(video, 'loadeddata')) {
@@ -98,7 +99,7 @@ async function showFrames(file: Blob, answer: Extract<Answer, { clip: unknown }>
       return;
     }
     const middle = frames[Math.floor(frames.length / 2)];
-    const shown: ImageBitmap[] = [];
+    const shown: HTMLCanvasElement[] = [];
     const places = frames.map((frame, index) => {
       const small = made('canvas', { width: 96, height: Math.round(96 * clip.height / Math.max(clip.width, 1)) });
       const said = frame.score === null ? frame.reasons.join(', ').replaceAll('_', ' ') || 'usable' : frame.score.toFixed(2);
@@ -117,17 +118,65 @@ async function showFrames(file: Blob, answer: Extract<Answer, { clip: unknown }>
     });
     byId('strip').replaceChildren(...places.map(place => made('li', {}, place.button)));
     byId('strip-box').hidden = places.length === 0;
-    for (const [index, frame] of frames.entries()) {
-      video.currentTime = frame.time_s + 0.001;
-      await happens(video, 'seeked');
+    for await (const index of passed(video, told, frames.map(frame => frame.time_s + 0.001), clip.fps)) {
       if (!still()) return;
-      shown[index] = await createImageBitmap(video);
+      const picture = shown[index] = made('canvas', { width: video.videoWidth, height: video.videoHeight });
+      picture.getContext('2d')!.drawImage(video, 0, 0);
       const place = places[index]!;
-      place.small.getContext('2d')!.drawImage(shown[index]!, 0, 0, place.small.width, place.small.height);
-      if (frame === middle) place.show();
+      place.small.getContext('2d')!.drawImage(picture, 0, 0, place.small.width, place.small.height);
+      if (frames[index] === middle) place.show();
     }
   } finally {
+    video.pause();
     URL.revokeObjectURL(video.src);
+  }
+}
+
+/** The numbers of these times, each while the video shows its frame: found by seeking, and where that fails by playing. */
+async function* passed(video: HTMLVideoElement, shown: Shown | undefined, times: readonly number[], fps: number): AsyncGenerator<number> {
+  let next = 0;
+  for (; next < times.length && await sought(video, shown, times[next]!, fps); next++) yield next;
+  if (!shown || next === times.length) return;
+  [video.currentTime, video.playbackRate] = [0, 2];
+  void video.play().catch(() => undefined);
+  while (next < times.length && await shown.next())
+    for (; next < times.length && times[next]! <= shown.at + 0.5 / fps; next++) yield next;
+}
+
+/**
+ * Whether the video shows the frame of this time. What browsers record has no index: Firefox says that it has sought in it,
+ * and goes on to show an earlier frame. Only the frame itself tells.
+ */
+async function sought(video: HTMLVideoElement, shown: Shown | undefined, time: number, fps: number): Promise<boolean> {
+  const near = (): boolean => !shown || Math.abs(shown.at - time) < 0.1 + 1.5 / fps;
+  video.currentTime = time;
+  return await happens(video, 'seeked') && (near() || await shown!.next() && near());
+}
+
+/** The time of the frame that a video shows, for browsers that tell it (Firefox from 132 on, Safari from 15.4 on). */
+class Shown {
+  at = NaN;
+  private waiting: (() => void)[] = [];
+
+  static of(video: HTMLVideoElement): Shown | undefined {
+    return 'requestVideoFrameCallback' in video ? new Shown(video) : undefined;
+  }
+
+  private constructor(video: HTMLVideoElement) {
+    const watch = (): number => video.requestVideoFrameCallback((_now, { mediaTime }) => {
+      this.at = mediaTime;
+      for (const tell of this.waiting.splice(0)) tell();
+      watch();
+    });
+    watch();
+  }
+
+  /** Whether another frame is shown within a second. */
+  next(): Promise<boolean> {
+    return new Promise(resolve => {
+      this.waiting.push(() => resolve(true));
+      setTimeout(() => resolve(false), 1000);
+    });
   }
 }
 

@@ -92,7 +92,10 @@ export class Recording {
     this.drop();
     await this.ended;
     const type = this.recorder.mimeType.split(';')[0] || 'video/webm';
-    return { file: new Blob(this.parts, { type }), kind: 'clip', width: this.width, height: this.height };
+    const file = new Blob(this.parts, { type });
+    // WebKitGTK says that it records, and writes nothing where GStreamer's parts do not go together.
+    if (file.size === 0) throw new CameraError('unsupported');
+    return { file, kind: 'clip', width: this.width, height: this.height };
   }
 
   drop(): void {
