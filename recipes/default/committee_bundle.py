@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from recordings import Clips, T
 
+from liveness_core.quality import MEASURED_GATES
 from liveness_training.evaluation.bootstrap import intervals
 from liveness_training.evaluation.calibration import (
     fit_temperature,
@@ -224,6 +225,7 @@ def main() -> None:
                 clips, least_errors(even), f"{len(clips.scores_M)} clips of {', '.join(clip_domains)}, {kept_out}"
             ),
         },
+        "quality_gates": MEASURED_GATES.model_dump(mode="json"),
         "precisions": ["int8", "fp16"],
         "weights_in_half": True,
         "measure": {"data": str(options.data.absolute()), "calibrate": 256, "pictures": 400, "most_drift": 0.02},
