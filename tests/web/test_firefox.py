@@ -1,4 +1,4 @@
-"""The page in a real Firefox, with a real service. What is the same everywhere is asked of Chromium (`test_page.py`)."""
+"""The page in a real Firefox, with a real service. What is alike everywhere is asked of Chromium (`test_page.py`)."""
 
 import json
 import shutil
