@@ -5,7 +5,8 @@ one face count as one.
 
 By default there is no timer. While a batch runs, further crops queue, and the next batch takes them. So a single
 request never waits for others, and the busier the service, the fuller its batches. Where a core has nothing to do, the
-next batch begins beside the one that runs. Crops that are submitted together, such as those of a clip, stay in one batch.
+next batch begins beside the one that runs. Crops that are submitted together, such as those of a clip, stay in one
+batch.
 
 A batch that fails is split in halves, and those that fail again, until the crops that the model cannot score are alone:
 only their callers get an error. The number of further runs is bounded by the logarithm of the batch's size.

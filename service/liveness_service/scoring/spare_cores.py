@@ -9,8 +9,8 @@ MOST_RUNS = 4
 class SpareCores:
     """Counts the cores that are at work, for all engines that answer requests. It is used in one event loop only.
 
-    A core that finds faces is worth more than a second run: without it the next batch is smaller. So a second run begins
-    only where neither uploads nor runs need its core.
+    A core that finds faces is worth more than a second run: without it the next batch is smaller. So a second run
+    begins only where neither uploads nor runs need its core.
     """
 
     def __init__(self, cores: int, threads: int, workers_busy: Callable[[], int]) -> None:
