@@ -5,8 +5,8 @@
 
 Both services run all the time and are asked in turns, eight requests at once, so a busy machine disturbs both alike.
 Printed are medians over the rounds in milliseconds, and the medians of the ratios of neighbouring rounds: of all
-processes, of the event loop, of the busiest other thread of that process, which is the encoder's, and of the workers;
-then requests a second and latencies.
+processes, of the event loop, of the other threads of that process, which are the encoder's, and of the workers; then
+requests a second and latencies.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def round_of(service: Service, content: bytes, connections: int, seconds: float)
     count = max(answered["rate"] * seconds, 1)
     spent = {key: (value - before.get(key, 0.0)) / count for key, value in spent_ms(service).items()}
     loop = (service.pid, str(service.pid))
-    encoder = max(value for key, value in spent.items() if key[0] == service.pid and key != loop)
+    encoder = sum(value for key, value in spent.items() if key[0] == service.pid and key != loop)
     workers = sum(value for key, value in spent.items() if key[0] != service.pid)
     return sum(spent.values()), spent[loop], encoder, workers, answered["rate"], answered["p50"], answered["p95"]
 

@@ -16,6 +16,7 @@ from liveness_service.scoring.clip import ClipPipeline
 from liveness_service.scoring.model import Model, detector_spec
 from liveness_service.scoring.photo import PhotoPipeline
 from liveness_service.scoring.prepared import ClipFacts, PhotoFacts
+from liveness_service.scoring.spare_cores import SpareCores
 from liveness_service.settings import Settings
 from liveness_service.submission import Endpoint
 from liveness_service.workers.messages import PreparationSpec
@@ -30,6 +31,8 @@ class Threads:
     clips: ThreadPoolExecutor
     pools: Pools | None = None
     """Worker processes that prepare uploads in place of the threads."""
+    cores: SpareCores | None = None
+    """Tells when an encoder on the CPU may begin a run beside another; None: never."""
 
     def shutdown(self) -> None:
         """Wait until the running work ends, then stop the threads."""
@@ -63,6 +66,7 @@ class Engine:
             model.bundle.scorer,
             max_batch_size=settings.max_batch_size,
             max_queue_delay_ms=settings.max_queue_delay_ms,
+            cores=threads.cores if model.bundle.scorer.provider == "cpu" else None,
             on_batch=on_batch,
             on_failure=lambda _error: self.on_failure(self),
         )

@@ -9,10 +9,12 @@ import structlog
 
 from liveness_core.bundle import BundleError, default_bundle_path
 from liveness_core.runtime import Provider
+from liveness_service.cores import available_cores
 from liveness_service.errors import ModelUnavailableError
 from liveness_service.registry.engine import Engine, Threads
 from liveness_service.registry.store import Available, BundleStore
 from liveness_service.scoring.model import Model, load_model
+from liveness_service.scoring.spare_cores import SpareCores
 from liveness_service.settings import Settings
 from liveness_service.workers.preparer import Pools
 
@@ -75,6 +77,8 @@ class BundleSource:
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare"),
             ThreadPoolExecutor(settings.preparation_threads, thread_name_prefix="prepare-clip"),
             pools,
+            # Threads would not tell how many of them are at work.
+            None if pools is None else SpareCores(available_cores(), settings.intra_op_threads, lambda: pools.busy),
         )
         self._shadow_threads = shadow_threads
         self._on_batch = on_batch

@@ -4,8 +4,9 @@ All crops of a face travel together, one for each view of the model. Where a num
 one face count as one.
 
 By default there is no timer. While a batch runs, further crops queue, and the next batch takes them. So a single
-request never waits for others, and the busier the service, the fuller its batches. Crops that are submitted together,
-such as those of a clip, stay in one batch.
+request never waits for others, and the busier the service, the fuller its batches. Where a core has nothing to do, the
+next batch begins beside the one that runs. Crops that are submitted together, such as those of a clip, stay in one
+batch.
 
 A batch that fails is split in halves, and those that fail again, until the crops that the model cannot score are alone:
 only their callers get an error. The number of further runs is bounded by the logarithm of the batch's size.
@@ -25,6 +26,7 @@ from liveness_core.scoring import CropScore
 from liveness_core.types import FaceCrops
 from liveness_service.errors import OverloadedError, ScoringFailedError
 from liveness_service.observability.stages import record, stage
+from liveness_service.scoring.spare_cores import MOST_RUNS, SpareCores
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +80,7 @@ class _WrongNumberError(RuntimeError):
 
 
 class MicroBatcher:
-    """Runs crops in batches, one batch at a time."""
+    """Runs crops in batches, one batch at a time, and more where cores are spare."""
 
     def __init__(
         self,
@@ -86,15 +88,17 @@ class MicroBatcher:
         *,
         max_batch_size: int,
         max_queue_delay_ms: float = 0.0,
+        cores: SpareCores | None = None,
         on_batch: Callable[[int], None] = lambda _size: None,
         on_failure: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         """Prepare the batcher; it takes crops once `start` is called.
 
         Args:
-            scorer: runs a batch; called in a thread that only the batcher uses.
+            scorer: runs a batch; called in threads that only the batcher uses, with `cores` in several at once.
             max_batch_size: most crops in one run; a larger submission is split into several runs.
             max_queue_delay_ms: how long a batch that is not full waits for more crops.
+            cores: tells when a batch may begin beside another; None: never.
             on_batch: called with the size of each run.
             on_failure: called with the error of a batch of which nothing could be scored, whatever it was split into.
         """
@@ -106,8 +110,11 @@ class MicroBatcher:
         self._queue: asyncio.Queue[_Item] = asyncio.Queue()
         self._held: _Item | None = None  # taken from the queue, but it did not fit into that batch: goes into the next
         self._waiting = 0
-        self._run_began: float | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._cores = cores
+        self._runs: set[asyncio.Task[None]] = set()
+        self._began: list[float] = []  # when each of them began in its thread
+        self._changed = asyncio.Event()  # crops have come, or a run has ended: another one may begin
+        self._threads = ThreadPoolExecutor(1 if cores is None else MOST_RUNS, thread_name_prefix="encoder")
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -118,8 +125,8 @@ class MicroBatcher:
 
     @property
     def busy_s(self) -> float:
-        """For how many seconds the present run has lasted; 0 while none runs."""
-        return 0.0 if self._run_began is None else time.perf_counter() - self._run_began
+        """For how many seconds the oldest present run has lasted; 0 while none runs."""
+        return time.perf_counter() - min(self._began) if self._began else 0.0
 
     def start(self) -> None:
         """Begin to take crops; an event loop must be running."""
@@ -140,7 +147,7 @@ class MicroBatcher:
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     def report(self, error: Exception) -> None:
         """Tell whoever judges the model that another network of it failed: the detector, or the temporal head."""
@@ -159,6 +166,7 @@ class MicroBatcher:
         item = _Item(tuple(crops), explain, asyncio.get_running_loop().create_future(), request_id)
         self._waiting += len(item.crops)
         self._queue.put_nowait(item)
+        self._changed.set()
         with stage("score"):  # this span is there even if scoring fails; `queue` and `infer` are recorded only after it
             queued_ns = time.time_ns()
             scored = await item.future
@@ -168,19 +176,36 @@ class MicroBatcher:
 
     async def _work(self) -> None:
         while True:
+            self._held = self._held or await self._queue.get()
+            while self._runs and not (self._cores is not None and self._cores.has_room):
+                self._changed.clear()
+                await self._changed.wait()
             batch = await self._collect()
             self._waiting -= sum(len(item.crops) for item in batch)
-            try:
-                wanted = [item for item in batch if not item.future.done()]
-                if wanted:
-                    await self._run(wanted)
-            except Exception as error:  # a fault of ours; the callers must get an answer, and the worker must go on
-                log.exception("batcher_failed")
-                for item in batch:
-                    item.fail(error)
-            finally:
-                for _ in batch:
-                    self._queue.task_done()
+            if self._cores is not None:
+                self._cores.begin()
+            run = asyncio.create_task(self._serve(batch))
+            self._runs.add(run)
+            run.add_done_callback(self._ended)
+
+    def _ended(self, run: asyncio.Task[None]) -> None:
+        self._runs.remove(run)
+        if self._cores is not None:
+            self._cores.end()
+        self._changed.set()
+
+    async def _serve(self, batch: list[_Item]) -> None:
+        try:
+            wanted = [item for item in batch if not item.future.done()]
+            if wanted:
+                await self._run(wanted)
+        except Exception as error:  # a fault of ours; the callers must get an answer
+            log.exception("batcher_failed")
+            for item in batch:
+                item.fail(error)
+        finally:
+            for _ in batch:
+                self._queue.task_done()
 
     async def _collect(self) -> list[_Item]:
         first, self._held = self._held or await self._queue.get(), None
@@ -244,11 +269,11 @@ class MicroBatcher:
         explain = any(item.explain for item in batch)
         for run in runs:
             self._on_batch(len(run))
-        self._run_began = started
+        self._began.append(started)
         try:
             results = await self._in_thread(runs, explain=explain)
         finally:
-            self._run_began = None
+            self._began.remove(started)
         took = time.perf_counter() - started
         if len(results) != len(crops):
             raise _WrongNumberError(f"{len(crops)} crops got {len(results)} scores")
@@ -267,4 +292,4 @@ class MicroBatcher:
             except BaseException as error:  # SystemExit would end the event loop, and with it the service
                 raise RuntimeError(f"the encoder's thread was ended by {type(error).__name__}") from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, score)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, score)

@@ -80,6 +80,11 @@ class WorkerPool:
         return sum(worker.ready for worker in self._workers)
 
     @property
+    def busy(self) -> int:
+        """How many workers have an upload, or get ready for one."""
+        return len(self._workers) - len(self._free)
+
+    @property
     def fault(self) -> str | None:
         """Why uploads are not prepared; None if they are."""
         if self._expected is None:

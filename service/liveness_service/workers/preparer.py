@@ -123,6 +123,11 @@ class Pools:
     photos: WorkerPool
     clips: WorkerPool
 
+    @property
+    def busy(self) -> int:
+        """How many of the workers have an upload, or get ready for one."""
+        return sum(pool.busy for pool in {self.photos, self.clips})
+
     def for_photos(self, spec: PreparationSpec) -> InWorkers[PhotoFacts]:
         """Prepare photos for one model."""
         return InWorkers(self.photos, spec, Endpoint.PHOTO, lambda document: document.photo)

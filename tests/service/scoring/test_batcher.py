@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
-from liveness_service.errors import OverloadedError
+from liveness_service.errors import OverloadedError, ScoringFailedError
 from liveness_service.scoring.batcher import MicroBatcher
+from liveness_service.scoring.spare_cores import SpareCores
 from support.batches import FakeScorer, Rig, clip, crop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
@@ -196,3 +197,70 @@ async def test_closing_answers_a_clip_that_was_put_by():
         await rig.batcher.close()
         assert [len((await task).results) for task in tasks] == [5, 8]
         await held
+
+
+async def until(condition):
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("in vain")
+
+
+async def test_a_batch_begins_beside_another_only_where_a_core_is_spare():
+    busy = 1
+    cores = SpareCores(2, 1, lambda: busy)
+    async with Rig(cores=cores) as rig:
+        first = await rig.hold()
+        tasks = await rig.submit(1)
+        await asyncio.sleep(0.05)
+        assert rig.scorer.batches == [[99]]  # the other core finds faces
+        busy = 0
+        tasks += await rig.submit(2)
+        await until(lambda: len(rig.scorer.batches) == 2)
+        assert rig.scorer.batches == [[99], [1, 2]]
+        tasks += await rig.submit(3)
+        await asyncio.sleep(0.05)
+        assert len(rig.scorer.batches) == 2  # both cores score
+        assert rig.batcher.depth == 1
+        rig.scorer.release()
+        assert await rig.scores([first, *tasks]) == [0.99, 0.01, 0.02, 0.03]
+        assert rig.batcher.busy_s == 0
+    assert cores.has_room
+
+
+async def test_runs_of_all_batchers_take_cores_and_each_thread_of_a_run_does():
+    cores = SpareCores(8, 2, lambda: 1)
+    async with Rig(cores=cores) as one, Rig(cores=cores) as other:
+        for rig in (one, other):
+            await rig.hold()
+        assert cores.has_room  # 2 runs of 2 threads, a worker, and room for 2 more threads
+        await one.submit(1)
+        await until(lambda: len(one.scorer.batches) == 2)
+        assert not cores.has_room
+        one.scorer.release()
+        await until(lambda: cores.has_room)
+
+
+async def test_the_longest_of_several_runs_tells_that_the_encoder_hangs():
+    async with Rig(cores=SpareCores(2, 1, lambda: 0)) as rig:
+        first = await rig.hold()
+        await asyncio.sleep(0.1)
+        second = await rig.submit(1)
+        await until(lambda: len(rig.scorer.batches) == 2)
+        assert rig.batcher.busy_s >= 0.1
+        rig.scorer.release()
+        await rig.scores([first, *second])
+
+
+async def test_what_fails_beside_another_run_fails_alone():
+    async with Rig(cores=SpareCores(2, 1, lambda: 0)) as rig:
+        first = await rig.hold()
+        rig.scorer.poison = (1,)
+        [poisoned] = await rig.submit(1)
+        await until(lambda: len(rig.scorer.batches) == 2)
+        rig.scorer.release()
+        with pytest.raises(ScoringFailedError):
+            await poisoned
+        assert await rig.scores([first]) == [0.99]
+        assert await rig.scores(await rig.submit(2)) == [0.02]
