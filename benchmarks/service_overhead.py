@@ -88,7 +88,7 @@ def throughput(workers: list[Callable[[], None]], seconds: float) -> float:
     return total / (time.perf_counter() - started)
 
 
-def served_rate(service: Service, seconds: float) -> float:
+def served_rate(service: Service, seconds: int) -> float:
     """Photos that the service answers a second while wrk keeps all connections busy.
 
     Counted by the service, in the middle of wrk's run: what is still under way when wrk ends is lost to it.
@@ -96,7 +96,10 @@ def served_rate(service: Service, seconds: float) -> float:
 
     def answered() -> float:
         page = httpx.get(service.url.replace("/v1/liveness", "/metrics")).text
-        return sum(map(float, re.findall(r"^liveness_requests_total\{.*200.*\} (\S+)$", page, re.MULTILINE)))
+        counter = re.search(
+            r'^liveness_requests_total\{endpoint="/v1/liveness",status="200"\} (\S+)$', page, re.MULTILINE
+        )
+        return float(counter[1]) if counter else 0.0
 
     with ThreadPoolExecutor(1) as pool:
         loop = pool.submit(closed_loop, service, CONTENT, CONNECTIONS, seconds + 1)
@@ -142,7 +145,7 @@ def ratio_of_pairs(found: dict[str, list[float]], name: str, base: str) -> float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--seconds", type=int, default=2, help="of a turn; wrk knows whole ones only")
     parser.add_argument("--rounds", type=int, default=12)
     options = parser.parse_args()
     seconds, cores = options.seconds, available_cores()

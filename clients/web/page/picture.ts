@@ -145,10 +145,10 @@ async function* passed(video: HTMLVideoElement, shown: Shown | undefined, times:
 
 /**
  * Whether the video shows the frame of this time. What browsers record has no index: Firefox says that it has sought in it,
- * and goes on to show an earlier frame. Only the frame itself tells.
+ * and goes on to show an earlier frame. Only the frame itself tells, in a tab that is seen.
  */
 async function sought(video: HTMLVideoElement, shown: Shown | undefined, time: number, fps: number): Promise<boolean> {
-  const near = (): boolean => !shown || Math.abs(shown.at - time) < 0.1 + 1.5 / fps;
+  const near = (): boolean => !shown || document.hidden || Math.abs(shown.at - time) < 0.1 + 1.5 / fps;
   video.currentTime = time;
   return await happens(video, 'seeked') && (near() || await shown!.next() && near());
 }

@@ -5,6 +5,7 @@ import pytest
 from liveness_service.http.guard import ConnectionLimits, Guard
 from liveness_service.observability.metrics import Metrics
 from liveness_service.settings import Settings
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -75,11 +76,6 @@ async def test_without_a_setting_one_address_has_half_of_them_but_a_proxy_all():
     guard = guard_of(max_connections=4)
     assert [guard.room_for(Connection("10.0.0.1")) for _ in range(5)] == [True] * 4 + [False]
     assert guard_of(max_connections=1).limits.connections_of_one == 1
-
-
-async def until(condition):
-    while not condition():  # noqa: ASYNC110 (the guard sets no event)
-        await asyncio.sleep(0.01)
 
 
 async def test_it_looks_at_every_connection_again_and_again_while_there_are_any():

@@ -20,6 +20,7 @@ from liveness_service.results import Verdict
 from liveness_service.submission import Endpoint, ScoreOptions
 from support.fakes import renamed
 from support.pictures import encoded, head_and_shoulders
+from support.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -84,12 +85,6 @@ async def begun(source, gpu, monkeypatch):
 
 async def score(registry):
     return await registry.choose("any").pipeline(Endpoint.PHOTO).score(PHOTO, ScoreOptions())
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
-            await asyncio.sleep(0.01)
 
 
 async def settled(registry):

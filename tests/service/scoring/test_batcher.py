@@ -6,6 +6,7 @@ from liveness_service.errors import OverloadedError, ScoringFailedError
 from liveness_service.scoring.batcher import MicroBatcher
 from liveness_service.scoring.spare_cores import SpareCores
 from support.batches import FakeScorer, Rig, clip, crop
+from support.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
@@ -197,14 +198,6 @@ async def test_closing_answers_a_clip_that_was_put_by():
         await rig.batcher.close()
         assert [len((await task).results) for task in tasks] == [5, 8]
         await held
-
-
-async def until(condition):
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("in vain")
 
 
 async def test_a_batch_begins_beside_another_only_where_a_core_is_spare():
